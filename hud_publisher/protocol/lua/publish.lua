@@ -1,0 +1,53 @@
+-- Append one batch, if and only if its session still holds the channel; with no entries it is the heartbeat.
+-- KEYS  1 lock     STRING  the session id of the holder
+--       2 info     HASH    of the session        3 state  HASH  path → '{entry id} {JSON}'
+--       4 seq      HASH    writer → number of its last batch
+--       5 metrics  6 iterations  7 frames  8 thumbs  9 vision  STREAMs
+--      10 viewers  HASH    replica → '{count} {expires ms}'      11 reporter  STRING  the wanted env
+-- ARGV  1 session id (holds the fence)  2 ttl in ms  3 retention in ms  4 writer  5 batch number, 0 for a heartbeat
+--       6 env that claims to be the reporter, or ''  7 '1' if it is the one that was asked for
+--       8 number of entries, then for each: KEYS index, longest stream, greatest age in ms (0: any), field count, fields …
+--       after them: number of state fields, then path, JSON …
+-- Reply {'ok' | 'duplicate' | 'lost', viewers, wanted reporter or '', id of the last entry or '',
+--        env that is the reporter or '', ms since it last said so}
+local SILENT_MS = 10000  -- after so long without a claim another env may be the reporter
+local now = redis.call('TIME')
+now = now[1] * 1000 + math.floor(now[2] / 1000)
+local shown, since = '', 0
+local function side(status, id)
+  local viewers = 0
+  for _, seen in ipairs(redis.call('HVALS', KEYS[10])) do
+    local count, expires = seen:match('^(%d+) (%d+)$')
+    if count and tonumber(expires) > now then viewers = viewers + tonumber(count) end
+  end
+  return {status, viewers, redis.call('GET', KEYS[11]) or '', id, shown, now - since}
+end
+
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return side('lost', '') end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])  -- first: it is allowed when memory is full, so the lease survives that
+local known = redis.call('HMGET', KEYS[2], 'shown', 'shown_ms')
+shown, since = known[1] or '', tonumber(known[2] or 0)
+if ARGV[6] ~= '' and (ARGV[6] == shown or ARGV[7] == '1' or now - since > SILENT_MS) then
+  shown, since = ARGV[6], now
+  redis.call('HSET', KEYS[2], 'shown', shown, 'shown_ms', string.format('%.0f', now))
+end
+local number = tonumber(ARGV[5])
+if number > 0 and number <= tonumber(redis.call('HGET', KEYS[4], ARGV[4]) or 0) then return side('duplicate', '') end
+
+local at, id, oldest = 9, '', nil
+for _ = 1, tonumber(ARGV[8]) do
+  local key, count = KEYS[tonumber(ARGV[at])], tonumber(ARGV[at + 3])
+  id = redis.call('XADD', key, 'MAXLEN', '~', ARGV[at + 1], '*', unpack(ARGV, at + 4, at + 3 + count))
+  if ARGV[at + 2] ~= '0' then
+    oldest = tonumber(id:match('^%d+')) - tonumber(ARGV[at + 2])
+    redis.call('XTRIM', key, 'MINID', '~', string.format('%.0f', oldest))
+  end
+  at = at + 4 + count
+end
+local states = tonumber(ARGV[at])
+for i = at + 1, at + 2 * states, 2 do
+  redis.call('HSET', KEYS[3], ARGV[i], id .. ' ' .. ARGV[i + 1])
+end
+if number > 0 then redis.call('HSET', KEYS[4], ARGV[4], ARGV[5]) end
+for i = 2, 9 do redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
+return side('ok', id)

@@ -1,0 +1,193 @@
+"""The settings: one frozen object per process, read once from the environment at the edge.
+
+Nothing else reads the environment. docs/settings.md lists every variable, and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from hud_publisher.protocol.entries import bounds
+from hud_publisher.protocol.errors import ConfigError
+from hud_publisher.protocol.keys import DEFAULT_CHANNEL, check_channel
+from hud_publisher.protocol.scripts import Limits
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?", re.IGNORECASE)
+_UNIT_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LEVELS = ("critical", "error", "warning", "info", "debug")
+_REDIS_SCHEMES = (
+    "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
+)  # fmt: skip
+
+
+def _variable(name: str, default: Any = None, *, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"variable": name})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that the environment decides.
+
+    Attributes:
+        redis_url: where Redis is; hidden in the repr, since it may hold a password.
+        hud_url: where a HUD server is, for training that reaches no Redis.
+        channel: which display.
+        run_id: processes with the same one share a session; a secret of the run.
+        token: bearer tokens that allow writing, separated by commas; None: writing needs none.
+        session_ttl_s: how long a session lasts without a write or heartbeat, in seconds.
+        worker_index: which env runner is the reporter; the first remote one is 1.
+        env_id: which env of that runner, from 0.
+        fps: most frames per second sent.
+        jpeg_quality: 1 to 95.
+        frame_format: "jpeg", or "auto" for lossless where that is smaller.
+        frames: send frames while somebody watches, "always", or never ("off").
+        frame_history_s: how long frames are kept for rewinding, in seconds.
+        retention_s: how long a session is kept after its last write, in seconds.
+        host: address that the web tier listens on.
+        port: its port.
+        log_level: of the `hud` commands.
+    """
+
+    redis_url: str | None = _variable("REDIS_URL", secret=True)
+    hud_url: str | None = _variable("HUD_URL", secret=True)
+    channel: str = _variable("HUD_CHANNEL", DEFAULT_CHANNEL)
+    run_id: str | None = _variable("HUD_RUN_ID", secret=True)
+    token: str | None = _variable("HUD_TOKEN", secret=True)
+    session_ttl_s: float = _variable("HUD_SESSION_TTL", 30.0)
+    worker_index: int = _variable("HUD_WORKER_INDEX", 1)
+    env_id: int = _variable("HUD_ENV_ID", 0)
+    fps: float = _variable("HUD_FPS", 20.0)
+    jpeg_quality: int = _variable("HUD_JPEG_QUALITY", 75)
+    frame_format: Literal["jpeg", "auto"] = _variable("HUD_FRAME_FORMAT", "jpeg")
+    frames: Literal["watched", "always", "off"] = _variable("HUD_FRAMES", "watched")
+    frame_history_s: float = _variable("HUD_FRAME_HISTORY_S", 300.0)
+    retention_s: float = _variable("HUD_RETENTION", 7 * 86400.0)
+    host: str = _variable("HUD_HOST", "127.0.0.1")
+    port: int = _variable("HUD_PORT", 8086)
+    log_level: str = _variable("HUD_LOG_LEVEL", "info")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Read the settings; `overrides` that are not None go before the environment.
+
+        Args:
+            environ: instead of the process's environment.
+            **overrides: attributes by name, as text or as values.
+
+        Raises:
+            ConfigError: it names every mistake at once, each with what was expected.
+        """
+        source = os.environ if environ is None else environ
+        raw: dict[str, Any] = {}
+        for item in fields(cls):
+            value = overrides.get(item.name)
+            if value is None:
+                value = source.get(item.metadata["variable"])
+            if value is not None and value != "":
+                raw[item.name] = value.strip() if isinstance(value, str) else value
+        unknown = overrides.keys() - {item.name for item in fields(cls)}
+        if unknown:
+            raise ConfigError(f"expected settings of docs/settings.md, got {', '.join(sorted(unknown))}")
+        return cls(**_parse_all(raw))
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The tokens that allow writing; two at a time make a rotation without a gap."""
+        return tuple(part.strip() for part in (self.token or "").split(",") if part.strip())
+
+    @property
+    def limits(self) -> Limits:
+        """What the scripts are told about time and room."""
+        return Limits(int(self.session_ttl_s * 1000), int(self.retention_s * 1000), bounds(self.frame_history_s))
+
+
+def _parse_all(raw: Mapping[str, Any]) -> dict[str, Any]:
+    variables = {item.name: item.metadata["variable"] for item in fields(Settings)}
+    parsed: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for name, value in raw.items():
+        try:
+            parsed[name] = _PARSERS.get(name, str)(value)
+        except (ValueError, TypeError, ConfigError) as error:
+            mistakes.append(f"{variables[name]}: {error}")
+    if mistakes:
+        raise ConfigError("; ".join(mistakes))
+    return parsed
+
+
+def _number(kind: type[int] | type[float], least: float, most: float) -> Any:
+    word = "a whole number" if kind is int else "a number"
+
+    def parse(value: object) -> float:
+        try:
+            number = kind(value)  # type: ignore[call-overload]
+        except (ValueError, TypeError):
+            number = None
+        if number is None or not least <= number <= most:
+            raise ValueError(f"expected {word} from {least:g} to {most:g}, got {str(value)[:40]!r}")
+        return number
+
+    return parse
+
+
+def _choice(*choices: str) -> Any:
+    def parse(value: object) -> str:
+        text = str(value).lower()
+        if text not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}, got {str(value)[:40]!r}")
+        return text
+
+    return parse
+
+
+def _seconds(least: float, most: float) -> Any:
+    def parse(value: object) -> float:
+        match = _DURATION.fullmatch(str(value))
+        seconds = float(match[1]) * _UNIT_S[(match[2] or "").lower()] if match else -1.0
+        if not least <= seconds <= most:
+            raise ValueError(
+                f"expected a duration of {least:g} s to {most:g} s such as 30, 45s, 10m, 12h or 7d, got {str(value)[:40]!r}"
+            )
+        return seconds
+
+    return parse
+
+
+def _url(schemes: tuple[str, ...], example: str) -> Any:
+    def parse(value: object) -> str:
+        text = str(value)
+        try:
+            parts = urlsplit(text)
+            valid = parts.scheme in schemes and bool(parts.path if parts.scheme == "unix" else parts.netloc)
+            if valid and "," not in parts.netloc:  # sentinel and cluster forms list several hosts
+                _ = parts.port
+        except ValueError:
+            valid = False
+        if not valid:  # the value itself stays out of the message: it may hold a password
+            raise ValueError(f"expected a URL such as {example} ({', '.join(schemes)}), got something else")
+        return text
+
+    return parse
+
+
+_PARSERS: dict[str, Any] = {
+    "redis_url": _url(_REDIS_SCHEMES, "redis://host:6379/0"),
+    "hud_url": _url(("http", "https"), "http://host:8086"),
+    "channel": check_channel,
+    "session_ttl_s": _seconds(1, 86400),
+    "worker_index": _number(int, 0, 1_000_000),
+    "env_id": _number(int, 0, 1_000_000),
+    "fps": _number(float, 0.1, 120),
+    "jpeg_quality": _number(int, 1, 95),
+    "frame_format": _choice("jpeg", "auto"),
+    "frames": _choice("watched", "always", "off"),
+    "frame_history_s": _seconds(1, 86400),
+    "retention_s": _seconds(60, 3650 * 86400),
+    "port": _number(int, 0, 65535),
+    "log_level": _choice(*_LEVELS),
+}
