@@ -11,6 +11,7 @@
     ├── SessionHeldError       another run holds the channel (HTTP 409)
     ├── TooManyRequestsError   slow down (HTTP 429)
     └── UnavailableError       Redis or the HUD server cannot be reached just now; try again (HTTP 503)
+        └── StorageFullError   Redis has no room left; nothing was written (HTTP 507)
 
 Errors carry data, not only text. Messages read "expected X, got Y: do Z". The table from error to HTTP status is in
 hud_web.errors; nothing on the training path raises any of these into user code except ConfigError.
@@ -91,3 +92,7 @@ class TooManyRequestsError(HudError):
 
 class UnavailableError(HudError):
     """Redis or the HUD server did not answer; whether a write landed is unknown, so retry with the same number."""
+
+
+class StorageFullError(UnavailableError):
+    """Redis has no room left: nothing was written. Drop pictures first, they are the most of it."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hud_publisher.protocol.entries import EntryId, parse_env
-from hud_publisher.protocol.errors import Holder, SessionHeldError, SessionNotActiveError
+from hud_publisher.protocol.errors import Holder, SessionHeldError, SessionNotActiveError, StorageFullError
 from hud_publisher.protocol.keys import SessionId, Sid
 
 
@@ -84,10 +84,15 @@ def parse_publish(reply: Sequence[Any]) -> Published:
 
     Raises:
         SessionNotActiveError: the session does not hold its channel; nothing was written.
+        StorageFullError: Redis has reached maxmemory; nothing was written, but the session lives on.
     """
     status = text(reply[0])
     if status == "lost":
         raise SessionNotActiveError("Session not active")
+    if status == "full":
+        raise StorageFullError(
+            "expected room in Redis, got maxmemory reached: raise maxmemory or shorten HUD_RETENTION"
+        )
     shown = parse_env(text(reply[4]))
     return Published(
         int(reply[1]), parse_reporter(text(reply[2])), status == "duplicate", EntryId(text(reply[3])),

@@ -8,7 +8,7 @@
 --       6 env that claims to be the reporter, or ''  7 '1' if it is the one that was asked for
 --       8 number of entries, then for each: KEYS index, longest stream, greatest age in ms (0: any), field count, fields …
 --       after them: number of state fields, then path, JSON …
--- Reply {'ok' | 'duplicate' | 'lost', viewers, wanted reporter or '', id of the last entry or '',
+-- Reply {'ok' | 'duplicate' | 'lost' | 'full', viewers, wanted reporter or '', id of the last entry or '',
 --        env that is the reporter or '', ms since it last said so}
 local SILENT_MS = 10000  -- after so long without a claim another env may be the reporter
 local now = redis.call('TIME')
@@ -24,7 +24,10 @@ local function side(status, id)
 end
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return side('lost', '') end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])  -- first: it is allowed when memory is full, so the lease survives that
+-- Redis checks maxmemory at a script's first write only: SET is refused when memory is full, so it comes first and the
+-- streams cannot outgrow the limit; PEXPIRE never is, so the lease survives.
+local renewed = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if renewed.err then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 local known = redis.call('HMGET', KEYS[2], 'shown', 'shown_ms')
 shown, since = known[1] or '', tonumber(known[2] or 0)
 if ARGV[6] ~= '' and (ARGV[6] == shown or ARGV[7] == '1' or now - since > SILENT_MS) then
@@ -33,6 +36,7 @@ if ARGV[6] ~= '' and (ARGV[6] == shown or ARGV[7] == '1' or now - since > SILENT
 end
 local number = tonumber(ARGV[5])
 if number > 0 and number <= tonumber(redis.call('HGET', KEYS[4], ARGV[4]) or 0) then return side('duplicate', '') end
+if renewed.err and ARGV[8] ~= '0' then return side('full', '') end
 
 local at, id, oldest = 9, '', nil
 for _ = 1, tonumber(ARGV[8]) do
