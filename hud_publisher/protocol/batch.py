@@ -108,7 +108,8 @@ def decode_batch(body: bytes) -> tuple[SessionId, Batch]:
     if not isinstance(header, dict) or not isinstance(header.get("entries"), list):
         raise MalformedError("expected a header {session_id, writer, number, entries}, got something else")
     if len(header["entries"]) > MAX_BATCH_ENTRIES:
-        raise TooLargeError(f"expected at most {MAX_BATCH_ENTRIES} entries, got {len(header['entries'])}: send several batches")
+        count = len(header["entries"])
+        raise TooLargeError(f"expected at most {MAX_BATCH_ENTRIES} entries, got {count}: send several batches")
     reader = _Blobs(body, 8 + length)
     entries = tuple(_decode_entry(head, reader) for head in header["entries"])
     if reader.at != len(body):
@@ -182,7 +183,7 @@ def check_metrics(data: object, time_ms: int, step: int | None = None, kind: Any
     except RecursionError as error:
         raise MalformedError("expected data nested a few levels deep, got far more: flatten it") from error
     if size > MAX_METRICS_BYTES:
-        raise TooLargeError(f"expected at most {MAX_METRICS_BYTES} bytes of fields in one entry, got {size}: send fewer")
+        raise TooLargeError(f"expected at most {MAX_METRICS_BYTES} bytes of fields, got {size}: send several entries")
     return entry
 
 

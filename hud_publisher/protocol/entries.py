@@ -152,8 +152,8 @@ class Bound:
 def bounds(frame_history_s: float) -> dict[StreamName, Bound]:
     """The bounds of every stream of a session.
 
-    20,000 metrics entries are about 7 MB (338 B each, measured) and 15 minutes at 20/s; iterations are kept whole, which
-    at one per 10 s lasts 11 days; 96 MB of frames are 5 minutes of 16 KB pictures at 20/s.
+    20,000 metrics entries are about 7 MB (338 B each, measured) and 15 minutes at 20/s; iterations are kept whole,
+    which at one per 10 s lasts 11 days; 96 MB of frames are 5 minutes of 16 KB pictures at 20/s.
     """
     return {
         "metrics": Bound(entries=20_000),

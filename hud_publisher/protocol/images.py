@@ -39,7 +39,7 @@ def inspect_image(data: bytes) -> ImageInfo:
         TooLargeError: more than MAX_IMAGE_BYTES, or more pixels than MAX_IMAGE_PIXELS.
     """
     if len(data) > MAX_IMAGE_BYTES:
-        raise TooLargeError(f"expected a picture of at most {MAX_IMAGE_BYTES} bytes, got {len(data)}: send a smaller one")
+        raise TooLargeError(f"expected at most {MAX_IMAGE_BYTES} bytes, got {len(data)}: send a smaller picture")
     try:
         info = _read_header(data)
     except (struct.error, IndexError):

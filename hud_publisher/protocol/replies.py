@@ -48,7 +48,7 @@ class Published:
         viewers: how many pages watch this channel, over all replicas.
         reporter: the wanted env, if somebody asked for one.
         is_duplicate: the batch had landed before, so it was not appended again.
-        last_id: id of the batch's last entry, "" where it had none or was a duplicate.
+        last_id: id of the batch's last entry; None where it had none or was a duplicate.
         shown: (worker index, env index) of who is the reporter, after this batch's claim.
         shown_age_ms: how long ago it last claimed to be; None where nobody ever did.
     """
@@ -56,7 +56,7 @@ class Published:
     viewers: int = 0
     reporter: Reporter | None = None
     is_duplicate: bool = False
-    last_id: EntryId = EntryId("")
+    last_id: EntryId | None = None
     shown: tuple[int, int] | None = None
     shown_age_ms: int | None = None
 
@@ -95,9 +95,13 @@ def parse_publish(reply: Sequence[Any]) -> Published:
         )
     shown = parse_env(text(reply[4]))
     return Published(
-        int(reply[1]), parse_reporter(text(reply[2])), status == "duplicate", EntryId(text(reply[3])),
-        shown, int(reply[5]) if shown else None,
-    )  # fmt: skip
+        viewers=int(reply[1]),
+        reporter=parse_reporter(text(reply[2])),
+        is_duplicate=status == "duplicate",
+        last_id=EntryId(text(reply[3])) if reply[3] else None,
+        shown=shown,
+        shown_age_ms=int(reply[5]) if shown else None,
+    )
 
 
 def parse_release(reply: Sequence[Any]) -> tuple[Literal["released", "not held"], Sid | None]:

@@ -14,7 +14,16 @@ from functools import cache
 from importlib import resources
 
 from hud_publisher.protocol.batch import Batch
-from hud_publisher.protocol.entries import STREAMS, Bound, Field, MetricsEntry, StreamName, bounds, entry_bytes, env_name
+from hud_publisher.protocol.entries import (
+    STREAMS,
+    Bound,
+    Field,
+    MetricsEntry,
+    StreamName,
+    bounds,
+    entry_bytes,
+    env_name,
+)
 from hud_publisher.protocol.errors import SessionNotActiveError
 from hud_publisher.protocol.keys import ChannelKeys, SessionId, split_session_id
 from hud_publisher.protocol.values import clean_name, encode_state
@@ -144,11 +153,15 @@ def reset(channel: str) -> ScriptCall:
     return _release(channel, "", "reset")
 
 
+def watch(channel: str, *, replica: str, viewers: int, lasts_ms: int) -> ScriptCall:
+    """Say how many viewers a web replica has; the reply is how many there are over all replicas."""
+    return ScriptCall(load_script("watch"), (ChannelKeys(channel).viewers,), (replica, viewers, lasts_ms))
+
+
 def _release(channel: str, session_id: str, reason: str) -> ScriptCall:
     keys = ChannelKeys(channel)
-    return ScriptCall(
-        load_script("release"), (keys.lock, keys.fence, keys.events, keys.session_prefix), (session_id, reason, MAX_EVENTS)
-    )
+    names = (keys.lock, keys.fence, keys.events, keys.session_prefix)
+    return ScriptCall(load_script("release"), names, (session_id, reason, MAX_EVENTS))
 
 
 def _split(session_id: object) -> tuple[str, str]:

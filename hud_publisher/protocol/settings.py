@@ -125,7 +125,7 @@ def _number(kind: type[int] | type[float], least: float, most: float) -> Any:
 
     def parse(value: object) -> float:
         try:
-            number = kind(value)  # type: ignore[call-overload]
+            number = kind(value)  # type: ignore[call-overload, arg-type]
         except (ValueError, TypeError):
             number = None
         if number is None or not least <= number <= most:
@@ -151,7 +151,7 @@ def _seconds(least: float, most: float) -> Any:
         seconds = float(match[1]) * _UNIT_S[(match[2] or "").lower()] if match else -1.0
         if not least <= seconds <= most:
             raise ValueError(
-                f"expected a duration of {least:g} s to {most:g} s such as 30, 45s, 10m, 12h or 7d, got {str(value)[:40]!r}"
+                f"expected {least:g} s to {most:g} s, written as 30, 45s, 10m, 12h or 7d, got {str(value)[:40]!r}"
             )
         return seconds
 

@@ -75,7 +75,7 @@ def _clean_mapping(
 def _clean_value(value: object, note: Callable[[str, object], None], name: str, depth: int) -> Any:
     kind = type(value)
     if kind is float:
-        return value if math.isfinite(value) else _ABSENT  # type: ignore[arg-type]
+        return _clean_scalar(value)
     if kind is bool or kind is str or kind is int:
         return _clean_scalar(value)
     if value is None:
@@ -130,7 +130,7 @@ def _clean_foreign(value: object, note: Callable[[str, object], None], name: str
             if plain is not value:
                 return _clean_value(plain, note, name, depth - 1)
         if hasattr(value, "__float__"):
-            return _clean_scalar(float(value))  # type: ignore[arg-type]
+            return _clean_scalar(float(value))
     except Exception:  # whatever a foreign object raises says only that it cannot be shown
         pass
     note(name, value)
@@ -177,10 +177,10 @@ def decode_state(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
     A value is `{entry id} {JSON}`. Where a field was once a mapping and once a plain value, the newer one stands.
     """
     newest: list[tuple[tuple[int, int], str, Any]] = []
-    for path, stored in fields.items():
+    for name, stored in fields.items():
         entry_id, _, text = stored.partition(b" ")
         millis, _, counter = entry_id.partition(b"-")
-        newest.append(((int(millis), int(counter or 0)), path.decode("utf-8", "replace"), json.loads(text)))
+        newest.append(((int(millis), int(counter or 0)), name.decode("utf-8", "replace"), json.loads(text)))
     newest.sort(key=lambda item: item[0])
     state: dict[str, Any] = {}
     for _position, path, value in newest:
