@@ -1,0 +1,99 @@
+"""The `hud` commands that ask a running server: status, sessions, reset.
+
+They go over HTTP, so they show what a page or a client would get. Called by the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import urlencode
+
+from hud_publisher.protocol.errors import HudError, UnauthorizedError, UnavailableError
+from hud_publisher.protocol.settings import Settings
+
+TIMEOUT_S = 5.0
+DEFAULT_URL = "http://localhost:8086"
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print who holds the channel; exit code 0 if it is live, 1 if not."""
+    settings, url = _where(options)
+    state = ask(url, "/api/state", channel=settings.channel)
+    session = state["session"]
+    _print(f"{url}  channel {settings.channel}: {_line(session)}")
+    for name, value in sorted(session["info"].items()):
+        _print(f"  {name}: {value}")
+    _print(f"  {len(state['state'])} fields, {state['viewers']} viewers at this server")
+    return 0 if session["status"] == "live" else 1
+
+
+def sessions(options: argparse.Namespace) -> int:
+    """Print the channel's sessions, newest first."""
+    settings, url = _where(options)
+    found = ask(url, "/api/sessions", channel=settings.channel)["sessions"]
+    for session in found:
+        _print(_line(session))
+    if not found:
+        _print(f"channel {settings.channel} has had no session yet")
+    return 0
+
+
+def reset(options: argparse.Namespace) -> int:
+    """End the session that holds the channel."""
+    settings, url = _where(options)
+    token = settings.tokens[0] if settings.tokens else None
+    answer = ask(url, "/api/reset_session", body={"channel": settings.channel}, token=token)
+    ended = answer["previous_session"]
+    _print(f"session {ended} has ended" if ended else f"nobody held channel {settings.channel}")
+    return 0
+
+
+def ask(url: str, path: str, *, body: dict[str, Any] | None = None, token: str | None = None, **query: str) -> Any:
+    """Return a server's JSON answer.
+
+    Raises:
+        UnavailableError: nobody answered.
+        UnauthorizedError: the token is missing or wrong.
+        HudError: the server refused; the message is its own.
+    """
+    request = urllib.request.Request(f"{url}{path}?{urlencode(query)}", method="GET" if body is None else "POST")
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        words = error.read().decode("utf-8", "replace")[:500]
+        kind = {401: UnauthorizedError, 503: UnavailableError}.get(error.code, HudError)
+        raise kind(f"{url}{path} answered {error.code}: {words}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise UnavailableError(
+            f"expected a HUD server at {url}, got {error}: start one with `hud up`, or set HUD_URL"
+        ) from error
+
+
+def _where(options: argparse.Namespace) -> tuple[Settings, str]:
+    settings = Settings.from_env(channel=options.channel, hud_url=options.url)
+    return settings, (settings.hud_url or DEFAULT_URL).rstrip("/")
+
+
+def _line(session: dict[str, Any]) -> str:
+    if session["sid"] is None:
+        return "waiting for its first session"
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((session["started_ms"] or 0) / 1000))
+    ended = f", {session['ended_by']}" if session["ended_by"] else ""
+    return f"{session['sid']}  {session['status']}{ended}  {session['name']}  since {began}"
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,153 @@
+"""The `hud` command: up, serve, demo, status, sessions, reset.
+
+Owns arguments, what is printed, and exit codes. Called as `hud` and as `python -m hud_web`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+from hud_publisher.protocol.errors import ConfigError, HudError
+from hud_publisher.protocol.settings import Settings
+from hud_web import admin, demo
+from hud_web.embedded import EmbeddedRedis
+from hud_web.server import Companion, bind, serve
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, 1 for what failed, 2 for what was asked wrongly, 130 for Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _leave)
+    command: Command = options.command
+    try:
+        return command(options)
+    except ConfigError as error:
+        _complain(error)
+        return 2
+    except HudError as error:
+        _complain(error)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hud", description="Live head-up display for reinforcement learning.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        return sub
+
+    listening = {
+        "up": add("up", _up, "Start the page with an embedded Redis, unless REDIS_URL names one."),
+        "serve": add("serve", _serve, "Start the page alone, on the Redis that REDIS_URL names."),
+        "demo": add("demo", _demo, "Start the page and a real PPO run on Atari Breakout."),
+    }
+    for sub in listening.values():
+        sub.add_argument("--host", help="address to listen on (HUD_HOST, default 127.0.0.1)")
+        sub.add_argument("--port", help="port to listen on, 0 for any free one (HUD_PORT, default 8086)")
+        sub.add_argument("--log-level", help="critical, error, warning, info or debug (HUD_LOG_LEVEL)")
+        sub.add_argument("--redis-url", help="instead of REDIS_URL")
+    listening["demo"].add_argument("--iterations", type=int, help="end the training after so many iterations")
+    asking = {
+        "status": add("status", admin.status, "Say who holds a channel and how it stands."),
+        "sessions": add("sessions", admin.sessions, "List a channel's sessions, newest first."),
+        "reset": add("reset", admin.reset, "End the session that holds a channel."),
+    }
+    for sub in asking.values():
+        sub.add_argument("--url", help="of the HUD server (HUD_URL, default http://localhost:8086)")
+        sub.add_argument("--channel", help="which display (HUD_CHANNEL, default 'default')")
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    settings = Settings.from_env(
+        host=options.host, port=options.port, log_level=options.log_level, redis_url=options.redis_url
+    )
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    return settings
+
+
+def _serve(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    if not settings.redis_url:
+        raise ConfigError("REDIS_URL: expected where Redis is, got none: set it, or use `hud up` for an embedded one")
+    with contextlib.closing(bind(settings.host, settings.port)) as listener:
+        _say(f"HUD  {_address(settings, listener.getsockname())}")
+        serve(settings, listener)
+    return 0
+
+
+def _up(options: argparse.Namespace) -> int:
+    return _with_redis(options, lambda _settings: [])
+
+
+def _demo(options: argparse.Namespace) -> int:
+    demo.check_installed()
+    arguments = [] if options.iterations is None else ["--iterations", str(options.iterations)]
+
+    def companions(settings: Settings) -> list[Companion]:
+        assert settings.redis_url is not None
+        run = demo.TrainingRun(settings.redis_url, channel=settings.channel, arguments=arguments, say=_say)
+        return [run.run]
+
+    return _with_redis(options, companions)
+
+
+def _with_redis(options: argparse.Namespace, companions: Callable[[Settings], list[Companion]]) -> int:
+    """Serve on the Redis of REDIS_URL, or on one of our own for as long as we run."""
+    settings = _settings(options)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(contextlib.closing(bind(settings.host, settings.port)))
+        address = _address(settings, listener.getsockname())
+        _say(f"HUD  {address}  (Ctrl-C ends it)")
+        keepers: list[Companion] = []
+        if not settings.redis_url:
+            redis = stack.enter_context(EmbeddedRedis())
+            settings = Settings.from_env(
+                host=options.host, port=options.port, log_level=options.log_level, redis_url=redis.url
+            )
+            keepers.append(redis.keep)
+            _say(f"Send to it from any process here:  export REDIS_URL={redis.url}")
+        _say(f"                        or by HTTP:  export HUD_URL={address}")
+        serve(settings, listener, [*keepers, *companions(settings)])
+    return 0
+
+
+def _address(settings: Settings, bound: Any) -> str:
+    host = settings.host
+    if host in ("127.0.0.1", "0.0.0.0", "::1", "::"):
+        host = "localhost"
+    return f"http://{f'[{host}]' if ':' in host else host}:{bound[1]}"
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM ends what runs in order, like Ctrl-C, but as a success: that is how services are stopped."""
+    raise SystemExit(0)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + os.linesep)
+    sys.stdout.flush()
+
+
+def _complain(error: HudError) -> None:
+    sys.stderr.write(f"hud: {error}{os.linesep}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The one table from error to HTTP status, and the answer `{error, detail?}` that every failure gets."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from hud_publisher.protocol.errors import (
+    ConfigError,
+    HudError,
+    MalformedError,
+    NotFoundError,
+    SessionHeldError,
+    SessionNotActiveError,
+    TooLargeError,
+    TooManyRequestsError,
+    UnauthorizedError,
+    UnavailableError,
+    UnsupportedImageError,
+)
+
+logger = logging.getLogger("hud.web")
+
+#: The first class that fits decides, so subclasses stand before their bases.
+STATUS: tuple[tuple[type[HudError], int, str], ...] = (
+    (UnsupportedImageError, 415, "Unsupported image"),
+    (MalformedError, 400, "Malformed request"),
+    (ConfigError, 400, "Malformed request"),
+    (TooLargeError, 413, "Too large"),
+    (UnauthorizedError, 401, "Unauthorized"),
+    (SessionNotActiveError, 403, "Session not active"),
+    (NotFoundError, 404, "Not found"),
+    (SessionHeldError, 409, "Another session is active"),
+    (TooManyRequestsError, 429, "Too many requests"),
+    (UnavailableError, 503, "Redis is not available"),
+)
+
+
+async def answer_hud_error(_request: Request, error: Exception) -> JSONResponse:
+    """Answer an error of our own by the table."""
+    status, title = next((status, title) for kind, status, title in STATUS if isinstance(error, kind))
+    body: dict[str, object] = {"error": title, "detail": str(error)}
+    headers: dict[str, str] = {}
+    if isinstance(error, SessionHeldError):
+        retry_after_s = max(1, math.ceil(error.holder.retry_after_ms / 1000))
+        holder = {"sid": error.holder.sid, "name": error.holder.name, "started_ms": error.holder.started_ms}
+        body |= {"holder": holder, "retry_after_s": retry_after_s}
+        headers["Retry-After"] = str(retry_after_s)
+    elif isinstance(error, TooManyRequestsError):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    elif isinstance(error, UnavailableError):
+        headers["Retry-After"] = "1"
+    elif isinstance(error, UnauthorizedError):
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, status, headers)
+
+
+async def answer_http_error(_request: Request, error: Exception) -> JSONResponse:
+    """Answer what Starlette itself refuses: an unknown path, a wrong method."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def answer_crash(_request: Request, error: Exception) -> JSONResponse:
+    """Answer a defect of ours without showing its inside."""
+    logger.error("a request failed: %s", type(error).__name__, exc_info=error)
+    return JSONResponse({"error": "Internal error"}, 500)

@@ -1,0 +1,132 @@
+"""The channels that this process follows: a hub and its tailer for each channel that somebody watches.
+
+Owns the tailers' tasks. Opens a room for a channel's first viewer and closes it a while after its last one left. Called
+by the stream endpoint and by the app's life cycle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+import time
+from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
+
+from hud_publisher.protocol.errors import HudError, TooManyRequestsError
+from hud_web.hub import Hub, Subscriber
+from hud_web.store import Store
+from hud_web.tailer import CHECK_S, Tailer
+
+logger = logging.getLogger("hud.rooms")
+
+#: A room without viewers is kept this long, so that a page's reload finds it warm.
+IDLE_S = 60.0
+#: Anyone may name a channel to watch, so the number of blocking reads is bounded.
+MAX_ROOMS = 256
+#: Wait between the restarts of a tailer that failed by a defect.
+RESTART_S = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Room:
+    """A channel's hub with the task that feeds it."""
+
+    hub: Hub
+    tailer: Tailer
+    task: asyncio.Task[None] | None = None
+    empty_since_s: float = field(default_factory=time.monotonic)
+
+
+class Rooms:
+    """All rooms of this process."""
+
+    def __init__(self, store: Store, reader: Redis) -> None:
+        self._store = store
+        self._reader = reader
+        self._replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self._rooms: dict[str, Room] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self.is_draining = False
+
+    @property
+    def viewers(self) -> int:
+        """How many streams this process serves."""
+        return sum(len(room.hub.subscribers) for room in self._rooms.values())
+
+    async def run(self) -> None:
+        """Keep the rooms until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                group.create_task(self._close_empty())
+        finally:
+            self._group = None
+
+    async def _close_empty(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_S / 10)
+            for channel, room in list(self._rooms.items()):
+                if not room.hub.subscribers and time.monotonic() - room.empty_since_s > IDLE_S:
+                    self._rooms.pop(channel)
+                    if room.task is not None:
+                        room.task.cancel()
+
+    def enter(self, channel: str, *, wants_frames: bool, fps: float | None) -> tuple[Room, Subscriber]:
+        """Add a viewer to a channel, opening its room if needed.
+
+        Raises:
+            TooManyRequestsError: this process follows MAX_ROOMS channels already, or is going away.
+        """
+        room = self._rooms.get(channel)
+        if room is None:
+            if self._group is None or len(self._rooms) >= MAX_ROOMS:
+                raise TooManyRequestsError(
+                    f"expected at most {MAX_ROOMS} channels to be watched, got one more: close some pages",
+                    retry_after_s=IDLE_S,
+                )
+            hub = Hub(channel)
+            room = Room(hub, Tailer(hub, self._store, self._reader, replica=self._replica))
+            room.task = self._group.create_task(self._keep(room))
+            self._rooms[channel] = room
+        subscriber = Subscriber(room.hub, wants_frames=wants_frames, fps=fps)
+        was_empty = not room.hub.subscribers
+        room.hub.subscribers.add(subscriber)
+        if was_empty and room.hub.is_ready.is_set():
+            room.tailer.check_soon()
+        return room, subscriber
+
+    def leave(self, room: Room, subscriber: Subscriber) -> None:
+        """Remove a viewer."""
+        room.hub.subscribers.discard(subscriber)
+        room.empty_since_s = time.monotonic()
+
+    async def _keep(self, room: Room) -> None:
+        while True:
+            try:
+                await room.tailer.run()
+            except Exception:  # a defect of ours: the other rooms and this one's viewers go on
+                logger.exception("channel %s: the tailer failed and starts again", room.hub.channel)
+                await asyncio.sleep(RESTART_S)
+
+    async def drain(self) -> None:
+        """End every stream; new ones are refused. Tell Redis that nobody watches here any more."""
+        self.is_draining = True
+        for room in self._rooms.values():
+            for subscriber in list(room.hub.subscribers):
+                subscriber.close()
+
+    async def sign_off(self) -> None:
+        """Take this replica's viewers off the count, as far as Redis is there."""
+        for room in self._rooms.values():
+            room.hub.subscribers.clear()
+            try:
+                async with asyncio.timeout(CHECK_S / 4):
+                    await room.tailer.report_viewers()
+            except (HudError, TimeoutError):
+                return
+
+
+__all__ = ["Room", "Rooms"]

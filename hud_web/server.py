@@ -1,0 +1,96 @@
+"""The web tier in uvicorn: starts it, and ends it within a moment although streams never end by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import uvicorn
+
+from hud_publisher.protocol.errors import ConfigError
+from hud_publisher.protocol.settings import Settings
+from hud_web.app import Web, create_app
+
+logger = logging.getLogger("hud.server")
+
+#: Answers that are on their way get so long; streams are ended at once.
+GRACE_S = 5
+#: Connections waiting to be accepted: a deploy brings back all viewers of a replica at once.
+BACKLOG = 4_096
+
+
+#: What runs beside the server, in its event loop, from its start until just before its end.
+Companion = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Server(uvicorn.Server):
+    """uvicorn, whose own shutdown waits for ever while a stream is open: ours ends the streams first."""
+
+    def __init__(self, config: uvicorn.Config, web: Web, companions: Sequence[Companion] = ()) -> None:
+        super().__init__(config)
+        self._web = web
+        self._companions = companions
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, then the companions."""
+        await super().startup(sockets)
+        if self.started:
+            self._tasks = [asyncio.create_task(companion()) for companion in self._companions]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the companions while viewers still see them end, then every stream, then what uvicorn does."""
+        for task in self._tasks:
+            task.cancel()
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                logger.error("a companion of the server failed: %r", result)
+        await self._web.rooms.drain()
+        await super().shutdown(sockets)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        ConfigError: the address is taken or is not ours; the message says what to do.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"HUD_HOST, HUD_PORT: expected to listen on {host} port {port}, got {error.strerror}: stop what uses it or "
+            "choose another with --port (0 takes any free one)"
+        ) from error
+    listener.set_inheritable(False)
+    return listener
+
+
+def serve(settings: Settings, listener: socket.socket, companions: Sequence[Companion] = ()) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        settings: with a redis_url.
+        listener: from `bind`.
+        companions: coroutine functions that run beside it; cancelled before it ends.
+    """
+    web = create_app(settings)
+    config = uvicorn.Config(
+        web.app,
+        log_level="warning" if settings.log_level == "info" else settings.log_level,
+        access_log=False,
+        backlog=BACKLOG,
+        server_header=False,
+        timeout_keep_alive=75,  # above the 60 s for which proxies keep idle connections
+        timeout_graceful_shutdown=GRACE_S,
+        h11_max_incomplete_event_size=16 * 1024,
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    Server(config, web, companions).run(sockets=[listener])

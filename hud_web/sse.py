@@ -1,0 +1,120 @@
+"""Server-Sent Events: how events, ids and positions are written (WHATWG HTML §9.2.6).
+
+Owns the wire form and nothing else; no I/O. Called by the tailer, the stream endpoint and the replay.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from hud_publisher.protocol.entries import START, EntryId, FrameEntry, StreamName, VisionEntry
+from hud_publisher.protocol.keys import Sid
+from hud_publisher.protocol.values import to_json
+
+#: The streams that a client must not lose; frames and thumbnails are newest-wins and have no place in a position.
+KEPT_STREAMS: tuple[StreamName, ...] = ("metrics", "iterations", "vision")
+HEARTBEAT = b": heartbeat\n\n"
+
+_ENTRY_ID = r"([0-9]{1,16}-[0-9]{1,19})"
+_POSITION = re.compile(rf"([0-9]{{1,16}})_{_ENTRY_ID}_{_ENTRY_ID}_{_ENTRY_ID}_{_ENTRY_ID}")
+
+Source = Literal["env", "vlm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far into a channel's streams a client is: the `id:` of an event.
+
+    It is made of stream positions only, so every replica can resume every other replica's clients.
+    """
+
+    sid: Sid
+    metrics: EntryId = START
+    iterations: EntryId = START
+    vision: EntryId = START
+    events: EntryId = START
+
+    def encode(self) -> str:
+        """Return the position as it stands in `id:`."""
+        return f"{self.sid}_{self.metrics}_{self.iterations}_{self.vision}_{self.events}"
+
+    @classmethod
+    def parse(cls, text: str | None) -> Position | None:
+        """Return the position, or None if the text is not one of ours."""
+        match = _POSITION.fullmatch(text.strip()) if text else None
+        return cls(Sid(match[1]), *(EntryId(part) for part in match.groups()[1:])) if match else None
+
+    def after(self, stream: str, entry_id: EntryId) -> Position:
+        """Return the position once this entry has been seen."""
+        return replace(self, **{stream: entry_id})  # type: ignore[arg-type]
+
+    def of(self, stream: str) -> EntryId:
+        """The newest entry seen of a kept stream, or of "events"."""
+        entry_id: EntryId = getattr(self, stream)
+        return entry_id
+
+
+def order(entry_id: str) -> tuple[int, int]:
+    """Return an entry id as numbers that compare."""
+    millis, _, counter = entry_id.partition("-")
+    return int(millis), int(counter or 0)
+
+
+def event(name: str, data: bytes | str, position: Position | None = None) -> bytes:
+    """Return one event; `data` must hold no line break, which JSON never does."""
+    body = data if isinstance(data, bytes) else data.encode("utf-8")
+    head = f"id: {position.encode()}\nevent: {name}\ndata: " if position else f"event: {name}\ndata: "
+    return head.encode("ascii") + body + b"\n\n"
+
+
+def retry(delay_ms: int) -> bytes:
+    """Tell the browser how long to wait before it reconnects."""
+    return b"retry: %d\n\n" % delay_ms
+
+
+def training_update(fields: Mapping[bytes, bytes], data: Mapping[str, Any], entry_id: EntryId, stream: str) -> bytes:
+    """Return the data of a training_update: the entry's own JSON with `_hud` added, encoded once for all viewers.
+
+    Args:
+        fields: the stream entry as Redis has it.
+        data: its `data` field, parsed.
+        entry_id: where it stands.
+        stream: "metrics" or "iterations".
+    """
+    raw = fields[b"data"].strip()
+    if b"\n" in raw or b"\r" in raw or b'"_hud"' in raw:  # not written by our encoder: it could forge an event
+        raw = to_json({name: value for name, value in data.items() if name != "_hud"}).encode("ascii")
+    step = fields.get(b"step")
+    about = {
+        "id": entry_id,
+        "stream": stream,
+        "step": None if step is None else int(step),
+        "time_ms": int(fields.get(b"time", b"0")),
+        "writer": fields.get(b"writer", b"").decode("utf-8", "replace"),
+    }
+    return raw[:-1] + (b"," if data else b"") + b'"_hud":' + to_json(about).encode("ascii") + b"}"
+
+
+def vision_update(entry: FrameEntry | VisionEntry, entry_id: EntryId, *, with_image: bool = True) -> dict[str, Any]:
+    """Return the data of a vision_update (or thumbnail): the picture as base64 and what is known about it."""
+    image = {"image": base64.b64encode(entry.image).decode("ascii")} if with_image else {"bytes": len(entry.image)}
+    about: dict[str, Any] = {"mime": entry.mime, "id": entry_id, "step": entry.step, "time_ms": entry.time_ms}
+    if isinstance(entry, FrameEntry):
+        source: dict[str, Source] = {"source": "env"} if entry.kind == "frames" else {}
+        return image | source | about | {"episode": entry.episode, "env": entry.env}
+    return image | {"source": "vlm"} | about | {
+        "response_time": entry.response_time_ms,
+        "prompt": entry.prompt,
+        "response": entry.response,
+        "extra": dict(entry.extra),
+    }  # fmt: skip
+
+
+def dump(data: Any) -> bytes:
+    """Encode an event's data."""
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).encode("ascii")

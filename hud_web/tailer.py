@@ -1,0 +1,277 @@
+"""Follows one channel in Redis and feeds its hub: one blocking read per process and channel, whatever the viewers.
+
+Owns the reading position and what happens when Redis is away, a session changes or a lease runs out. Keeps trying for
+ever with jittered pauses. Called by `rooms`, which runs it as a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import time
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from hud_publisher.protocol import scripts
+from hud_publisher.protocol.entries import STREAMS, EntryId, StreamName, parse_env
+from hud_publisher.protocol.errors import NotFoundError, UnavailableError
+from hud_publisher.protocol.keys import ChannelKeys, Sid
+from hud_publisher.protocol.replies import text
+from hud_web import sse
+from hud_web.hub import Hub
+from hud_web.snapshot import encode_picture
+from hud_web.sse import Position
+from hud_web.store import Fields, SessionView, Store
+
+logger = logging.getLogger("hud.tailer")
+
+#: Shorter than the reading client's socket time-out, so a silent Redis is told from a quiet stream.
+BLOCK_MS = 2_000
+#: Entries per stream and read: bounds what one read costs in time and memory.
+READ_COUNT = 500
+#: How often the lease is looked at and the viewers are told; a third of VIEWERS_LAST_MS.
+CHECK_S = 2.0
+VIEWERS_LAST_MS = 6_000
+#: Proxies cut a stream that is silent for 30 s; the contract says 10 s at most.
+HEARTBEAT_S = 8.0
+RETRY_S = (0.1, 2.0)
+#: Above about 200 events per second a short pause between reads joins what they bring (docs/decisions/fan-out.md).
+BUSY_ENTRIES = 4
+BUSY_PAUSE_S = 0.005
+
+
+class Tailer:
+    """Reads a channel's streams into its hub until cancelled."""
+
+    def __init__(self, hub: Hub, store: Store, reader: Redis, *, replica: str) -> None:
+        """Make a tailer.
+
+        Args:
+            hub: where events go.
+            store: for everything but the blocking read.
+            reader: a client whose socket time-out is above BLOCK_MS and that never retries.
+            replica: this process's name among the replicas.
+        """
+        self._hub = hub
+        self._store = store
+        self._reader = reader
+        self._replica = replica
+        self._keys = ChannelKeys(hub.channel)
+        self._at: dict[str, EntryId] = {}
+        self._next_check_s = 0.0
+        self._wants_check = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow the channel; returns only by cancellation."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_for_ever())
+            group.create_task(self._keep_streams_awake())
+            group.create_task(self._tell_of_viewers())
+
+    def check_soon(self) -> None:
+        """Tell Redis of the first viewer now: frames rise from 1 per second only when somebody watches."""
+        self._wants_check.set()
+
+    async def _tell_of_viewers(self) -> None:
+        while True:
+            await self._wants_check.wait()
+            self._wants_check.clear()
+            with contextlib.suppress(UnavailableError):
+                self._hub.viewers_total = await self.report_viewers()
+
+    async def _keep_streams_awake(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            if time.monotonic() - self._hub.last_put_s >= HEARTBEAT_S:
+                self._hub.beat()
+
+    async def _follow_for_ever(self) -> None:
+        pause_s = RETRY_S[0]
+        while True:
+            try:
+                await self._open()
+                pause_s = RETRY_S[0]
+                while True:
+                    await self._step()
+            except (UnavailableError, RedisError, OSError, TimeoutError) as error:
+                self._note_trouble(error)
+                await asyncio.sleep(random.uniform(pause_s / 2, pause_s))
+                pause_s = min(pause_s * 2, RETRY_S[1])
+
+    def _note_trouble(self, error: Exception) -> None:
+        reason = str(error) if isinstance(error, UnavailableError) else type(error).__name__
+        if self._hub.redis_trouble is None or not self._hub.is_ready.is_set():
+            logger.warning("channel %s: Redis is away: %s", self._hub.channel, reason)
+        if self._hub.redis_trouble != reason:
+            self._hub.redis_trouble = reason
+            self._hub.put(self._hub.status_event())
+            self._hub.wake()
+
+    async def _open(self) -> None:
+        """Begin, or go on after trouble: with the same session nothing is skipped, since positions are kept."""
+        hub = self._hub
+        sid = await self._store.current_sid(hub.channel)
+        if not hub.is_ready.is_set() or sid is None or int(sid) < int(hub.position.sid):
+            # The first time; or Redis came back empty, or older than what viewers have seen.
+            was_ready = hub.is_ready.is_set()
+            await self._turn_to(sid)
+            if was_ready:
+                self._start_over("Redis lost its data")
+        elif int(sid) > int(hub.position.sid):
+            await self._turn_to_newer(sid)
+        hub.redis_trouble = None
+        hub.is_ready.set()
+        hub.put(hub.status_event())
+        await self._check_lease()
+        hub.wake()
+
+    async def _turn_to(self, sid: Sid | None) -> None:
+        """Show another session from its present state on."""
+        try:
+            opening = await self._store.open(self._hub.channel, sid)
+        except NotFoundError:  # the fence outlives the session's own keys
+            opening = await self._store.open(self._hub.channel, None)
+        ids = {name: opening.newest[name][0] for name in STREAMS if name in opening.newest}
+        kept = {name: ids[name] for name in sse.KEPT_STREAMS if name in ids}
+        session = opening.session
+        position = Position(session.sid or sid or Sid("0"), events=opening.events, **kept)
+        self._hub.begin(session, position, opening.state)
+        self._at = {"events": opening.events} | {name: ids.get(name, EntryId("0-0")) for name in STREAMS}
+        pictures: tuple[StreamName, ...] = ("frames", "vision")
+        for name in pictures:
+            if name in opening.newest:
+                self._put_picture(name, *opening.newest[name])
+
+    def _start_over(self, reason: str) -> None:
+        hub = self._hub
+        hub.put(sse.event("reset", sse.dump({"reason": reason})))
+        hub.put(hub.session_event())
+        hub.put(hub.snapshot_event())
+
+    async def _step(self) -> None:
+        """One blocking read, and what follows from it."""
+        count = await self._read(block_ms=BLOCK_MS)
+        if time.monotonic() >= self._next_check_s:
+            await self._check_lease()
+        self._hub.wake()
+        if count >= BUSY_ENTRIES:
+            await asyncio.sleep(BUSY_PAUSE_S)
+
+    async def _read(self, block_ms: int) -> int:
+        session = self._keys.session(self._hub.position.sid)
+        names: dict[bytes, StreamName] = {session.stream(name).encode(): name for name in STREAMS}
+        wanted: dict[Any, Any] = {key: self._at[name] for key, name in names.items()}
+        wanted[self._keys.events] = self._at["events"]
+        reply: Any = await self._reader.xread(wanted, count=READ_COUNT, block=block_ms)
+        found: list[tuple[EntryId, StreamName, Fields]] = []
+        events: list[tuple[EntryId, Fields]] = []
+        for key, entries in reply:
+            if key in names:
+                found += [(EntryId(text(entry_id)), names[key], fields) for entry_id, fields in entries]
+            else:
+                events += [(EntryId(text(entry_id)), fields) for entry_id, fields in entries]
+        # Streams come one after another; by id they come as they were written.
+        found.sort(key=lambda item: sse.order(item[0]))
+        for entry_id, name, fields in found:
+            self._at[name] = entry_id
+            self._put_entry(name, entry_id, fields)
+        if events:
+            self._at["events"] = events[-1][0]
+            await self._handle_events(events)
+        return len(found) + len(events)
+
+    def _put_entry(self, name: StreamName, entry_id: EntryId, fields: Fields) -> None:
+        hub = self._hub
+        try:
+            if name == "metrics" or name == "iterations":
+                data = json.loads(fields[b"data"])
+                update = sse.training_update(fields, data, entry_id, name)
+                hub.position = hub.position.after(name, entry_id)
+                data.pop("_hud", None)
+                hub.learn(data)
+                hub.put(sse.event("training_update", update, hub.position))
+            else:
+                self._put_picture(name, entry_id, fields)
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            logger.warning("channel %s: passed over entry %s of %s: %r", hub.channel, entry_id, name, error)
+
+    def _put_picture(self, name: StreamName, entry_id: EntryId, fields: Fields) -> None:
+        hub = self._hub
+        encoded = encode_picture(name, (entry_id, fields))
+        if name == "vision":
+            hub.vision = encoded
+            hub.position = hub.position.after(name, entry_id)
+            hub.put(sse.event("vision_update", encoded, hub.position))
+        elif name == "frames":
+            hub.put_frame(encoded)
+        else:
+            hub.put_thumb(parse_env(text(fields.get(b"env", b""))), sse.event("thumbnail", encoded))
+
+    async def _handle_events(self, events: list[tuple[EntryId, Fields]]) -> None:
+        """Tell what happened to the channel's session."""
+        hub = self._hub
+        newest = await self._store.current_sid(hub.channel)
+        if newest is not None and int(newest) > int(hub.position.sid):
+            await self._turn_to_newer(newest)
+        else:
+            hub.position = hub.position.after("events", events[-1][0])
+            hub.session = await self._session()
+            hub.put(hub.session_event())
+
+    async def _turn_to_newer(self, sid: Sid) -> None:
+        """Show a session that began after the present one: viewers miss nothing of either."""
+        hub = self._hub
+        # Nothing can be appended to the old session's streams any more, so a short read means their end.
+        while await self._drain() >= READ_COUNT:
+            pass
+        hub.put(sse.event("session", sse.dump((await self._session()).describe()), hub.position))
+        hub.wake()
+        events_at = self._at["events"]
+        hub.begin(await self._store.session(hub.channel, sid), Position(sid, events=events_at), {})
+        self._at = {"events": events_at} | {name: EntryId("0-0") for name in STREAMS}
+        hub.put(hub.session_event())
+        hub.put(hub.snapshot_event())
+
+    async def _drain(self) -> int:
+        hub, most = self._hub, 0
+        for name in sse.KEPT_STREAMS:
+            entries = await self._store.entries(
+                hub.channel, hub.position.sid, name, first=f"({self._at[name]}", limit=READ_COUNT
+            )
+            for entry_id, fields in entries:
+                self._at[name] = entry_id
+                self._put_entry(name, entry_id, fields)
+            most = max(most, len(entries))
+        return most
+
+    async def _session(self) -> SessionView:
+        sid = self._hub.position.sid
+        return await self._store.session(self._hub.channel, None if sid == "0" else sid)
+
+    async def _check_lease(self) -> None:
+        """Look whether the session still holds the channel, and say how many watch here."""
+        hub = self._hub
+        self._next_check_s = time.monotonic() + CHECK_S
+        session = await self._session()
+        total = await self.report_viewers()
+        has_changed = (session.sid, session.status, session.reporter) != (
+            hub.session.sid, hub.session.status, hub.session.reporter
+        )  # fmt: skip
+        hub.session = session
+        if has_changed:
+            hub.put(hub.session_event())
+        if total != hub.viewers_total:
+            hub.viewers_total = total
+            hub.put(hub.status_event())
+
+    async def report_viewers(self) -> int:
+        """Write this replica's number of viewers; returns how many there are over all replicas."""
+        call = scripts.watch(
+            self._hub.channel, replica=self._replica, viewers=len(self._hub.subscribers), lasts_ms=VIEWERS_LAST_MS
+        )
+        return int(await self._store.run(call))
