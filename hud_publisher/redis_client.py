@@ -55,10 +55,10 @@ def connect(url: str | RedisTarget, *, timeout_s: float = TIMEOUT_S) -> Client:
             options.pop(name)
         return cast("Client", redis.Redis(unix_socket_path=target.path, **options))
     if target.kind == "sentinel":
-        sentinel = Sentinel(target.hosts, sentinel_kwargs=common | target.sentinel_options())
-        return cast("Client", sentinel.master_for(target.service, **options))
+        sentinel = Sentinel(target.hosts, sentinel_kwargs=common | target.sentinel_options())  # type: ignore[no-untyped-call]
+        return cast("Client", sentinel.master_for(target.service, **options))  # type: ignore[no-untyped-call]
     if target.kind == "cluster":
-        nodes = [ClusterNode(host, port) for host, port in target.hosts]
+        nodes = [ClusterNode(host, port) for host, port in target.hosts]  # type: ignore[no-untyped-call]
         return cast("Client", RedisCluster(startup_nodes=nodes, **options))
     host, port = target.hosts[0]
     return cast("Client", redis.Redis(host=host, port=port, **options))

@@ -1,0 +1,80 @@
+"""Makes entries of what waits in the outbox: cleans values, encodes pictures, cuts to the protocol's limits.
+
+Runs in the publisher's thread. Whatever cannot be sent is counted, named once in the log, and left out; the rest goes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from hud_publisher.encoder import Encoder
+from hud_publisher.outbox import Fields, Item, Picture, Vision
+from hud_publisher.protocol.batch import check_metrics
+from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, StreamName, VisionEntry
+from hud_publisher.protocol.errors import TooLargeError, UnsupportedImageError
+from hud_publisher.protocol.images import Mime, inspect_image
+from hud_publisher.protocol.values import MAX_TEXT_CHARS, clean_metrics
+from hud_publisher.stats import Cause, Counters
+
+logger = logging.getLogger("hud_publisher")
+
+#: Longest side of a thumbnail in pixels: a strip of twenty fits a page.
+THUMB_SIDE = 96
+
+
+class Composer:
+    """Items in, entries out."""
+
+    def __init__(self, encoder: Encoder, counters: Counters) -> None:
+        self._encoder, self._counters = encoder, counters
+
+    def compose(self, items: list[Item]) -> tuple[Entry, ...]:
+        """Return an entry for each item that can be sent."""
+        entries: list[Entry] = []
+        for item in items:
+            try:
+                entries.append(self._compose_one(item))
+            except UnsupportedImageError as error:
+                self._drop(item.stream, "unusable", error)
+            except TooLargeError as error:
+                self._drop(item.stream, "too large", error)
+        return tuple(entries)
+
+    def _compose_one(self, item: Item) -> Entry:
+        if isinstance(item, Fields):
+            return self._metrics(item)
+        if isinstance(item, Picture):
+            side = THUMB_SIDE if item.stream == "thumbs" else None
+            image, mime = self._image(item.pixels, lambda: self._encoder.encode(item.pixels, max_side=side))
+            return FrameEntry(image, item.time_ms, mime, item.step, item.episode, item.env, item.stream)
+        return self._vision(item)
+
+    def _metrics(self, item: Fields) -> MetricsEntry:
+        return check_metrics(clean_metrics(item.data, self._note), item.time_ms, item.step, item.stream)
+
+    def _vision(self, item: Vision) -> VisionEntry:
+        image, mime = self._image(item.image, lambda: self._encoder.encode(item.image, is_exact=True))
+        extra = check_metrics(clean_metrics(item.extra, self._note), item.time_ms).data
+        return VisionEntry(
+            image, item.time_ms, mime, item.response_time_ms, item.step, _text(item.prompt), _text(item.response), extra
+        )
+
+    def _image(self, image: object, encode: Callable[[], tuple[bytes, Mime]]) -> tuple[bytes, Mime]:
+        encoded = image if isinstance(image, bytes) else encode()[0]
+        return encoded, inspect_image(encoded).mime
+
+    def _note(self, name: str, value: object) -> None:
+        if self._counters.note_unusable(name):
+            logger.warning(
+                "HUD cannot show %r of type %s: log a number, text, list or mapping", name, type(value).__name__
+            )
+
+    def _drop(self, stream: StreamName, cause: Cause, error: Exception) -> None:
+        self._counters.drop(stream, cause)
+        if self._counters.note_unusable(stream):
+            logger.warning("HUD left out an entry of %s: %s", stream, error)
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else text.encode("utf-8", "replace").decode("utf-8")[:MAX_TEXT_CHARS]

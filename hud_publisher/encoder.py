@@ -1,0 +1,125 @@
+"""Turns pixels into a JPEG, PNG or WebP picture. Runs in the publisher's thread.
+
+Takes (H, W, 3), (H, W, 4), (H, W, 1) and (H, W) arrays of uint8, other whole numbers, bools or floats (0 to 1), tensors
+of the same shapes or with the channels first, and PIL images. Refuses anything else with UnsupportedImageError. Pillow
+encodes, or simplejpeg where it is installed (half the time). numpy is loaded only once somebody hands over an array.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Literal
+
+from PIL import Image
+
+from hud_publisher.protocol.errors import UnsupportedImageError
+from hud_publisher.protocol.images import Mime
+
+try:
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
+
+Format = Literal["jpeg", "auto"]
+#: Pixel art has few colours: a Game Boy shows 4 to 56, an Atari up to 128. With more, lossless is never the smaller.
+_FEW_COLOURS = 256
+#: Above this a search for the smaller form would take more than a few milliseconds.
+_AUTO_PIXELS = 640 * 480
+
+
+class Encoder:
+    """Encodes one picture after another with the same settings."""
+
+    def __init__(self, *, quality: int = 75, image_format: Format = "jpeg", max_side: int | None = None) -> None:
+        self._quality, self._format, self._max_side = quality, image_format, max_side
+
+    def encode(self, pixels: Any, *, max_side: int | None = None, is_exact: bool = False) -> tuple[bytes, Mime]:
+        """Return the encoded picture and its media type.
+
+        Args:
+            pixels: an array, a tensor or a PIL image.
+            max_side: scale down so that no side is longer, in pixels; instead of the encoder's own.
+            is_exact: prefer lossless where that costs little, whatever the format (what a model was shown).
+
+        Raises:
+            UnsupportedImageError: no picture can be made of it.
+        """
+        image = _to_image(pixels)
+        limit = max_side or self._max_side
+        if limit and max(image.size) > limit:
+            scale = limit / max(image.size)
+            size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+            image = image.resize(size, Image.Resampling.BOX)
+        quality = max(self._quality, 90) if is_exact else self._quality
+        if (self._format == "auto" or is_exact) and image.width * image.height <= _AUTO_PIXELS:
+            return _smallest(image, quality)
+        return _jpeg(image, quality), "image/jpeg"
+
+
+def _to_image(pixels: Any) -> Image.Image:
+    if isinstance(pixels, Image.Image):
+        return pixels if pixels.mode in ("RGB", "L") else pixels.convert("RGB")
+    array = _to_array(pixels)
+    if array.ndim == 2:
+        return Image.fromarray(array, "L")
+    return Image.fromarray(array, "RGB")
+
+
+def _to_array(pixels: Any) -> Any:
+    """A contiguous uint8 array of shape (H, W) or (H, W, 3)."""
+    import numpy as np
+
+    if hasattr(pixels, "detach"):
+        pixels = pixels.detach().cpu().numpy()
+    array = np.asarray(pixels)
+    if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
+        array = array.transpose(1, 2, 0)
+    is_picture = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if not is_picture or not array.size or array.dtype.kind not in "buif":
+        raise UnsupportedImageError(
+            f"expected pixels of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got shape {array.shape} of "
+            f"{array.dtype}: hand over what env.render() returns with render_mode='rgb_array'"
+        )
+    if array.ndim == 3:
+        array = array[:, :, 0] if array.shape[2] == 1 else array[:, :, :3]
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8) * 255
+    elif array.dtype.kind == "f":
+        array = np.nan_to_num(array, nan=0.0, posinf=1.0, neginf=0.0)
+        scale = 255.0 if array.max(initial=0.0) <= 1.0 else 1.0
+        array = np.clip(array * scale + 0.5, 0, 255).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        array = np.clip(array, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(array)
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    if simplejpeg is not None:
+        return _fast_jpeg(image, quality)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _fast_jpeg(image: Image.Image, quality: int) -> bytes:
+    import numpy as np
+
+    array = np.asarray(image)
+    if array.ndim == 2:
+        encoded: bytes = simplejpeg.encode_jpeg(
+            array[:, :, None], quality=quality, colorspace="GRAY", colorsubsampling="Gray"
+        )
+        return encoded
+    encoded = simplejpeg.encode_jpeg(array, quality=quality, colorspace="RGB", colorsubsampling="420")
+    return encoded
+
+
+def _smallest(image: Image.Image, quality: int) -> tuple[bytes, Mime]:
+    """JPEG, or lossless WebP of pixel art where that is smaller, as it is for games of few colours."""
+    jpeg = _jpeg(image, quality)
+    if image.getcolors(_FEW_COLOURS) is None:
+        return jpeg, "image/jpeg"
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", lossless=True, quality=0, method=0)
+    webp = buffer.getvalue()
+    return (webp, "image/webp") if len(webp) < len(jpeg) else (jpeg, "image/jpeg")

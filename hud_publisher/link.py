@@ -1,0 +1,56 @@
+"""What the publisher and its thread tell each other.
+
+The thread writes `status`, `session` and `feedback`; the training side writes `claim` and asks it to close. Each name
+is one attribute of one writer, so no lock is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hud_publisher.doorbell import Doorbell
+from hud_publisher.outbox import Outbox
+from hud_publisher.pacer import Pacer
+from hud_publisher.protocol.batch import Claim
+from hud_publisher.protocol.replies import Published, Registered
+from hud_publisher.stats import Counters
+
+#: disabled: no REDIS_URL and no HUD_URL; connecting: nothing answers yet, or not just now; registered, joined: the
+#: session is ours; refused: another run holds the channel; lost: the session ended and we wait to come back; closed.
+Status = Literal["disabled", "connecting", "registered", "joined", "refused", "lost", "closed"]
+
+
+@dataclass(slots=True)
+class Link:
+    """The shared things of one publisher in one process.
+
+    Attributes:
+        outbox: what waits to be sent.
+        frames: paces live frames.
+        thumbs: paces thumbnails.
+        counters: the numbers behind `stats`.
+        wants_frames: whether pictures of envs are sent at all.
+        doorbell: wakes the thread.
+        status: see Status.
+        session: the session that this process writes under.
+        feedback: what the newest reply told.
+        feedback_at: when it came, on the monotonic clock.
+        claim: attached to every following batch.
+        close_by: set to ask the thread to end: by then, on the monotonic clock.
+        release: whether to end the session on closing; None: if this process began it.
+    """
+
+    outbox: Outbox
+    frames: Pacer
+    thumbs: Pacer
+    counters: Counters
+    wants_frames: bool = True
+    doorbell: Doorbell = field(default_factory=Doorbell)
+    status: Status = "connecting"
+    session: Registered | None = None
+    feedback: Published = field(default_factory=Published)
+    feedback_at: float = float("-inf")
+    claim: Claim | None = None
+    close_by: float | None = None
+    release: bool | None = None

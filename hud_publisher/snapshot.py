@@ -1,0 +1,134 @@
+"""Copies what a caller hands over, so that the caller may change it at once.
+
+Runs in the training thread, so it does the least that is safe: plain values are passed on, nested containers and
+arrays are copied, and arrays too large to be shown are not copied at all. Cleaning is the publisher's thread's part
+(protocol.values). Knows numpy and torch by their methods only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from hud_publisher.protocol.values import MAX_DEPTH, MAX_LIST_ITEMS, MAX_TEXT_CHARS
+
+_PLAIN = frozenset({float, int, bool, type(None), complex, bytes})
+#: More pixels than protocol.images allows could not be sent anyway: 4096×4096, 4 channels of 4-byte floats.
+MAX_PIXEL_BYTES = 4096 * 4096 * 4 * 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TooManyValues:
+    """Stands for an array that is too large to be shown as a metric."""
+
+    count: int
+
+    def tolist(self) -> object:
+        """Refuse, as protocol.values asks every foreign value; so it is counted as unusable."""
+        raise TypeError(f"{self.count} values")
+
+
+def copy_fields(data: Mapping[Any, Any]) -> tuple[dict[Any, Any], int]:
+    """Return a copy of `data` that shares nothing mutable with it, and how many values it holds."""
+    copied = dict(data)
+    weight = len(copied)
+    for name, value in copied.items():
+        kind = type(value)
+        if kind in _PLAIN:
+            continue
+        if kind is str:
+            if len(value) > 256:  # shorter ones weigh about as much as a number
+                copied[name] = value[:MAX_TEXT_CHARS]
+                weight += len(value) >> 6
+            continue
+        counted = _Weight()
+        copied[name] = _copy_value(value, MAX_DEPTH, counted)
+        weight += counted.total
+    return copied, weight
+
+
+class _Weight:
+    """Counts values on the slow path."""
+
+    __slots__ = ("total",)
+
+    def __init__(self) -> None:
+        self.total = 0
+
+
+def _copy_value(value: Any, depth: int, weight: _Weight) -> Any:
+    weight.total += 1
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is str:
+        weight.total += len(value) >> 6
+        return value[:MAX_TEXT_CHARS]
+    if depth <= 0:
+        return TooManyValues(0)
+    if isinstance(value, Mapping):
+        return {name: _copy_value(item, depth - 1, weight) for name, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if isinstance(value, TooManyValues):
+            return value
+        fields = dataclasses.fields(value)
+        return {field.name: _copy_value(getattr(value, field.name), depth - 1, weight) for field in fields}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_copy_value(item, depth - 1, weight) for item in islice(value, MAX_LIST_ITEMS)]
+    return _copy_foreign(value, weight)
+
+
+def _copy_foreign(value: Any, weight: _Weight) -> Any:
+    """Copy tensors and arrays, which their owner changes in place; anything else of its own kind is passed on."""
+    if hasattr(value, "detach") and hasattr(value, "numel"):
+        count = value.numel()
+        if count > MAX_LIST_ITEMS:
+            return TooManyValues(count)
+        weight.total += count
+        # One number on the CPU is read at once; one on a device is copied there, so that nobody waits for it here.
+        return value.item() if count == 1 and value.device.type == "cpu" else value.detach().clone()
+    if hasattr(value, "__array_interface__") and hasattr(value, "__setitem__"):
+        if value.size > MAX_LIST_ITEMS:
+            return TooManyValues(value.size)
+        weight.total += value.size
+        return value.copy()
+    return value
+
+
+def copy_pixels(pixels: Any) -> Any:
+    """Return a copy of a picture: an array, a tensor, a PIL image, or encoded bytes.
+
+    Raises:
+        TypeError: it is none of these, or larger than any picture that can be sent.
+    """
+    if isinstance(pixels, bytes):
+        return pixels
+    if isinstance(pixels, (bytearray, memoryview)):
+        return bytes(pixels)
+    if getattr(pixels, "nbytes", 0) > MAX_PIXEL_BYTES:
+        raise TypeError(f"expected a picture of at most {MAX_PIXEL_BYTES} bytes, got {pixels.nbytes}")
+    if hasattr(pixels, "detach"):
+        return pixels.detach().clone()
+    if hasattr(pixels, "copy") and (hasattr(pixels, "__array_interface__") or hasattr(pixels, "__array__")):
+        return pixels.copy()
+    raise TypeError(f"expected an array, a tensor, a PIL image or encoded bytes, got {type(pixels).__name__}")
+
+
+def copy_step(step: Any) -> int | None:
+    """Return a step or episode as a whole number from 0; None where it is not one."""
+    if step is None:
+        return None
+    number = int(step)
+    return number if 0 <= number < 2**53 else None
+
+
+def copy_env(env: Any) -> tuple[int, int] | None:
+    """Return (worker index, env index) as plain numbers; one number alone is an env of worker 0."""
+    if env is None:
+        return None
+    if isinstance(env, int):
+        return 0, env
+    worker, index = env
+    return int(worker), int(index)

@@ -1,0 +1,248 @@
+"""The publisher's thread: sends what waits, one batch at a time, whatever happens to the server.
+
+A batch is frozen until it is acknowledged: after a call without an answer the same batch goes again under the same
+number, so it lands once. While nothing is sent a heartbeat keeps the session and brings the viewers' count. `turn` does
+one round and says how long to sleep; it knows no thread, so tests drive it by hand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from hud_publisher.backoff import Backoff
+from hud_publisher.composer import Composer
+from hud_publisher.link import Link
+from hud_publisher.pacer import SLOW_S
+from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.entries import MetricsEntry
+from hud_publisher.protocol.errors import (
+    HudError,
+    SessionNotActiveError,
+    StorageFullError,
+    TooManyRequestsError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from hud_publisher.protocol.replies import Published, Registered
+from hud_publisher.session import Session
+from hud_publisher.sink import Sink
+from hud_publisher.stats import Cause
+
+logger = logging.getLogger("hud_publisher")
+
+#: Metrics entries per call: Redis takes 124,000 of them per second, so a call holds it for half a millisecond; and the
+#: interpreter lock for a few.
+BATCH_FIELDS = 64
+#: Pictures per call, so that Redis is not held for milliseconds.
+BATCH_PICTURES = 4
+#: How often the thread looks into the outbox while there is traffic: adds 10 ms on average to what a viewer sees.
+POLL_S = 0.02
+#: How long after the last traffic it goes on looking before it asks to be rung for.
+LINGER_S = 0.5
+#: How old the viewers' count may be while somebody offers frames: they rise within a second of the first viewer.
+FRAMES_REFRESH_S = 0.8
+#: The same for thumbnails, and how often a claim is renewed; another env may take over after 10 s of silence.
+CLAIM_REFRESH_S = 2.0
+#: For how long a question whether a picture is due counts as interest.
+INTEREST_S = 5.0
+#: Redis without room for metrics: look again after this long.
+FULL_WAIT_S = 2.0
+
+
+class Worker:
+    """One writer of a session."""
+
+    def __init__(
+        self,
+        link: Link,
+        sink: Sink,
+        composer: Composer,
+        *,
+        writer: str,
+        fast_period_s: float,
+        is_watched_only: bool,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._link, self._sink, self._composer = link, sink, composer
+        self._session = Session(link, sink, draw)
+        self._writer = writer
+        self._fast_period_s, self._is_watched_only = fast_period_s, is_watched_only
+        self._clock, self._draw = clock, draw
+        self._number = 0
+        self._inflight: Batch | None = None
+        self._is_retry = False
+        self._not_before = float("-inf")
+        self._sent_at = float("-inf")
+        self._active_at = float("-inf")
+        self._trouble = Backoff(0.5, 30.0, draw)
+        self._reported: set[str] = set()
+
+    @property
+    def inflight(self) -> Batch | None:
+        """The batch that is not acknowledged yet."""
+        return self._inflight
+
+    def run(self) -> None:
+        """Be the thread: take turns until asked to end, then send the rest, in bounded time."""
+        link = self._link
+        while not self._is_done():
+            try:
+                sleep_s = self.turn()
+                self._trouble.reset()
+            except Exception as error:  # the only place: whatever goes wrong here must not end the thread
+                sleep_s = self._survive(error)
+            if link.close_by is not None:
+                sleep_s = min(sleep_s, link.close_by - self._clock())
+            link.doorbell.wait(sleep_s)
+        self._end()
+
+    def turn(self) -> float:
+        """Do at most one call; return how many seconds to sleep, unless the doorbell rings."""
+        now = self._clock()
+        if now < self._not_before:
+            return self._not_before - now
+        session = self._link.session
+        if session is None:
+            self._not_before = self._clock() + self._session.open()
+            return max(0.0, self._not_before - self._clock())
+        if self._inflight is None:
+            self._inflight = self._next_batch()
+        if self._inflight is not None:
+            self._send(session, self._inflight)
+            spent_s = self._clock() - now
+            # With more waiting go on soon, but never for more than half of the time: training needs the interpreter.
+            return POLL_S if self._link.outbox.is_empty() else min(POLL_S, max(0.001, spent_s))
+        refresh_at = self._sent_at + self._refresh_s(session, now)
+        if now >= refresh_at:
+            self._send(session, Batch(self._writer, claim=self._link.claim))
+            return POLL_S
+        return self._rest(now, refresh_at)
+
+    def _rest(self, now: float, refresh_at: float) -> float:
+        if now - self._active_at < LINGER_S:
+            return min(POLL_S, refresh_at - now)
+        self._link.doorbell.is_armed = True
+        # Whoever offered before seeing the doorbell armed did not ring.
+        return 0.0 if not self._link.outbox.is_empty() else refresh_at - now
+
+    def _refresh_s(self, session: Registered, now: float) -> float:
+        """How long after the last answer a heartbeat is due."""
+        link = self._link
+        refresh_s = session.ttl_ms / 3000
+        if link.claim is not None or now - link.thumbs.asked_at < INTEREST_S:
+            refresh_s = min(refresh_s, CLAIM_REFRESH_S)
+        if self._is_watched_only and link.feedback.viewers == 0 and now - link.frames.asked_at < INTEREST_S:
+            refresh_s = min(refresh_s, FRAMES_REFRESH_S)
+        return refresh_s
+
+    def _next_batch(self) -> Batch | None:
+        items = self._link.outbox.take(BATCH_FIELDS, BATCH_PICTURES)
+        if not items:
+            return None
+        self._active_at = self._clock()
+        entries = self._composer.compose(items)
+        if not entries:
+            return None
+        self._number += 1
+        self._is_retry = False
+        return Batch(self._writer, self._number, entries, self._link.claim)
+
+    def _send(self, session: Registered, batch: Batch) -> None:
+        link = self._link
+        if self._is_retry and batch.number:
+            link.counters.retries += 1
+        self._is_retry = bool(batch.number)
+        try:
+            reply = self._sink.publish(session.session_id, batch)
+        except SessionNotActiveError:
+            self._wait(self._session.lose())
+        except StorageFullError as error:
+            self._wait(self._make_room(batch, error))
+        except (UnavailableError, TooManyRequestsError, UnauthorizedError) as error:
+            link.counters.failures += 1
+            self._wait(self._session.wait_after(error))
+        except HudError as error:
+            self._give_up(batch, "rejected")
+            self._report(type(error).__name__, f"a batch was refused and left out: {error}")
+        else:
+            self._acknowledge(batch, reply)
+
+    def _acknowledge(self, batch: Batch, reply: Published) -> None:
+        link, counters = self._link, self._link.counters
+        counters.batches += 1
+        counters.duplicates += reply.is_duplicate
+        for entry in batch.entries:
+            counters.sent[entry.stream] += 1
+        if batch.number:
+            self._inflight = None
+        self._sent_at = link.feedback_at = self._clock()
+        link.feedback = reply
+        if self._is_watched_only:
+            link.frames.set_period(self._fast_period_s if reply.viewers else max(SLOW_S, self._fast_period_s))
+        self._session.heal(is_heartbeat=not batch.entries)
+
+    def _make_room(self, batch: Batch, error: StorageFullError) -> float:
+        """Redis is full: let the pictures go, keep the metrics for when there is room."""
+        self._session.say("full", str(error))
+        metrics = tuple(entry for entry in batch.entries if isinstance(entry, MetricsEntry))
+        for entry in batch.entries:
+            if not isinstance(entry, MetricsEntry):
+                self._link.counters.drop(entry.stream, "full")
+        if len(metrics) == len(batch.entries):
+            return FULL_WAIT_S * (0.5 + self._draw())
+        # Nothing of it landed, so the number is free.
+        self._inflight = dataclasses.replace(batch, entries=metrics) if metrics else None
+        self._is_retry = False
+        return 0.0 if metrics else FULL_WAIT_S * (0.5 + self._draw())
+
+    def _give_up(self, batch: Batch, cause: Cause) -> None:
+        for entry in batch.entries:
+            self._link.counters.drop(entry.stream, cause)
+        if batch.number:
+            self._inflight = None
+
+    def _wait(self, seconds: float) -> None:
+        self._not_before = self._clock() + seconds
+
+    def _survive(self, error: Exception) -> float:
+        """A defect of ours or of a library: leave the batch out, say so once, go on."""
+        if self._inflight is not None:
+            self._give_up(self._inflight, "rejected")
+        self._report(type(error).__name__, f"an unexpected error, training goes on: {error!r}", error)
+        return self._trouble.next_s()
+
+    def _report(self, cause: str, text: str, error: Exception | None = None) -> None:
+        """Log a defect; once per cause and process, since nothing makes it go away."""
+        if cause not in self._reported:
+            self._reported.add(cause)
+            logger.warning("HUD: %s", text, exc_info=error)
+
+    def _is_done(self) -> bool:
+        link = self._link
+        if link.close_by is None:
+            return False
+        is_sent = self._inflight is None and link.outbox.is_empty()
+        # Another run's session will not end in the time that is left.
+        return is_sent or link.status == "refused" or self._clock() >= link.close_by
+
+    def _end(self) -> None:
+        link = self._link
+        if self._inflight is not None:
+            self._give_up(self._inflight, "closed")
+        for stream, count in link.outbox.waiting().items():
+            link.counters.drop(stream, "closed", count)
+        link.outbox.clear()
+        releases = self._session.is_ours if link.release is None else link.release
+        if link.session is not None and releases:
+            try:
+                self._sink.release(link.session.session_id)
+            except HudError as error:
+                logger.info("HUD: the session was not released, it ends by itself: %s", error)
+        self._sink.close()
+        link.session = None
+        link.status = "closed"
