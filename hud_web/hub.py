@@ -58,6 +58,7 @@ class Hub:
 
     def put(self, encoded: bytes) -> None:
         """Append one event; viewers see it when `wake` is called."""
+        self.last_put_s = time.monotonic()
         self._ring.append(encoded)
         self._ring_bytes += len(encoded)
         while len(self._ring) > RING_EVENTS or self._ring_bytes > RING_BYTES:
@@ -84,7 +85,6 @@ class Hub:
 
     def wake(self) -> None:
         """Let every viewer take what was put since."""
-        self.last_put_s = time.monotonic()
         for subscriber in self.subscribers:
             subscriber.wake()
 

@@ -34,7 +34,8 @@ async def replay(store: Store, channel: str, since: Position, until: Position) -
     """
     if int(since.sid) > int(until.sid):
         raise HistoryGoneError("the client has seen a newer session than there is")
-    await _check_kept(store, channel, since)
+    if since.sid != "0":  # "0": there was no session yet
+        await _check_kept(store, channel, since)
     sids = [since.sid]
     if since.sid != until.sid:
         between = [view.sid for view in await store.sessions(channel, limit=MAX_SESSIONS + 1) if view.sid is not None]
@@ -67,6 +68,8 @@ async def replay(store: Store, channel: str, since: Position, until: Position) -
 
 async def _check_kept(store: Store, channel: str, since: Position) -> None:
     """The last entry seen still stands, so nothing after it was trimmed; where none was seen, nothing ever was."""
+    if (await store.session(channel, since.sid)).started_ms is None:
+        raise HistoryGoneError(f"session {since.sid} is not kept any more")
     for name in KEPT_STREAMS:
         seen = since.of(name)
         if seen == "0-0":
