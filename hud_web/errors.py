@@ -16,6 +16,7 @@ from hud_publisher.protocol.errors import (
     NotFoundError,
     SessionHeldError,
     SessionNotActiveError,
+    StorageFullError,
     TooLargeError,
     TooManyRequestsError,
     UnauthorizedError,
@@ -36,6 +37,7 @@ STATUS: tuple[tuple[type[HudError], int, str], ...] = (
     (NotFoundError, 404, "Not found"),
     (SessionHeldError, 409, "Another session is active"),
     (TooManyRequestsError, 429, "Too many requests"),
+    (StorageFullError, 507, "Redis is full"),
     (UnavailableError, 503, "Redis is not available"),
 )
 
