@@ -25,6 +25,7 @@ from typing import Any, Protocol, Self
 
 from hud_publisher.composer import Composer
 from hud_publisher.encoder import Encoder
+from hud_publisher.http_sink import HttpSink, parse_hud_url
 from hud_publisher.link import Link, Status
 from hud_publisher.outbox import Env, Fields, Outbox, Picture, Vision
 from hud_publisher.pacer import SLOW_S, Pacer
@@ -98,6 +99,8 @@ class Publisher:
         self.settings = _settings(settings, overrides)
         if self.settings.redis_url:
             parse_redis_url(self.settings.redis_url)
+        elif self.settings.hud_url:
+            parse_hud_url(self.settings.hud_url)
         self.run_id = self.settings.run_id or secrets.token_urlsafe(18)
         self.name = name or f"{Path(sys.argv[0]).stem or 'run'}@{socket.gethostname()}"
         self.info = {str(field): str(value) for field, value in (info or {}).items()}
@@ -435,15 +438,12 @@ def _settings(settings: Settings | None, overrides: dict[str, Any]) -> Settings:
 
 def _make_sink(publisher: Publisher) -> Sink:
     settings = publisher.settings
-    assert settings.redis_url
-    return RedisSink(
-        settings.redis_url,
-        channel=publisher.channel,
-        run_id=publisher.run_id,
-        name=publisher.name,
-        info=publisher.info,
-        limits=settings.limits,
-    )
+    who: dict[str, Any] = {
+        "channel": publisher.channel, "run_id": publisher.run_id, "name": publisher.name, "info": publisher.info
+    }  # fmt: skip
+    if settings.redis_url:
+        return RedisSink(settings.redis_url, limits=settings.limits, **who)
+    return HttpSink(settings.hud_url or "", token=settings.token, **who)
 
 
 def _now_ms() -> int:

@@ -75,7 +75,7 @@ class Session:
         self._set_status("connecting")
         self.say(type(error).__name__, str(error))
         if isinstance(error, UnavailableError):
-            return self._away.next_s()
+            return self._away.next_s(at_least_s=error.retry_after_s)
         if isinstance(error, UnauthorizedError):
             return DENIED_WAIT_S * (0.5 + self._draw())
         return self._held.next_s()

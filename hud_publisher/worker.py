@@ -18,11 +18,12 @@ from hud_publisher.composer import Composer
 from hud_publisher.link import Link
 from hud_publisher.pacer import SLOW_S
 from hud_publisher.protocol.batch import Batch
-from hud_publisher.protocol.entries import MetricsEntry
+from hud_publisher.protocol.entries import Entry, MetricsEntry, entry_bytes
 from hud_publisher.protocol.errors import (
     HudError,
     SessionNotActiveError,
     StorageFullError,
+    TooLargeError,
     TooManyRequestsError,
     UnauthorizedError,
     UnavailableError,
@@ -37,8 +38,12 @@ logger = logging.getLogger("hud_publisher")
 #: Metrics entries per call: Redis takes 124,000 of them per second, so a call holds it for half a millisecond; and the
 #: interpreter lock for a few.
 BATCH_FIELDS = 64
+#: The same while closing, when nobody trains any more and time is short.
+CLOSING_FIELDS = 256
 #: Pictures per call, so that Redis is not held for milliseconds.
 BATCH_PICTURES = 4
+#: Bytes per call, unless one entry alone has more: well below the web tier's limit on bodies.
+BATCH_BYTES = 4 * 1024 * 1024
 #: How often the thread looks into the outbox while there is traffic: adds 10 ms on average to what a viewer sees.
 POLL_S = 0.02
 #: How long after the last traffic it goes on looking before it asks to be rung for.
@@ -75,6 +80,7 @@ class Worker:
         self._clock, self._draw = clock, draw
         self._number = 0
         self._inflight: Batch | None = None
+        self._ready: tuple[Entry, ...] = ()
         self._is_retry = False
         self._not_before = float("-inf")
         self._sent_at = float("-inf")
@@ -114,14 +120,19 @@ class Worker:
             self._inflight = self._next_batch()
         if self._inflight is not None:
             self._send(session, self._inflight)
-            spent_s = self._clock() - now
-            # With more waiting go on soon, but never for more than half of the time: training needs the interpreter.
-            return POLL_S if self._link.outbox.is_empty() else min(POLL_S, max(0.001, spent_s))
+            return self._pause_s(now)
         refresh_at = self._sent_at + self._refresh_s(session, now)
         if now >= refresh_at:
             self._send(session, Batch(self._writer, claim=self._link.claim))
             return POLL_S
         return self._rest(now, refresh_at)
+
+    def _pause_s(self, began_at: float) -> float:
+        """With more waiting go on soon, but never for more than half of the time: training needs the interpreter."""
+        if self._link.outbox.is_empty() and not self._ready:
+            return POLL_S
+        spent_s = self._clock() - began_at
+        return 0.0 if self._link.close_by is not None else min(POLL_S, max(0.001, spent_s))
 
     def _rest(self, now: float, refresh_at: float) -> float:
         if now - self._active_at < LINGER_S:
@@ -141,13 +152,22 @@ class Worker:
         return refresh_s
 
     def _next_batch(self) -> Batch | None:
-        items = self._link.outbox.take(BATCH_FIELDS, BATCH_PICTURES)
-        if not items:
+        if not self._ready:
+            fields = BATCH_FIELDS if self._link.close_by is None else CLOSING_FIELDS
+            items = self._link.outbox.take(fields, BATCH_PICTURES)
+            if not items:
+                return None
+            self._active_at = self._clock()
+            self._ready = self._composer.compose(items)
+        count, size = 0, 0
+        for entry in self._ready:
+            size += entry_bytes(entry)
+            if count and size > BATCH_BYTES:
+                break
+            count += 1
+        if not count:
             return None
-        self._active_at = self._clock()
-        entries = self._composer.compose(items)
-        if not entries:
-            return None
+        entries, self._ready = self._ready[:count], self._ready[count:]
         self._number += 1
         self._is_retry = False
         return Batch(self._writer, self._number, entries, self._link.claim)
@@ -166,6 +186,8 @@ class Worker:
         except (UnavailableError, TooManyRequestsError, UnauthorizedError) as error:
             link.counters.failures += 1
             self._wait(self._session.wait_after(error))
+        except TooLargeError as error:
+            self._split(batch, error)
         except HudError as error:
             self._give_up(batch, "rejected")
             self._report(type(error).__name__, f"a batch was refused and left out: {error}")
@@ -200,6 +222,18 @@ class Worker:
         self._is_retry = False
         return 0.0 if metrics else FULL_WAIT_S * (0.5 + self._draw())
 
+    def _split(self, batch: Batch, error: TooLargeError) -> None:
+        """Too large for the server or a proxy on the way: half of it may pass; one entry that does not is left out."""
+        half = len(batch.entries) // 2
+        if not half:
+            self._give_up(batch, "too large")
+            self._report("TooLargeError", f"an entry was refused and left out: {error}")
+            return
+        # Nothing of it landed, so the number is free.
+        self._inflight = dataclasses.replace(batch, entries=batch.entries[:half])
+        self._ready = batch.entries[half:] + self._ready
+        self._is_retry = False
+
     def _give_up(self, batch: Batch, cause: Cause) -> None:
         for entry in batch.entries:
             self._link.counters.drop(entry.stream, cause)
@@ -226,7 +260,7 @@ class Worker:
         link = self._link
         if link.close_by is None:
             return False
-        is_sent = self._inflight is None and link.outbox.is_empty()
+        is_sent = self._inflight is None and not self._ready and link.outbox.is_empty()
         # Another run's session will not end in the time that is left.
         return is_sent or link.status == "refused" or self._clock() >= link.close_by
 
@@ -234,6 +268,8 @@ class Worker:
         link = self._link
         if self._inflight is not None:
             self._give_up(self._inflight, "closed")
+        for entry in self._ready:
+            link.counters.drop(entry.stream, "closed")
         for stream, count in link.outbox.waiting().items():
             link.counters.drop(stream, "closed", count)
         link.outbox.clear()

@@ -91,7 +91,14 @@ class TooManyRequestsError(HudError):
 
 
 class UnavailableError(HudError):
-    """Redis or the HUD server did not answer; whether a write landed is unknown, so retry with the same number."""
+    """Redis or the HUD server did not answer; whether a write landed is unknown, so retry with the same number.
+
+    `retry_after_s` is how long the server asks to wait; 0 where it does not say.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class StorageFullError(UnavailableError):
