@@ -1,0 +1,179 @@
+"""`HudCallbacks`: what RLlib calls.
+
+RLlib makes one instance per env runner and several in the driver, and deep-copies and pickles what it is given, so the
+class holds its configuration and makes everything else once the driver has attached it. Nothing raises out of any
+method that RLlib calls. Does nothing where neither Redis nor a HUD server is configured.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+from hud_publisher import Publisher
+from hud_publisher.protocol.settings import Settings
+from rllib_integration.attachment import Attachment
+from rllib_integration.driver import DriverHud
+from rllib_integration.guard import guarded
+from rllib_integration.runner import RunnerHud
+
+logger = logging.getLogger("hud.rllib")
+
+
+class HudCallbacks(RLlibCallback):  # type: ignore[misc]
+    """Shows a training run on the HUD while it runs.
+
+    Pass the class, or a partial of it, to RLlib: `config.callbacks(HudCallbacks)`,
+    `config.callbacks(functools.partial(HudCallbacks, channel="team-a", fps=30))`, or one of a list of callbacks.
+
+    Args:
+        channel: which display; "auto" gives each run (each trial of a tuning job) a display of its own, named after it.
+        name: the run's name for people; by default made of the algorithm and the environment, or of Tune's trial.
+        run_id: processes with the same one share a session. By default a secret that is kept with the run's files.
+        fps: most frames per second.
+        info_keys: fields of the environment's `info` to show, such as ("health", "location").
+        evaluation_channel: a second display for the evaluation env runners; by default they are not shown.
+        **settings: any further setting by its name in `Settings`, such as `redis_url` or `worker_index`.
+
+    Raises:
+        ConfigError: an argument is wrong; it names the argument and what was expected.
+    """
+
+    def __init__(
+        self,
+        *,
+        channel: str | None = None,
+        name: str | None = None,
+        run_id: str | None = None,
+        fps: float | None = None,
+        info_keys: Sequence[str] = (),
+        evaluation_channel: str | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__()
+        overrides = {"channel": None if channel == "auto" else channel, "run_id": run_id, "fps": fps, **settings}
+        Settings.from_env({}, **overrides)  # a mistake in the arguments shows when the algorithm is built
+        Settings.from_env({}, channel=evaluation_channel)
+        self.channel = channel
+        self.name = name
+        self.info_keys = (info_keys,) if isinstance(info_keys, str) else tuple(info_keys)
+        self.evaluation_channel = evaluation_channel
+        self.overrides = overrides
+        self._driver: DriverHud | None = None
+        self._attachment: Attachment | None = None
+        self._runner: RunnerHud | None = None
+        self._is_suspended = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and checkpoints carry the configuration only."""
+        return {**self.__dict__, "_driver": None, "_attachment": None, "_runner": None, "_is_suspended": False}
+
+    # The driver.
+
+    @guarded
+    def on_algorithm_init(self, *, algorithm: Any, **kwargs: Any) -> None:
+        """Register the run and let its env runners join."""
+        self._driver = DriverHud.start(self, algorithm)
+
+    @guarded
+    def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **kwargs: Any) -> None:
+        """Publish one iteration."""
+        if self._driver is not None:
+            self._driver.publish(result)
+
+    @guarded
+    def on_evaluate_start(self, *, algorithm: Any, **kwargs: Any) -> None:
+        """Say that evaluation has begun, and keep it apart from training."""
+        if self._driver is not None:
+            self._driver.begin_evaluation()
+
+    @guarded
+    def on_evaluate_end(self, *, algorithm: Any, **kwargs: Any) -> None:
+        """Say that training goes on."""
+        if self._driver is not None:
+            self._driver.end_evaluation()
+
+    @guarded
+    def on_env_runners_recreated(
+        self,
+        *,
+        algorithm: Any,
+        env_runner_group: Any,
+        env_runner_indices: list[int],
+        is_evaluation: bool,
+        **kwargs: Any,
+    ) -> None:
+        """Let env runners that came back join again."""
+        if self._driver is not None:
+            self._driver.attach(env_runner_group, is_evaluation, env_runner_indices)
+
+    @guarded
+    def on_workers_recreated(
+        self, *, algorithm: Any, worker_set: Any, worker_ids: list[int], is_evaluation: bool, **kwargs: Any
+    ) -> None:
+        """As above: among several callbacks, the old API stack calls this one only."""
+        if self._driver is not None and not algorithm.config.enable_env_runner_and_connector_v2:
+            self._driver.attach(worker_set, is_evaluation, worker_ids)
+
+    # The env runners.
+
+    def attach(self, attachment: Attachment) -> None:
+        """Join the driver's session from the next episode on; called in the env runner's process."""
+        self.detach()
+        self._attachment = attachment
+
+    def detach(self) -> None:
+        """Leave the session; called in the env runner's process."""
+        runner, self._runner, self._attachment = self._runner, None, None
+        if runner is not None:
+            runner.close()
+
+    def suspend(self, is_suspended: bool) -> None:
+        """Show nothing of what this env runner does: the driver evaluates on a training env runner."""
+        self._is_suspended = is_suspended
+
+    @guarded
+    def on_episode_start(
+        self, *, episode: Any, env_index: int, env_runner: Any = None, env: Any = None, worker: Any = None,
+        base_env: Any = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Begin an episode of one env."""
+        if self._attachment is not None and not self._is_suspended:
+            runner = self._runner or self._join(env_runner or worker, env or base_env)
+            runner.begin_episode(env_runner or worker, env or base_env, env_index, episode)
+
+    @guarded
+    def on_episode_step(
+        self, *, episode: Any, env_index: int, env_runner: Any = None, env: Any = None, worker: Any = None,
+        base_env: Any = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """See one step of one env."""
+        if self._attachment is not None and not self._is_suspended:
+            runner = self._runner or self._join(env_runner or worker, env or base_env)
+            runner.step(env_runner or worker, env or base_env, env_index, episode)
+
+    @guarded
+    def on_episode_end(self, *, episode: Any, env_index: int, **kwargs: Any) -> None:
+        """End an episode of one env."""
+        if self._runner is not None and not self._is_suspended:
+            self._runner.end_episode(env_index, episode)
+
+    @guarded
+    def on_sample_end(self, **kwargs: Any) -> None:
+        """Note that the samples go to the learner."""
+        if self._runner is not None and not self._is_suspended:
+            self._runner.pause()
+
+    def _join(self, env_runner: Any, env: Any) -> RunnerHud:
+        attachment = self._attachment
+        assert attachment is not None
+        index = int(env_runner.worker_index or 0)
+        publisher = Publisher(
+            name=attachment.name, info=attachment.info, settings=attachment.settings, writer=f"w{index}"
+        )
+        num_envs = getattr(env, "num_envs", None) or len(env.get_sub_environments())
+        self._runner = RunnerHud(attachment, publisher, index, int(num_envs), info_keys=self.info_keys)
+        return self._runner

@@ -1,0 +1,225 @@
+"""One env runner's part: its reporter's frames and metrics, its envs' thumbnails, and the phase that it is in.
+
+Runs on the thread that steps the envs, so an ordinary step costs a few comparisons and clock reads; everything dearer
+is rate-limited before it is computed. Raises whatever goes wrong: `callbacks` keeps that from RLlib and makes one of
+these per env runner.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hud_publisher import Publisher
+from rllib_integration.attachment import Attachment
+from rllib_integration.episodes import EpisodeView, RunningEpisode, view_of
+from rllib_integration.guard import attempt
+from rllib_integration.rendering import Renderer, sub_env
+from rllib_integration.reporter import Reporter
+from rllib_integration.steps import StepCount
+
+#: Between two entries of step-level fields: 20 per second are as many as an eye can follow.
+METRICS_S = 0.05
+#: Between two looks at what viewers and other runners want.
+LOOK_S = 0.2
+#: Between two questions whether a thumbnail is wanted; the publisher lets one per second pass.
+THUMBNAIL_S = 0.25
+#: The shortest pause between two samplings that is worth the name of a learner phase.
+PAUSE_S = 0.15
+
+
+@dataclass(slots=True)
+class _Env:
+    """One env of the runner: its running episode, how many it began, and when it is asked for a thumbnail next."""
+
+    running: RunningEpisode | None = None
+    episodes: int = 0
+    thumbnail_at: float = 0.0
+
+
+class RunnerHud:
+    """What one env runner shows.
+
+    Args:
+        attachment: from the driver.
+        publisher: made from it.
+        worker_index: of the env runner; 0 for the driver's own.
+        num_envs: how many envs it steps.
+        info_keys: fields of the envs' `info` to show.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        attachment: Attachment,
+        publisher: Publisher,
+        worker_index: int,
+        num_envs: int,
+        *,
+        info_keys: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._publisher = publisher
+        self._worker_index = worker_index
+        self._info_keys = tuple(info_keys)
+        self._clock = clock
+        self._is_evaluation = attachment.is_evaluation
+        self._envs = [_Env() for _ in range(num_envs)]
+        self._reporter = Reporter(worker_index, attachment.wanted)
+        self._renderer = Renderer()
+        self._steps = StepCount(attachment.num_runners, is_evaluation=attachment.is_evaluation)
+        self._view: EpisodeView | None = None
+        self._look_at = 0.0
+        self._metrics_at = 0.0
+        self._is_sampling = False
+        self._paused_at: float | None = None
+        self._pause_s = PAUSE_S
+        self._phase = ""
+        self._trouble = ""
+        self._action_names: Sequence[str] = ()
+
+    def begin_episode(self, env_runner: Any, env: Any, env_index: int, episode: Any) -> None:
+        """An env was reset; if it is the wanted one, it reports from here on."""
+        running = self._begin(self._envs[env_index], episode)
+        self._steps.sync(env_runner)
+        reported = self._reporter.env_index
+        self._reporter.begin_episode(env_index, self._publisher.feedback)
+        self._take_role(reported, env)
+        if self._reporter.env_index == env_index:
+            where = {"worker_index": self._worker_index, "env_index": env_index}
+            data = {**running.sums(), "episode_id": str(running.identity), **where}
+            self._publisher.log(data, step=self._steps.now)
+
+    def step(self, env_runner: Any, env: Any, env_index: int, episode: Any) -> None:
+        """An env made one step; `episode` holds it already."""
+        self._steps.count(env_runner)
+        slot = self._envs[env_index]
+        running = slot.running
+        if running is None or running.identity != running.view.identity(episode):
+            running = self._begin(slot, episode)
+        running.see(episode)
+        now = self._clock()
+        if not self._is_sampling:
+            self._resume(now)
+        if now >= self._look_at:
+            self._look(now, env)
+        if env_index == self._reporter.env_index:
+            if self._publisher.wants_frame((self._worker_index, env_index)) and self._renderer.is_affordable():
+                self._render(env, env_index)
+            if now >= self._metrics_at:
+                self._metrics_at = now + METRICS_S
+                self._send_metrics(running, episode)
+        if now >= slot.thumbnail_at:
+            slot.thumbnail_at = now + THUMBNAIL_S
+            if self._publisher.wants_thumbnail((self._worker_index, env_index)) and self._renderer.is_affordable():
+                self._render(env, env_index)
+
+    def end_episode(self, env_index: int, episode: Any) -> None:
+        """An episode is over; its last step was seen before."""
+        slot = self._envs[env_index]
+        running, slot.running = slot.running, None
+        if running is None or env_index != self._reporter.env_index or not hasattr(episode, "is_terminated"):
+            return  # the old API stack gives an exception in place of an episode that broke
+        sums = running.sums()
+        how = "terminated" if running.view.is_terminated(episode) else "truncated"
+        self._publisher.log(
+            {**sums, "episode_return": sums["episode_reward"], "episode_end": how}, step=self._steps.now
+        )
+
+    def pause(self) -> None:
+        """Sampling stops for now: the samples go to the learner."""
+        self._is_sampling = False
+        self._paused_at = self._clock()
+        # An algorithm that learns while it samples pauses for milliseconds; to announce each would only flicker.
+        if self._reporter.env_index is not None and self._pause_s >= PAUSE_S:
+            self._say_phase("learning")
+
+    def close(self) -> None:
+        """Send what is left and stop; ending the session is the driver's part."""
+        self._publisher.close(timeout_s=1.0, release=False)
+
+    def _begin(self, slot: _Env, episode: Any) -> RunningEpisode:
+        view = self._view = self._view or view_of(episode)
+        slot.episodes += 1
+        slot.running = RunningEpisode(view, view.identity(episode), slot.episodes)
+        return slot.running
+
+    def _resume(self, now: float) -> None:
+        self._is_sampling = True
+        if self._paused_at is not None:
+            self._pause_s = now - self._paused_at
+        self._reporter.resume(now)
+        if self._reporter.env_index is not None:
+            self._say_phase("sampling")
+
+    def _look(self, now: float, env: Any) -> None:
+        self._look_at = now + LOOK_S
+        age_s = self._publisher.feedback_age_s
+        feedback = self._publisher.feedback if math.isfinite(age_s) else None
+        reported = self._reporter.env_index
+        self._reporter.look(now, feedback, age_s)
+        self._take_role(reported, env)
+
+    def _take_role(self, reported: int | None, env: Any) -> None:
+        self._publisher.claim = self._reporter.claim
+        index = self._reporter.env_index
+        if index is not None and index != reported:
+            self._action_names = attempt("get_action_meanings", _action_names, env, index) or ()
+            self._publisher.log({"worker_index": self._worker_index, "env_index": index}, step=self._steps.now)
+            self._phase = ""
+            if self._is_sampling:
+                self._say_phase("sampling")
+
+    def _say_phase(self, phase: str) -> None:
+        if phase != self._phase:
+            self._phase = phase
+            self._publisher.log({"phase": "evaluating" if self._is_evaluation else phase}, step=self._steps.now)
+
+    def _render(self, env: Any, env_index: int) -> None:
+        """Render, and offer what came of it wherever it is wanted: one picture may serve as frame and thumbnail."""
+        for index, picture in self._renderer.render(env, env_index).items():
+            name = (self._worker_index, index)
+            if index == self._reporter.env_index:
+                self._publisher.frame(picture, step=self._steps.now, episode=self._envs[index].episodes, env=name)
+            if self._publisher.wants_thumbnail(name):
+                self._publisher.thumbnail(picture, env=name, step=self._steps.now)
+        if self._renderer.trouble != self._trouble:
+            self._trouble = self._renderer.trouble
+            self._publisher.log({"no_picture": self._trouble}, step=self._steps.now)
+
+    def _send_metrics(self, running: RunningEpisode, episode: Any) -> None:
+        data = running.sums()
+        data |= running.view.last(episode)
+        data["global_step"] = self._steps.now
+        if self._action_names and "action" in data:
+            data["action_name"] = self._action_names[int(data["action"])]
+        if self._info_keys:
+            data |= pick(running.view.infos(episode), self._info_keys)
+        self._publisher.log(data, step=self._steps.now)
+
+
+def pick(infos: Mapping[Any, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Return the wanted fields of an `info`; those of several agents under each agent's name.
+
+    Mappings are copied, since an environment may go on writing into the one that it gave.
+    """
+    found: dict[str, Any] = {}
+    for key in keys:
+        if key in infos:
+            value = infos[key]
+            found[key] = dict(value) if isinstance(value, Mapping) else value
+    if not found:
+        for agent, info in infos.items():
+            if isinstance(info, Mapping) and (fields := pick(info, keys)):
+                found[str(agent)] = fields
+    return found
+
+
+def _action_names(env: Any, index: int) -> Sequence[str]:
+    """What the actions of an Atari game are called; none for most other environments."""
+    one = sub_env(env, index)
+    meanings = getattr(getattr(one, "unwrapped", None), "get_action_meanings", None)
+    return [str(name) for name in meanings()] if callable(meanings) else ()
