@@ -138,8 +138,8 @@ def _build(options: argparse.Namespace, folder: Path) -> Any:
 
 
 def _train(algorithm: Any, iterations: int) -> None:
-    done = 0
-    while not iterations or done < iterations:
+    done, parent = 0, os.getppid()
+    while (not iterations or done < iterations) and os.getppid() == parent:  # an orphan has nobody to show it to
         started = time.monotonic()
         result = algorithm.train()
         done += 1

@@ -87,11 +87,11 @@ class RunnerHud:
         self._steps.sync(env_runner)
         reported = self._reporter.env_index
         self._reporter.begin_episode(env_index, self._publisher.feedback)
-        self._take_role(reported, env)
         if self._reporter.env_index == env_index:
             where = {"worker_index": self._worker_index, "env_index": env_index}
             data = {**running.sums(), "episode_id": str(running.identity), **where}
             self._publisher.log(data, step=self._steps.now)
+        self._take_role(reported, env)
 
     def step(self, env_runner: Any, env: Any, env_index: int, episode: Any) -> None:
         """An env made one step; `episode` holds it already."""
@@ -162,13 +162,15 @@ class RunnerHud:
         reported = self._reporter.env_index
         self._reporter.look(now, feedback, age_s)
         self._take_role(reported, env)
+        if reported is None and self._reporter.env_index is not None:
+            where = {"worker_index": self._worker_index, "env_index": self._reporter.env_index}
+            self._publisher.log(where, step=self._steps.now)
 
     def _take_role(self, reported: int | None, env: Any) -> None:
         self._publisher.claim = self._reporter.claim
         index = self._reporter.env_index
         if index is not None and index != reported:
             self._action_names = attempt("get_action_meanings", _action_names, env, index) or ()
-            self._publisher.log({"worker_index": self._worker_index, "env_index": index}, step=self._steps.now)
             self._phase = ""
             if self._is_sampling:
                 self._say_phase("sampling")

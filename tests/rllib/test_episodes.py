@@ -36,7 +36,11 @@ def test_the_return_covers_all_chunks_of_an_episode() -> None:
 
 
 def test_a_new_episode_has_no_return_yet() -> None:
-    assert RunningEpisode(SingleAgentView(), "x", 7).sums() == {"episode": 7, "episode_reward": 0.0, "episode_length": 0}
+    assert RunningEpisode(SingleAgentView(), "x", 7).sums() == {
+        "episode": 7,
+        "episode_reward": 0.0,
+        "episode_length": 0,
+    }
 
 
 def test_rewards_of_all_agents_add_up_even_where_they_act_in_turns() -> None:
@@ -54,7 +58,11 @@ def test_rewards_of_all_agents_add_up_even_where_they_act_in_turns() -> None:
 
 def test_the_old_stack_keeps_its_own_total() -> None:
     episode = SimpleNamespace(
-        episode_id=5, total_reward=3.5, length=4, get_agents=lambda: ["agent0"], last_info_for=lambda agent: {"x": agent}
+        episode_id=5,
+        total_reward=3.5,
+        length=4,
+        get_agents=lambda: ["agent0"],
+        last_info_for=lambda agent: {"x": agent},
     )
     view = view_of(episode)
     assert isinstance(view, OldStackView)

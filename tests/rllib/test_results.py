@@ -19,7 +19,12 @@ NEW_STACK: dict[str, Any] = {
         "my_metric": 0.25,
     },
     "learners": {
-        "default_policy": {"policy_loss": -0.1, "vf_loss": 8.0, "mean_kl_loss": 0.01, "default_optimizer_learning_rate": 3e-4},
+        "default_policy": {
+            "policy_loss": -0.1,
+            "vf_loss": 8.0,
+            "mean_kl_loss": 0.01,
+            "default_optimizer_learning_rate": 3e-4,
+        },
         "__all_modules__": {"num_env_steps_trained": 4000},
     },
     "timers": {"training_step": 1.5},
