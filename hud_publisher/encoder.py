@@ -44,8 +44,12 @@ class Encoder:
         Raises:
             UnsupportedImageError: no picture can be made of it.
         """
-        image = _to_image(pixels)
-        limit = max_side or self._max_side
+        try:
+            return self._encode(_to_image(pixels), max_side or self._max_side, is_exact)
+        except (OSError, ValueError, TypeError, RuntimeError) as error:  # what numpy, torch and the codecs raise
+            raise UnsupportedImageError(f"expected pixels, got what cannot be encoded: {error}") from error
+
+    def _encode(self, image: Image.Image, limit: int | None, is_exact: bool) -> tuple[bytes, Mime]:
         if limit and max(image.size) > limit:
             scale = limit / max(image.size)
             size = max(1, round(image.width * scale)), max(1, round(image.height * scale))

@@ -8,7 +8,8 @@ told of viewers by the publisher's thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
+from typing import Any
 
 #: Seconds between two frames with nobody watching, and between two thumbnails of one env.
 SLOW_S = 1.0
@@ -21,7 +22,7 @@ class Pacer:
 
     def __init__(self, period_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._due_at: dict[Hashable, float] = {}
+        self._due_at: dict[Any, float] = {}
         #: Seconds between two pictures of an env.
         self.period_s = period_s
         #: While False nothing is due.
@@ -29,14 +30,15 @@ class Pacer:
         #: When somebody last asked, on this clock: while nobody asks, nobody needs to know whether somebody watches.
         self.asked_at = float("-inf")
 
-    def is_due(self, env: Hashable = None) -> bool:
+    def is_due(self, env: Any = None) -> bool:
         """Whether a picture of this env would be taken now. Costs one clock read."""
         now = self.asked_at = self._clock()
-        return self.is_open and now >= self._due_at.get(env, now)
+        return self.is_open and now >= self._due_at.get(_key(env), now)
 
-    def take(self, env: Hashable = None) -> bool:
+    def take(self, env: Any = None) -> bool:
         """The same; if so, the next one is due a period later."""
         now = self.asked_at = self._clock()
+        env = _key(env)
         due_at = self._due_at.get(env, now)
         if not self.is_open or now < due_at:
             return False
@@ -51,3 +53,10 @@ class Pacer:
         if period_s < self.period_s:
             self._due_at.clear()
         self.period_s = period_s
+
+
+def _key(env: Any) -> Any:
+    """An env as a dictionary's key: callers write it as a list or an array too, and nothing here may raise."""
+    if env is None or type(env) is tuple or type(env) is int:
+        return env
+    return str(env)

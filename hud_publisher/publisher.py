@@ -113,7 +113,8 @@ class Publisher:
 
     def _reset(self) -> None:
         """Forget the thread and what it shares with us: at first, and in the child of a fork."""
-        self._start_lock = threading.Lock()
+        # Re-entrant: a signal handler may close while its own thread starts.
+        self._start_lock = threading.RLock()
         self._link: Link | None = None
         self._thread: threading.Thread | None = None
         self._is_closed = False
@@ -226,7 +227,7 @@ class Publisher:
             **extra: further fields, shown by their names (model, action, tokens, error …).
         """
         link = self._link or self._start()
-        if link is None:
+        if link is None or self._is_closing(link, "vision"):
             return
         try:
             latency = None if response_time_ms is None else float(response_time_ms)
@@ -384,11 +385,7 @@ class Publisher:
 
     def _offer_fields(self, data: Mapping[Any, Any], step: Any, stream: Any) -> None:
         link = self._link or self._start()
-        if link is None:
-            return
-        if link.close_by is not None:
-            link.counters.taken[stream] += 1
-            link.counters.drop(stream, "closed")
+        if link is None or self._is_closing(link, stream):
             return
         try:
             fields, weight = copy_fields(data)
@@ -410,6 +407,13 @@ class Publisher:
             return False
         link.outbox.offer_picture(item)
         self._wake(link)
+        return True
+
+    def _is_closing(self, link: Link, stream: Any) -> bool:
+        if link.close_by is None:
+            return False
+        link.counters.taken[stream] += 1
+        link.counters.drop(stream, "closed")
         return True
 
     def _wake(self, link: Link) -> None:
@@ -485,7 +489,9 @@ def _close_all() -> None:
 def _start_anew_in_child() -> None:
     """After a fork only the forking thread lives on: locks may be held for ever and sockets belong to the parent."""
     for publisher in list(_publishers):
+        was_closed = publisher._is_closed
         publisher._reset()
+        publisher._is_closed = was_closed
 
 
 atexit.register(_close_all)

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from PIL import Image
+
+from hud_publisher.protocol.batch import MAX_NUMBER
 from hud_publisher.protocol.values import MAX_DEPTH, MAX_LIST_ITEMS, MAX_TEXT_CHARS
 
 _PLAIN = frozenset({float, int, bool, type(None), complex, bytes})
@@ -107,21 +110,29 @@ def copy_pixels(pixels: Any) -> Any:
         return pixels
     if isinstance(pixels, (bytearray, memoryview)):
         return bytes(pixels)
+    if isinstance(pixels, Image.Image):
+        return pixels.copy()
     if getattr(pixels, "nbytes", 0) > MAX_PIXEL_BYTES:
         raise TypeError(f"expected a picture of at most {MAX_PIXEL_BYTES} bytes, got {pixels.nbytes}")
     if hasattr(pixels, "detach"):
         return pixels.detach().clone()
-    if hasattr(pixels, "copy") and (hasattr(pixels, "__array_interface__") or hasattr(pixels, "__array__")):
+    if hasattr(pixels, "copy") and hasattr(pixels, "__array__"):
         return pixels.copy()
-    raise TypeError(f"expected an array, a tensor, a PIL image or encoded bytes, got {type(pixels).__name__}")
+    raise TypeError(
+        f"expected an array, a tensor, a PIL image or encoded bytes, got {type(pixels).__name__}: create the env with "
+        "render_mode='rgb_array' and hand over what render() returns"
+    )
 
 
 def copy_step(step: Any) -> int | None:
-    """Return a step or episode as a whole number from 0; None where it is not one."""
+    """Return a step or episode as a whole number from 0; None where it is not one (missing, NaN, negative)."""
     if step is None:
         return None
-    number = int(step)
-    return number if 0 <= number < 2**53 else None
+    try:
+        number = int(step)
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 <= number <= MAX_NUMBER else None
 
 
 def copy_env(env: Any) -> tuple[int, int] | None:

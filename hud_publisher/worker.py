@@ -16,6 +16,7 @@ from collections.abc import Callable
 from hud_publisher.backoff import Backoff
 from hud_publisher.composer import Composer
 from hud_publisher.link import Link
+from hud_publisher.outbox import Item
 from hud_publisher.pacer import SLOW_S
 from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.entries import Entry, MetricsEntry, entry_bytes
@@ -44,8 +45,11 @@ CLOSING_FIELDS = 256
 BATCH_PICTURES = 4
 #: Bytes per call, unless one entry alone has more: well below the web tier's limit on bodies.
 BATCH_BYTES = 4 * 1024 * 1024
-#: How often the thread looks into the outbox while there is traffic: adds 10 ms on average to what a viewer sees.
-POLL_S = 0.02
+#: How often the thread looks into the outbox while there is traffic and somebody watches: adds 5 ms on average to what
+#: a viewer sees.
+POLL_S = 0.01
+#: The same with nobody watching.
+SLOW_POLL_S = 0.04
 #: How long after the last traffic it goes on looking before it asks to be rung for.
 LINGER_S = 0.5
 #: How old the viewers' count may be while somebody offers frames: they rise within a second of the first viewer.
@@ -81,6 +85,7 @@ class Worker:
         self._number = 0
         self._inflight: Batch | None = None
         self._ready: tuple[Entry, ...] = ()
+        self._composing: list[Item] = []
         self._is_retry = False
         self._not_before = float("-inf")
         self._sent_at = float("-inf")
@@ -124,19 +129,22 @@ class Worker:
         refresh_at = self._sent_at + self._refresh_s(session, now)
         if now >= refresh_at:
             self._send(session, Batch(self._writer, claim=self._link.claim))
-            return POLL_S
+            return self._poll_s()
         return self._rest(now, refresh_at)
+
+    def _poll_s(self) -> float:
+        return POLL_S if self._link.feedback.viewers else SLOW_POLL_S
 
     def _pause_s(self, began_at: float) -> float:
         """With more waiting go on soon, but never for more than half of the time: training needs the interpreter."""
         if self._link.outbox.is_empty() and not self._ready:
-            return POLL_S
+            return self._poll_s()
         spent_s = self._clock() - began_at
         return 0.0 if self._link.close_by is not None else min(POLL_S, max(0.001, spent_s))
 
     def _rest(self, now: float, refresh_at: float) -> float:
         if now - self._active_at < LINGER_S:
-            return min(POLL_S, refresh_at - now)
+            return min(self._poll_s(), refresh_at - now)
         self._link.doorbell.is_armed = True
         # Whoever offered before seeing the doorbell armed did not ring.
         return 0.0 if not self._link.outbox.is_empty() else refresh_at - now
@@ -158,7 +166,9 @@ class Worker:
             if not items:
                 return None
             self._active_at = self._clock()
+            self._composing = items
             self._ready = self._composer.compose(items)
+            self._composing = []
         count, size = 0, 0
         for entry in self._ready:
             size += entry_bytes(entry)
@@ -247,6 +257,9 @@ class Worker:
         """A defect of ours or of a library: leave the batch out, say so once, go on."""
         if self._inflight is not None:
             self._give_up(self._inflight, "rejected")
+        for item in self._composing:
+            self._link.counters.drop(item.stream, "unusable")
+        self._composing = []
         self._report(type(error).__name__, f"an unexpected error, training goes on: {error!r}", error)
         return self._trouble.next_s()
 
