@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hud_publisher.protocol.errors import ConfigError, HudError
 from hud_publisher.protocol.settings import Settings
+from hud_web.archive import ArchiveEndpoints
 from hud_web.errors import answer_crash, answer_http_error, answer_hud_error
 from hud_web.reading import ReadingEndpoints
 from hud_web.redis_client import connect_reader, connect_writer
@@ -87,7 +88,7 @@ def create_app(settings: Settings) -> Web:
             await reader.aclose()
 
     app = Starlette(
-        routes=_routes(writing, reading, StreamEndpoint(rooms, store)),
+        routes=_routes(writing, reading, ArchiveEndpoints(store), StreamEndpoint(rooms, store)),
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=_trusted_hosts(settings), www_redirect=False),
             Middleware(SecurityHeaders),
@@ -102,7 +103,9 @@ def create_app(settings: Settings) -> Web:
     return Web(app, rooms)
 
 
-def _routes(writing: WritingEndpoints, reading: ReadingEndpoints, stream: StreamEndpoint) -> list[Route | Mount]:
+def _routes(
+    writing: WritingEndpoints, reading: ReadingEndpoints, archive: ArchiveEndpoints, stream: StreamEndpoint
+) -> list[Route | Mount]:
     async def page(_request: object) -> FileResponse:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
@@ -113,6 +116,10 @@ def _routes(writing: WritingEndpoints, reading: ReadingEndpoints, stream: Stream
         Route("/ready", reading.ready),
         Route("/api/state", reading.state),
         Route("/api/sessions", reading.sessions),
+        Route("/api/history", archive.history),
+        Route("/api/export", archive.export),
+        Route("/api/frames", archive.frames),
+        Route("/api/vision", archive.vision),
         Route("/api/frames/{id}", reading.frame),
         Route("/api/vision/{id}", reading.vision_image),
         Route("/api/register_session", writing.register_session, methods=["POST"]),

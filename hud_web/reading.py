@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hud_publisher.protocol.entries import FrameEntry, StreamName, VisionEntry, decode_entry
-from hud_publisher.protocol.errors import NotFoundError, UnavailableError
-from hud_publisher.protocol.keys import DEFAULT_CHANNEL, Sid, check_channel, check_sid
+from hud_publisher.protocol.errors import UnavailableError
+from hud_publisher.protocol.keys import check_sid
+from hud_web.query import channel_of, session_of
 from hud_web.rooms import Rooms
 from hud_web.snapshot import encode_opening
 from hud_web.store import Store
@@ -44,7 +45,7 @@ class ReadingEndpoints:
 
     async def state(self, request: Request) -> Response:
         """The snapshot of the present session, or of `?session=`."""
-        channel, wanted = _channel(request), request.query_params.get("session")
+        channel, wanted = channel_of(request), request.query_params.get("session")
         store = self._store
         opening = await (store.open(channel, check_sid(wanted)) if wanted else store.open_current(channel))
         return Response(
@@ -55,7 +56,7 @@ class ReadingEndpoints:
 
     async def sessions(self, request: Request) -> JSONResponse:
         """The channel's sessions, newest first."""
-        channel = _channel(request)
+        channel = channel_of(request)
         views = await self._store.sessions(channel)
         return JSONResponse({"channel": channel, "sessions": [view.describe() for view in views]})
 
@@ -68,18 +69,7 @@ class ReadingEndpoints:
         return await self._picture(request, "vision")
 
     async def _picture(self, request: Request, stream: StreamName) -> Response:
-        channel, sid = await self._session_of(request)
-        if sid is None:
-            raise NotFoundError(f"channel {channel!r} has no session yet")
+        channel, sid = await session_of(request, self._store)
         entry = decode_entry(stream, await self._store.entry(channel, sid, stream, request.path_params["id"]))
         assert isinstance(entry, (FrameEntry, VisionEntry))
         return Response(entry.image, media_type=entry.mime, headers=_IMMUTABLE)
-
-    async def _session_of(self, request: Request) -> tuple[str, Sid | None]:
-        channel = _channel(request)
-        wanted = request.query_params.get("session")
-        return channel, check_sid(wanted) if wanted else await self._store.current_sid(channel)
-
-
-def _channel(request: Request) -> str:
-    return check_channel(request.query_params.get("channel") or DEFAULT_CHANNEL)

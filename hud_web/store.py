@@ -180,6 +180,13 @@ class Store:
             found: Any = await self._redis.xrange(key, first, last, count=limit)
         return [(EntryId(text(entry_id)), fields) for entry_id, fields in found]
 
+    async def newest(self, channel: str, sid: Sid, stream: StreamName, limit: int) -> list[StreamEntry]:
+        """Return a stream's newest entries, newest first."""
+        key = ChannelKeys(channel).session(sid).stream(stream)
+        async with _translated():
+            found: Any = await self._redis.xrevrange(key, count=limit)
+        return [(EntryId(text(entry_id)), fields) for entry_id, fields in found]
+
     async def entry(self, channel: str, sid: Sid, stream: StreamName, entry_id: str) -> Fields:
         """Return one entry's fields, or raise NotFoundError."""
         if not _ENTRY_ID.fullmatch(entry_id):

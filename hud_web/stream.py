@@ -17,9 +17,10 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from hud_publisher.protocol.errors import MalformedError, NotFoundError, UnavailableError
-from hud_publisher.protocol.keys import DEFAULT_CHANNEL, Sid, check_channel, check_sid
+from hud_publisher.protocol.keys import Sid, check_sid
 from hud_web import sse
 from hud_web.hub import Hub, Subscriber
+from hud_web.query import channel_of
 from hud_web.replay import HistoryGoneError, replay
 from hud_web.rooms import Rooms
 from hud_web.snapshot import encode_opening
@@ -55,7 +56,7 @@ class StreamEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one viewer until it leaves, is cut, grows too old, or the server drains."""
         request = Request(scope, receive)
-        channel = check_channel(request.query_params.get("channel") or DEFAULT_CHANNEL)
+        channel = channel_of(request)
         wanted = request.query_params.get("session")
         sid = check_sid(wanted) if wanted else None
         wants_frames = request.query_params.get("frames", "1") not in ("0", "false", "off")

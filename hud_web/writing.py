@@ -18,10 +18,11 @@ from hud_publisher.protocol.batch import Batch, check_latency_ms, check_metrics,
 from hud_publisher.protocol.entries import Entry, FrameEntry, VisionEntry
 from hud_publisher.protocol.errors import MalformedError, SessionNotActiveError, UnsupportedImageError
 from hud_publisher.protocol.images import inspect_image
-from hud_publisher.protocol.keys import DEFAULT_CHANNEL, SessionId, check_channel
+from hud_publisher.protocol.keys import SessionId, check_channel
 from hud_publisher.protocol.scripts import Limits
 from hud_web.auth import require_token
 from hud_web.body import read_body, read_json
+from hud_web.query import channel_of
 from hud_web.store import Store
 
 #: The writer under which clients of the old endpoints appear; they number nothing, so nothing is dropped as repeated.
@@ -49,7 +50,7 @@ class WritingEndpoints:
         if not isinstance(info, dict):
             raise MalformedError(f"expected info to be an object of texts, got {type(info).__name__}")
         call = scripts.register(
-            check_channel(_text(body, "channel") or DEFAULT_CHANNEL),
+            _channel(body, request),
             run_id=_text(body, "run_id"),
             name=_text(body, "name") or "unnamed run",
             limits=self._limits,
@@ -114,7 +115,7 @@ class WritingEndpoints:
         """End whatever session holds the channel; the answer gives its public number, never its secret."""
         require_token(request, self._tokens)
         body = await read_json(request)
-        channel = check_channel(_text(body, "channel") or request.query_params.get("channel") or DEFAULT_CHANNEL)
+        channel = _channel(body, request)
         _status, sid = replies.parse_release(await self._store.run(scripts.reset(channel)))
         return JSONResponse({"status": "reset", "previous_session": sid})
 
@@ -122,7 +123,7 @@ class WritingEndpoints:
         """`{worker_index, env_index}`: which env to show from its next episode on."""
         require_token(request, self._tokens)
         body = await read_json(request)
-        channel = check_channel(_text(body, "channel") or request.query_params.get("channel") or DEFAULT_CHANNEL)
+        channel = _channel(body, request)
         reporter = replies.Reporter(_index(body, "worker_index"), _index(body, "env_index"))
         await self._store.ask_for_reporter(channel, reporter)
         return JSONResponse({"status": "asked", "worker_index": reporter.worker_index, "env_index": reporter.env_index})
@@ -156,6 +157,12 @@ def _session_id(body: dict[str, Any]) -> SessionId:
     if not session_id:
         raise SessionNotActiveError("expected a session_id, got none: POST /api/register_session first")
     return SessionId(session_id)
+
+
+def _channel(body: dict[str, Any], request: Request) -> str:
+    """The channel that the body names, or else the query, or else the default one."""
+    named = _text(body, "channel")
+    return check_channel(named) if named else channel_of(request)
 
 
 def _text(body: dict[str, Any], name: str) -> str | None:

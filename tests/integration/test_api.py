@@ -1,0 +1,260 @@
+"""The endpoints besides /stream, on a real replica and a real Redis: what is refused, and what is kept."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from PIL import Image
+
+from hud_publisher.protocol.batch import MEDIA_TYPE, Batch, encode_batch
+from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry
+from tests.fixtures.web import SseClient, WebServer
+
+
+def picture(kind: str = "JPEG", size: tuple[int, int] = (16, 12)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 30, 60)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def register(web: WebServer, **body: Any) -> str:
+    status, answer = web.post("/api/register_session", body or None)
+    assert status == 200, answer
+    return str(answer["session_id"])
+
+
+def stored(redis_url: str) -> dict[bytes, Any]:
+    """Everything in Redis but what changes by itself."""
+    with redis.Redis.from_url(redis_url) as direct:
+        keys = list(direct.scan_iter("*:s:*"))
+        return {key: direct.dump(key) for key in sorted(keys)}
+
+
+NOT_AN_IMAGE = base64_of(b"GIF89a not one of ours")
+TRUNCATED = base64_of(picture()[:20])
+HUGE_PIXELS = base64_of(
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + (13_000).to_bytes(4, "big") * 2 + b"\x08\x02" + b"\0" * 99
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/api/update_training", b'{"session_id": ', 400),
+        ("/api/update_training", b"[1, 2]", 400),
+        ("/api/update_training", b'"text"', 400),
+        ("/api/update_training", b"\xff\xfe\x00", 400),
+        ("/api/update_training", b"[" * 100_000, 400),
+        ("/api/update_training", {"session_id": "SESSION", "data": [1]}, 400),
+        ("/api/update_training", {"session_id": "SESSION", "data": "text"}, 400),
+        ("/api/update_training", {"session_id": "SESSION"}, 400),
+        ("/api/update_training", {"session_id": 7, "data": {}}, 400),
+        ("/api/update_training", {"data": {"a": 1}}, 403),
+        ("/api/update_training", {"session_id": "unknown", "data": {"a": 1}}, 403),
+        ("/api/update_training", {"session_id": "default.1.aaaaaaaaaaaaaaaaaaaaaaaa", "data": {"a": 1}}, 403),
+        ("/api/update_training", {"session_id": "SESSION", "data": {"a": "x" * 9_000_000}}, 413),
+        ("/api/update_training", {"session_id": "SESSION", "data": {f"f{i}": "x" * 9_000 for i in range(99)}}, 413),
+        ("/api/update_vision", {"session_id": "SESSION"}, 400),
+        ("/api/update_vision", {"session_id": "SESSION", "image_base64": 5}, 400),
+        ("/api/update_vision", {"session_id": "SESSION", "image_base64": "not base64!"}, 415),
+        ("/api/update_vision", {"session_id": "SESSION", "image_base64": NOT_AN_IMAGE}, 415),
+        ("/api/update_vision", {"session_id": "SESSION", "image_base64": TRUNCATED}, 415),
+        ("/api/update_vision", {"session_id": "SESSION", "image_base64": HUGE_PIXELS}, 413),
+        ("/api/update_vision", {"session_id": "unknown", "image_base64": base64_of(picture())}, 403),
+        (
+            "/api/update_vision",
+            {"session_id": "SESSION", "image_base64": base64_of(picture()), "response_time": "x"},
+            400,
+        ),
+        ("/api/register_session", {"channel": "no spaces allowed"}, 400),
+        ("/api/register_session", {"channel": 5}, 400),
+        ("/api/register_session", {"run_id": {}}, 400),
+        ("/api/register_session", {"takeover": True}, 401),
+        ("/api/heartbeat", {}, 403),
+        ("/api/release_session", {"session_id": "unknown"}, 403),
+        ("/api/reporter", {"worker_index": -1, "env_index": 0}, 400),
+        ("/api/reporter", {"worker_index": 1}, 400),
+        ("/api/publish", b"HUD0....", 400),
+        ("/api/publish", b"HUD1\x00\x00\xff\xff{}", 400),
+        ("/api/publish", b"HUD1\x00\x00\x00\x02{}", 400),
+        ("/api/publish", b"HUD1\x00\x00\x00\x02{}" * 1_000_000, 413),
+        ("/no/such/path", {}, 404),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_its_status_and_stores_nothing(
+    web: WebServer, redis_server: Any, path: str, body: Any, status: int
+) -> None:
+    session_id = register(web)
+    before = stored(redis_server.url)
+    if isinstance(body, dict) and body.get("session_id") == "SESSION":
+        body = body | {"session_id": session_id}
+    got, answer = web.post(path, body)
+    assert got == status, answer
+    assert isinstance(answer["error"], str)
+    assert answer["error"]
+    assert stored(redis_server.url) == before
+    assert web.get("/health") == (200, {"status": "healthy"})
+    assert web.post("/api/update_training", {"session_id": session_id, "data": {"fine": 1}})[0] == 200
+
+
+def test_wrong_methods_and_paths_are_answered_in_json(web: WebServer) -> None:
+    assert web.get("/api/register_session") == (405, {"error": "Method Not Allowed"})
+    assert web.post("/stream", {})[0] == 405
+    assert web.get("/nothing")[1] == {"error": "Not Found"}
+    assert web.get("/api/frames/1-1")[0] == 404
+    assert web.get("/api/history")[0] == 404
+    assert web.get("/stream?channel=a%20b")[0] == 400
+    assert web.get("/stream?fps=fast")[0] == 400
+    assert web.get("/api/state?session=abc")[0] == 400
+    assert web.get("/api/state?session=123")[0] == 404
+
+
+def test_a_second_run_is_refused_with_who_holds_and_how_long_and_the_same_run_joins(web: WebServer) -> None:
+    first = register(web, run_id="the-secret-of-run-one", name="ppo-breakout")
+    status, answer = web.post("/api/register_session", {"run_id": "the-secret-of-run-two"})
+    assert status == 409
+    assert answer["holder"]["name"] == "ppo-breakout"
+    assert 0 < answer["retry_after_s"] <= 30
+    assert "the-secret-of-run-one" not in json.dumps(answer)
+    assert first not in json.dumps(answer)
+    status, answer = web.post("/api/register_session", {"run_id": "the-secret-of-run-one"})
+    assert (status, answer["status"], answer["session_id"]) == (200, "joined", first)
+
+
+def test_null_and_non_finite_values_never_replace_real_ones(web: WebServer) -> None:
+    session_id = register(web)
+    for body in (
+        b'{"session_id": "%s", "data": {"loss": 0.5, "health": {"current": 3, "max": 5}, "zero": 0}}',
+        b'{"session_id": "%s", "data": {"loss": NaN, "health": {"current": null}, "zero": Infinity, "new": -Infinity}}',
+    ):
+        assert web.post("/api/update_training", body % session_id.encode())[0] == 200
+    assert web.get("/api/state")[1]["state"] == {"loss": 0.5, "health": {"current": 3, "max": 5}, "zero": 0}
+
+
+def test_a_batch_is_stored_once_however_often_it_is_sent(web: WebServer) -> None:
+    session_id = register(web)
+    frame, seen = picture("PNG"), picture("WEBP")
+    entries = (
+        MetricsEntry({"n": 1}, 1_000, step=5),
+        FrameEntry(frame, 1_001, "image/png", step=5, episode=2, env=(1, 0)),
+        VisionEntry(seen, 1_002, "image/webp", 412.0, 5, "What?", "A tree.", {"action": "RIGHT"}),
+        MetricsEntry({"loss": 0.5}, 1_003, step=6, kind="iterations"),
+    )
+    body = encode_batch(session_id, Batch("w1", 1, entries))  # type: ignore[arg-type]
+    headers = {"Content-Type": MEDIA_TYPE}
+    assert web.post("/api/publish", body, headers)[1]["status"] == "ok"
+    assert web.post("/api/publish", body, headers)[1]["status"] == "duplicate"
+    snapshot = web.get("/api/state")[1]
+    assert snapshot["state"] == {"n": 1, "loss": 0.5}
+    assert snapshot["frame"] | {"id": ""} == {
+        "image": base64_of(frame), "source": "env", "mime": "image/png", "id": "", "step": 5, "time_ms": 1_001,
+        "episode": 2, "env": [1, 0],
+    }  # fmt: skip
+    assert snapshot["vision"]["response"] == "A tree."
+    frames = web.get("/api/frames")[1]["frames"]
+    assert [(f["step"], f["episode"], f["env"], f["bytes"]) for f in frames] == [(5, 2, [1, 0], len(frame))]
+    assert web.get(f"/api/frames/{frames[0]['id']}") == (200, frame)
+    calls = web.get("/api/vision")[1]["calls"]
+    assert [call["prompt"] for call in calls] == ["What?"]
+    assert web.get(f"/api/vision/{calls[0]['id']}") == (200, seen)
+    assert web.get("/api/frames?from_ms=1002")[1]["frames"] == []
+
+
+def test_history_has_the_whole_run_with_its_spikes(web: WebServer) -> None:
+    session_id = register(web)
+    for start in range(0, 5_000, 500):
+        entries = tuple(
+            MetricsEntry({"v": 100.0 if n == 1_234 else 1.0, "pos": {"x": n}, "name": "text", "flag": True}, n, step=n)
+            for n in range(start, start + 500)
+        )
+        batch = encode_batch(session_id, Batch("w1", start + 1, entries))  # type: ignore[arg-type]
+        assert web.post("/api/publish", batch)[0] == 200
+    answer = web.get("/api/history?points=200")[1]
+    assert answer["fields"] == ["pos/x", "v"]
+    series = answer["series"]["v"]
+    assert len(series["value"]) <= 202
+    assert series["value"].count(100) == 1
+    assert series["step"][series["value"].index(100)] == 1_234
+    assert answer["series"]["pos/x"]["step"][0] == 0
+    assert answer["series"]["pos/x"]["value"][-1] == 4_999
+    web.post("/api/update_training", {"session_id": session_id, "data": {"v": 7.0, "step": 5_000}})
+    again = web.get("/api/history?fields=v&points=2000")[1]
+    assert list(again["series"]) == ["v"]
+    assert again["series"]["v"]["value"][-1] == 7
+
+
+def test_the_export_has_every_entry_and_no_formula(web: WebServer) -> None:
+    session_id = register(web)
+    for n in range(3):
+        data = {"n": n, "=cmd()": "=HYPERLINK(0)", "global_step": n}
+        web.post("/api/update_training", {"session_id": session_id, "data": data})
+    rows = list(csv.DictReader(io.StringIO(web.get("/api/export")[1].decode())))
+    assert [row["value"] for row in rows if row["field"] == "n"] == ["0", "1", "2"]
+    assert {row["value"] for row in rows if row["field"] == "'=cmd()"} == {"'=HYPERLINK(0)"}
+    entries = web.get("/api/export?format=json")[1]
+    assert [(entry["step"], entry["data"]["n"]) for entry in entries] == [(0, 0), (1, 1), (2, 2)]
+    assert session_id not in json.dumps(entries)
+
+
+def test_no_answer_and_no_log_shows_a_session_id_or_run_id(web: WebServer, watch: Callable[..., SseClient]) -> None:
+    client = watch(web)
+    session_id = register(web, run_id="the-secret-of-the-run", info={"env": "Breakout"})
+    web.post("/api/update_training", {"session_id": session_id, "data": {"n": 1}})
+    client.wait(lambda c: c.named("training_update"), "the update")
+    shown = [web.get(path)[1] for path in ("/api/state", "/api/sessions", "/api/history", "/api/export?format=json")]
+    web.terminate()
+    assert web.process is not None
+    for text in (json.dumps(shown), str(client.events)):
+        assert session_id.split(".")[2] not in text
+        assert "the-secret-of-the-run" not in text
+    assert "Breakout" in json.dumps(shown)
+
+
+def test_with_a_token_set_nobody_writes_without_it_and_all_may_watch(serve: Callable[..., WebServer]) -> None:
+    web = serve(environment={"HUD_TOKEN": "old-token,new-token"})
+    for headers in (
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "old-token"},
+        {"Authorization": "Bearer "},
+    ):
+        for path in ("register_session", "update_training", "publish", "reset_session", "reporter", "heartbeat"):
+            status, answer = web.post(f"/api/{path}", {}, headers)
+            assert (status, answer["error"]) == (401, "Unauthorized")
+    for token in ("old-token", "new-token"):
+        headers = {"Authorization": f"Bearer {token}"}
+        assert web.post("/api/register_session", {"run_id": "r" * 20}, headers)[0] == 200
+    assert web.post("/api/register_session", {"takeover": True}, headers)[0] == 200
+    assert web.get("/api/state")[0] == 200
+    assert web.get("/")[0] == 200
+
+
+def test_a_page_of_another_name_cannot_reach_a_server_on_loopback(web: WebServer) -> None:
+    with socket.create_connection(("127.0.0.1", web.port)) as link:
+        link.sendall(b"GET /api/state HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+        assert re.match(rb"HTTP/1.1 400", link.recv(100))
+
+
+def test_ready_says_when_redis_is_away_and_health_does_not_care(web: WebServer, redis_server: Any) -> None:
+    assert web.get("/ready")[0] == 200
+    redis_server.kill()
+    status, answer = web.get("/ready")
+    assert (status, answer["error"]) == (503, "Redis is not available")
+    assert web.get("/health") == (200, {"status": "healthy"})
+    assert web.post("/api/register_session")[0] == 503
+    assert web.get("/api/state")[0] == 503
+    redis_server.restart()
+    assert web.get("/ready")[0] == 200
