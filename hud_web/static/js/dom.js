@@ -1,0 +1,158 @@
+// @ts-check
+/** Makes elements. Text only ever goes in as text nodes, so no name or value from a run can become markup. */
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** Outlines on a 24×24 field, drawn for this page. */
+const ICONS = /** @type {Record<string, string>} */ ({
+  live: "M12 12m-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0",
+  learning: "M12 3v3M12 18v3M3 12h3M18 12h3M5.600 5.600l2.100 2.100M16.300 16.300l2.100 2.100M18.400 5.600l-2.100 2.100M7.700 16.300l-2.100 2.100",
+  stalled: "M12 7v5l3 2M12 3a9 9 0 1 0 0 18a9 9 0 0 0 0-18",
+  pause: "M8 5v14M16 5v14",
+  play: "M7 4.500v15l12-7.500z",
+  link: "M4 12a8 8 0 0 1 14-5.300L20 9M20 4v5h-5M20 12a8 8 0 0 1-14 5.300L4 15M4 20v-5h5",
+  waiting: "M7 3h10M7 21h10M8 3c0 5 8 6 8 9s-8 4-8 9M16 3c0 5-8 6-8 9s8 4 8 9",
+  taken: "M4 8h13l-4-4M20 16H7l4 4",
+  ended: "M6 6h12v12H6z",
+  warn: "M12 4L2.800 20h18.400zM12 10v4M12 17v.1",
+  error: "M12 3a9 9 0 1 0 0 18a9 9 0 0 0 0-18M9 9l6 6M15 9l-6 6",
+  info: "M12 3a9 9 0 1 0 0 18a9 9 0 0 0 0-18M12 11v5M12 8v.1",
+  star: "M12 3.500l2.600 5.500 6 .8-4.400 4.100 1.100 5.900L12 17l-5.300 2.800 1.100-5.900L3.400 9.800l6-.8z",
+  check: "M5 12.500l4.500 4.500L19 7.500",
+  close: "M6 6l12 12M18 6L6 18",
+  up: "M12 19V5M6 11l6-6 6 6",
+  down: "M12 5v14M6 13l6 6 6-6",
+  left: "M19 12H5M11 6l-6 6 6 6",
+  right: "M5 12h14M13 6l6 6-6 6",
+  caret: "M6 9l6 6 6-6",
+  back: "M6 5v14M19 5L9 12l10 7z",
+  forward: "M18 5v14M5 5l10 7-10 7z",
+  episodeBack: "M4 5v14M13 5l-7 7 7 7M21 5l-7 7 7 7",
+  episodeForward: "M20 5v14M11 5l7 7-7 7M3 5l7 7-7 7",
+  full: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
+  camera: "M4 8h4l1.500-3h5L16 8h4v11H4zM12 10a3.500 3.500 0 1 0 0 7a3.500 3.500 0 0 0 0-7",
+  save: "M12 4v11M7 11l5 5 5-5M4 20h16",
+  pin: "M9 4h6l-1 6 3 3v2H7v-2l3-3zM12 15v6",
+  copy: "M9 9h11v11H9zM5 15H4V4h11v1",
+  filter: "M4 5h16l-6 8v6l-4-2v-4z",
+  eye: "M2.500 12S6 5.500 12 5.500 21.500 12 21.500 12 18 18.500 12 18.500 2.500 12 2.500 12M12 9.500a2.500 2.500 0 1 0 0 5a2.500 2.500 0 0 0 0-5",
+  chart: "M4 4v16h16M7 15l4-5 3 3 5-7",
+  table: "M4 5h16v14H4zM4 10h16M10 10v9",
+  game: "M7 8h10a4 4 0 0 1 4 4.500l-.6 4a2.500 2.500 0 0 1-4.400 1L14.500 16h-5L8 17.500a2.500 2.500 0 0 1-4.400-1l-.6-4A4 4 0 0 1 7 8M7 12h3M8.500 10.500v3M15.500 11v.1M17.500 13v.1",
+  heart: "M12 20S3.500 14.800 3.500 8.800A4.600 4.600 0 0 1 12 6.300a4.600 4.600 0 0 1 8.500 2.500C20.500 14.800 12 20 12 20z",
+  theme: "M12 3a9 9 0 1 0 0 18zM12 3a9 9 0 0 1 0 18",
+  bell: "M6 17V11a6 6 0 0 1 12 0v6l2 1.500H4zM10 21h4",
+  help: "M9 9a3 3 0 1 1 4.500 2.600c-1 .6-1.500 1.200-1.500 2.400M12 17.500v.1M12 3a9 9 0 1 0 0 18a9 9 0 0 0 0-18",
+  link2: "M10 14a4 4 0 0 0 6 .4l3-3a4 4 0 0 0-5.700-5.700L12 7M14 10a4 4 0 0 0-6-.4l-3 3a4 4 0 0 0 5.700 5.700L12 17",
+  server: "M4 4h16v6H4zM4 14h16v6H4zM8 7v.1M8 17v.1",
+  writer: "M4 20l1-5L16 4l4 4L9 19zM14 6l4 4",
+});
+
+/** Icons drawn as filled shapes. */
+const SOLID = new Set(["live", "play", "ended", "star", "heart"]);
+
+/**
+ * @typedef {Node | string | number | null | undefined | false} Child
+ */
+
+/**
+ * Return a new element.
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag its name
+ * @param {Record<string, any>} [attributes] `on…` become listeners; booleans set or leave out; null leaves out
+ * @param {...Child} children nodes, or text
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+export function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : String(value));
+  }
+  add(node, children);
+  return node;
+}
+
+/**
+ * Append children; what is null, undefined or false is passed over.
+ * @param {Element} node
+ * @param {Child[]} children
+ */
+function add(node, children) {
+  for (const child of children) {
+    if (child === null || child === undefined || child === false) continue;
+    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  }
+}
+
+/**
+ * Replace what an element holds.
+ * @param {Element} node
+ * @param {...Child} children
+ */
+export function fill(node, ...children) {
+  node.replaceChildren();
+  add(node, children);
+}
+
+/**
+ * Set an element's text, and touch the document only if it differs.
+ * @param {Element} node
+ * @param {string} text
+ */
+export function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/**
+ * Return an icon, hidden from screen readers: the word beside it says the same.
+ * @param {string} name one of ICONS
+ * @returns {SVGSVGElement}
+ */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("class", SOLID.has(name) ? "icon solid" : "icon");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", ICONS[name] ?? ICONS.info);
+  svg.append(path);
+  return svg;
+}
+
+/**
+ * Return a button with an icon; `label` is its name, its tooltip, and its text unless `quiet`.
+ * @param {string} iconName
+ * @param {string} label
+ * @param {(event: MouseEvent) => void} onclick
+ * @param {{quiet?: boolean, key?: string, class?: string, pressed?: boolean}} [options] `key`: the shortcut that does the same
+ */
+export function button(iconName, label, onclick, options = {}) {
+  return el(
+    "button",
+    {
+      type: "button",
+      class: options.class ?? (options.quiet ? "bare" : null),
+      title: options.key ? `${label} (${options.key})` : label,
+      "aria-label": options.quiet ? label : null,
+      "aria-keyshortcuts": options.key ?? null,
+      "aria-pressed": options.pressed === undefined ? null : String(options.pressed),
+      onclick,
+    },
+    icon(iconName),
+    options.quiet ? null : label,
+  );
+}
+
+/**
+ * Return the element of the page with this id.
+ * @template {HTMLElement} [T=HTMLElement]
+ * @param {string} id
+ * @returns {T}
+ */
+export function byId(id) {
+  const node = document.getElementById(id);
+  if (!node) throw new Error(`expected an element with id ${id} in index.html`);
+  return /** @type {T} */ (node);
+}

@@ -1,0 +1,80 @@
+// @ts-check
+/** The page's end of the feed: through a SharedWorker where there is one, else with a Feed of the page's own. */
+
+import { Feed } from "./feed.js";
+
+/** @typedef {import("./types.js").Message} Message */
+
+/** In the worker's name, so a page of a newer version does not meet a worker of an older one. */
+const VERSION = 1;
+const WORKER = new URL("./feed-worker.js", import.meta.url);
+
+/**
+ * Listen to a channel.
+ * @param {{channel: string, session: string}} what `session` "" for whoever holds the channel
+ * @param {(message: Message) => void} onMessage
+ * @returns {() => void} stops listening
+ */
+export function listen(what, onMessage) {
+  const take = (/** @type {Message[]} */ messages) => messages.forEach(onMessage);
+  const port = openWorker(what, take);
+  return port ?? openOwn(what, take);
+}
+
+const isVisible = () => document.visibilityState === "visible";
+
+/**
+ * @param {{channel: string, session: string}} what
+ * @param {(messages: Message[]) => void} take
+ * @returns {(() => void) | null} null where there is no SharedWorker
+ */
+function openWorker(what, take) {
+  if (typeof SharedWorker === "undefined") return null;
+  let worker;
+  try {
+    worker = new SharedWorker(WORKER, { type: "module", name: `hud-${VERSION}:${what.channel}:${what.session}` });
+  } catch {
+    return null; // forbidden in this context
+  }
+  const port = worker.port;
+  let fallback = /** @type {(() => void) | null} */ (null);
+  let heard = false;
+  const hello = () => port.postMessage({ kind: "hello", what, visible: isVisible() });
+  const onVisibility = () => port.postMessage({ kind: "visible", visible: isVisible() });
+  const onHide = () => port.postMessage({ kind: "bye" });
+  const onShow = (/** @type {PageTransitionEvent} */ event) => event.persisted && hello();
+  port.onmessage = ({ data }) => {
+    heard = true;
+    if (!fallback) take(data);
+  };
+  worker.onerror = () => {
+    if (!heard) fallback ??= openOwn(what, take);
+  };
+  hello();
+  document.addEventListener("visibilitychange", onVisibility);
+  addEventListener("pagehide", onHide);
+  addEventListener("pageshow", onShow);
+  return () => {
+    document.removeEventListener("visibilitychange", onVisibility);
+    removeEventListener("pagehide", onHide);
+    removeEventListener("pageshow", onShow);
+    port.postMessage({ kind: "bye" });
+    port.close();
+    fallback?.();
+  };
+}
+
+/**
+ * @param {{channel: string, session: string}} what
+ * @param {(messages: Message[]) => void} take
+ */
+function openOwn(what, take) {
+  const feed = new Feed(what);
+  const id = feed.add(take, isVisible());
+  const onVisibility = () => feed.setVisible(id, isVisible());
+  document.addEventListener("visibilitychange", onVisibility);
+  return () => {
+    document.removeEventListener("visibilitychange", onVisibility);
+    feed.remove(id);
+  };
+}

@@ -1,0 +1,152 @@
+// @ts-check
+/** Typed-array rings of points; none of them grows beyond its size, however long the page stays open. */
+
+/**
+ * Points of one field in order of time, in columns. When full, the older half is thinned to every other point, so the
+ * whole run stays in view and the newest part stays exact.
+ */
+export class Series {
+  /** @param {number} [most] points kept */
+  constructor(most = 4096) {
+    this.most = most;
+    this.length = 0;
+    this.version = 0;
+    this.time = new Float64Array(64);
+    this.step = new Float64Array(64);
+    this.value = new Float64Array(64);
+  }
+
+  /** @param {number} room */
+  allocate(room) {
+    const grow = (/** @type {Float64Array<ArrayBuffer>} */ old) => {
+      const column = new Float64Array(room);
+      column.set(old.subarray(0, this.length));
+      return column;
+    };
+    this.time = grow(this.time);
+    this.step = grow(this.step);
+    this.value = grow(this.value);
+  }
+
+  /**
+   * Add a point; one that is older than the last is left out, for example what history already brought.
+   * @param {number} timeMs @param {number | null} step NaN inside where unknown @param {number} value
+   */
+  add(timeMs, step, value) {
+    if (this.length && timeMs < this.time[this.length - 1]) return;
+    if (this.length === this.most) this.thin();
+    else if (this.length === this.time.length) this.allocate(Math.min(this.most, this.length * 2));
+    this.time[this.length] = timeMs;
+    this.step[this.length] = step ?? NaN;
+    this.value[this.length] = value;
+    this.length++;
+    this.version++;
+  }
+
+  thin() {
+    const half = this.length >> 1;
+    let to = 0;
+    for (let from = 0; from < this.length; from += from < half ? 2 : 1, to++) {
+      this.time[to] = this.time[from];
+      this.step[to] = this.step[from];
+      this.value[to] = this.value[from];
+    }
+    this.length = to;
+  }
+
+  /**
+   * Put the server's points before those that came since.
+   * @param {ArrayLike<number>} times @param {ArrayLike<number | null>} steps @param {ArrayLike<number | null>} values
+   */
+  prepend(times, steps, values) {
+    const last = times.length ? times[times.length - 1] : -Infinity;
+    const since = { time: this.time, step: this.step, value: this.value, length: this.length };
+    this.length = 0;
+    this.allocate(Math.min(this.most, Math.max(64, times.length + since.length)));
+    for (let i = 0; i < times.length; i++) {
+      const value = values[i];
+      if (value !== null && Number.isFinite(value)) this.add(times[i], steps[i] ?? null, value);
+    }
+    for (let i = 0; i < since.length; i++) if (since.time[i] > last) this.add(since.time[i], since.step[i], since.value[i]);
+    this.version++;
+  }
+
+  /** Index of the last point at or before a time; −1 before the first. @param {number} timeMs */
+  indexAt(timeMs) {
+    let low = 0;
+    let high = this.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.time[middle] <= timeMs) low = middle + 1;
+      else high = middle;
+    }
+    return low - 1;
+  }
+}
+
+/** A small picture of a value's whole way: means over equal numbers of updates, which double when it is full. */
+export class Spark {
+  /** @param {number} [room] */
+  constructor(room = 48) {
+    this.values = new Float32Array(room);
+    this.times = new Float64Array(room);
+    this.length = 0;
+    this.each = 1;
+    this.sum = 0;
+    this.count = 0;
+  }
+
+  /** @param {number} value @param {number} timeMs */
+  add(value, timeMs) {
+    this.sum += value;
+    if (++this.count < this.each) return;
+    if (this.length === this.values.length) this.fold();
+    this.values[this.length] = this.sum / this.count;
+    this.times[this.length++] = timeMs;
+    this.sum = 0;
+    this.count = 0;
+  }
+
+  fold() {
+    const half = this.length >> 1;
+    for (let i = 0; i < half; i++) {
+      this.values[i] = (this.values[2 * i] + this.values[2 * i + 1]) / 2;
+      this.times[i] = this.times[2 * i + 1];
+    }
+    this.length = half;
+    this.each *= 2;
+  }
+}
+
+/** How often something happens, per second, over a short window. */
+export class Rate {
+  /** @param {number} [windowMs] */
+  constructor(windowMs = 3000) {
+    this.windowMs = windowMs;
+    this.times = new Float64Array(256);
+    this.next = 0;
+    this.filled = 0;
+  }
+
+  /** @param {number} now */
+  count(now) {
+    this.times[this.next] = now;
+    this.next = (this.next + 1) % this.times.length;
+    this.filled = Math.min(this.filled + 1, this.times.length);
+  }
+
+  /** @param {number} now @returns {number} per second */
+  at(now) {
+    let seen = 0;
+    let oldest = now;
+    for (let i = 0; i < this.filled; i++) {
+      const time = this.times[i];
+      if (now - time <= this.windowMs) {
+        seen++;
+        if (time < oldest) oldest = time;
+      }
+    }
+    if (seen < 2) return 0;
+    return ((seen - 1) * 1000) / Math.max(now - oldest, (this.windowMs * (seen - 1)) / this.times.length);
+  }
+}

@@ -1,0 +1,221 @@
+// @ts-check
+/**
+ * The live frame: decoded off the main thread, newest wins, drawn once per animation frame at the largest integer scale
+ * that fits; and the thin line of facts above and below it.
+ */
+
+import { button, byId, el, fill, icon, say } from "./dom.js";
+import { bytes, envName, number, time, value } from "./format.js";
+import { painter } from "./paint.js";
+import { latencyText } from "./status.js";
+
+/** @typedef {import("./store.js").Store} Store */
+/** @typedef {import("./types.js").Picture} Picture */
+
+export const NAMES = {
+  episode: ["episode", "episode_id", "episode_number"],
+  step: ["step", "global_step", "env_step"],
+  return: ["episode_return", "episode_reward", "return", "score", "episode_reward_so_far", "reward_sum"],
+  action: ["action_name", "action", "last_action"],
+  phase: ["phase"],
+};
+const MOST_KEYS = 10;
+
+export class Stage {
+  /** @param {Store} store @param {(picture: Picture) => Promise<ArrayBuffer | null>} fetchBytes for pictures without bytes */
+  constructor(store, fetchBytes) {
+    this.store = store;
+    this.fetchBytes = fetchBytes;
+    this.canvas = /** @type {HTMLCanvasElement} */ (byId("frame"));
+    this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d", { alpha: false }));
+    this.screen = byId("screen");
+    this.placeholder = byId("placeholder");
+    this.meta = byId("stage-meta");
+    /** @type {Picture | null} */
+    this.next = null;
+    /** @type {Picture | null} */
+    this.shown = null;
+    /** @type {{picture: Picture, bitmap: ImageBitmap} | null} */
+    this.ready = null;
+    this.decoding = false;
+    this.broken = 0;
+    /** @type {Map<string, HTMLElement>} */
+    this.keys = new Map();
+    this.facts = { episode: fact("EP"), step: fact("STEP"), return: fact("RETURN"), env: fact("", "end"), fps: fact("FPS", "end"), late: fact(""), phase: fact("") };
+    this.keyRow = el("div", { class: "keys", "aria-label": "Action", role: "img" });
+    this.placeHud();
+    this.requestDraw = painter(() => this.draw());
+    this.requestHud = painter(() => this.paintHud(), 100);
+    store.on("frame", (picture) => this.isLive && this.show(picture));
+    for (const topic of /** @type {const} */ (["fields", "frame", "moment", "session", "link"])) store.on(topic, this.requestHud);
+    store.on("cleared", () => this.clear());
+    this.isLive = true;
+    new ResizeObserver(() => this.fit()).observe(this.screen);
+    this.say("", "");
+  }
+
+  placeHud() {
+    fill(byId("hud-top"), this.facts.episode.node, this.facts.step.node, this.facts.return.node, this.facts.env.node);
+    fill(byId("hud-bottom"), this.keyRow, this.facts.fps.node, this.facts.late.node, this.facts.phase.node);
+    fill(
+      byId("stage-tools"),
+      button("camera", "Save this frame as PNG", () => this.savePng(), { quiet: true, key: "s" }),
+      button("full", "Full screen", () => this.toggleFull(), { quiet: true, key: "f" }),
+    );
+  }
+
+  /** Show a picture as soon as it is decoded; one that comes meanwhile takes its place. @param {Picture} picture */
+  show(picture) {
+    this.next = picture;
+    if (!this.decoding && !document.hidden) this.decode();
+    else if (document.hidden) this.next = picture;
+  }
+
+  async decode() {
+    this.decoding = true;
+    while (this.next) {
+      const picture = this.next;
+      this.next = null;
+      try {
+        const data = picture.bytes ?? (await this.fetchBytes(picture));
+        if (!data) continue;
+        const bitmap = await createImageBitmap(new Blob([data], { type: picture.mime }));
+        this.ready?.bitmap.close();
+        this.ready = { picture: { ...picture, bytes: data }, bitmap };
+        this.requestDraw();
+      } catch {
+        this.broken++; // not a picture: the one before stays
+      }
+    }
+    this.decoding = false;
+  }
+
+  draw() {
+    if (!this.ready) return;
+    const { picture, bitmap } = this.ready;
+    this.ready = null;
+    if (this.canvas.width !== bitmap.width || this.canvas.height !== bitmap.height || this.canvas.hidden) {
+      this.canvas.width = bitmap.width;
+      this.canvas.height = bitmap.height;
+      this.canvas.hidden = false;
+      this.placeholder.hidden = true;
+      this.fit();
+    }
+    this.context.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    this.shown = picture;
+    this.canvas.dataset.id = picture.id ?? "";
+    this.requestHud();
+  }
+
+  /** Size the canvas: whole device pixels per picture pixel where it fits, else as large as fits. */
+  fit() {
+    const { canvas, screen } = this;
+    if (canvas.hidden) return;
+    const ratio = devicePixelRatio || 1;
+    // On a phone the page scrolls, and the picture decides the height.
+    const height = matchMedia("(max-width: 720px)").matches && !document.fullscreenElement ? innerHeight * 0.62 : screen.clientHeight;
+    const room = Math.min(((screen.clientWidth - 2) * ratio) / canvas.width, ((height - 2) * ratio) / canvas.height);
+    if (!(room > 0)) return;
+    const scale = room >= 1 ? Math.floor(room) : room;
+    canvas.classList.toggle("smooth", scale < 1);
+    canvas.style.width = `${(canvas.width * scale) / ratio}px`;
+    canvas.style.height = `${(canvas.height * scale) / ratio}px`;
+  }
+
+  clear() {
+    this.next = null;
+    this.ready?.bitmap.close();
+    this.ready = null;
+    this.shown = null;
+    this.canvas.hidden = true;
+    this.placeholder.hidden = false;
+    this.keys.clear();
+    fill(this.keyRow);
+    this.requestHud();
+  }
+
+  paintHud() {
+    const { store, facts, shown } = this;
+    const find = (/** @type {readonly string[]} */ names) => store.find(names)?.value;
+    const episode = shown?.episode ?? find(NAMES.episode);
+    const step = shown?.step ?? store.origin?.step ?? find(NAMES.step);
+    say(facts.episode.text, value(episode, 16));
+    say(facts.step.text, number(step));
+    say(facts.return.text, number(find(NAMES.return), { sign: true }));
+    say(facts.env.text, shown?.env ? envName(shown.env) : "");
+    say(facts.fps.text, this.isLive && shown ? store.frameRate.at(Date.now()).toFixed(1) : "—");
+    say(facts.late.text, this.isLive && shown ? latencyText(store) : shown ? time(shown.time_ms) : "");
+    say(facts.phase.text, value(find(NAMES.phase) ?? "", 24).replace("—", ""));
+    this.paintKeys(find(NAMES.action));
+    const size = shown ? `${this.canvas.width}×${this.canvas.height} ${shown.mime.replace("image/", "")} ${bytes(shown.bytes?.byteLength)}` : "";
+    say(this.meta, size);
+    if (!shown) this.paintPlaceholder();
+    const label = shown ? `Frame of episode ${value(episode, 16)}, step ${number(step)}` : "No frame yet";
+    if (this.canvas.getAttribute("aria-label") !== label) this.canvas.setAttribute("aria-label", label);
+  }
+
+  /** @param {unknown} action */
+  paintKeys(action) {
+    const name = action === undefined ? "" : value(action, 18);
+    if (name && !this.keys.has(name)) {
+      if (this.keys.size >= MOST_KEYS) {
+        const oldest = this.keys.keys().next().value ?? "";
+        this.keys.get(oldest)?.remove();
+        this.keys.delete(oldest);
+      }
+      const cap = el("span", { class: "keycap" }, name);
+      this.keys.set(name, cap);
+      this.keyRow.append(cap);
+    }
+    for (const [other, cap] of this.keys) cap.classList.toggle("on", other === name);
+    this.keyRow.setAttribute("aria-label", name ? `Action ${name}` : "No action known");
+  }
+
+  paintPlaceholder() {
+    const { session, snapshotSeen } = this.store;
+    if (!snapshotSeen) this.say("", "");
+    else if (!session?.sid) this.say("Waiting for a run", "Start a training with HudCallbacks, or try it with: hud demo");
+    else if (session.status === "live") this.say("No frame yet", "They start within a second of the page being open, with the next step of the env that is shown.");
+    else this.say("No frames kept", "This session’s frames are past their keeping time; its metrics and charts are here.");
+  }
+
+  /** @param {string} title @param {string} text */
+  say(title, text) {
+    if (this.placeholder.dataset.title === title) return;
+    this.placeholder.dataset.title = title;
+    fill(this.placeholder, title ? icon("game") : null, title ? el("strong", {}, title) : null, title ? el("span", {}, text) : null);
+  }
+
+  toggleFull() {
+    const stage = byId("stage");
+    if (document.fullscreenElement) document.exitFullscreen();
+    else stage.requestFullscreen?.().catch(() => {}); // refused without a click: nothing to do about it
+  }
+
+  savePng() {
+    if (!this.shown) return;
+    const copy = document.createElement("canvas");
+    const scale = Math.max(1, Math.floor(960 / Math.max(this.canvas.width, this.canvas.height)));
+    copy.width = this.canvas.width * scale;
+    copy.height = this.canvas.height * scale;
+    const context = /** @type {CanvasRenderingContext2D} */ (copy.getContext("2d"));
+    context.imageSmoothingEnabled = false;
+    context.drawImage(this.canvas, 0, 0, copy.width, copy.height);
+    const name = `hud-step-${this.shown.step ?? "unknown"}.png`;
+    copy.toBlob((blob) => blob && download(blob, name), "image/png");
+  }
+}
+
+/** @param {string} label @param {string} [className] */
+function fact(label, className = "") {
+  const text = el("b");
+  return { node: el("span", { class: className || null }, label, text), text };
+}
+
+/** Hand a file to the viewer. @param {Blob} blob @param {string} name */
+export function download(blob, name) {
+  const url = URL.createObjectURL(blob);
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 30_000);
+}

@@ -1,0 +1,290 @@
+// @ts-check
+/**
+ * What the page knows of a run: the merged state as leaves by path, the session, the connection, the newest pictures.
+ *
+ * Owns the rule that an update lays over the state and that nothing missing overwrites a value. Tells its listeners by
+ * topic and paints nothing.
+ */
+
+import { isMapping } from "./feed.js";
+import { isNumber } from "./format.js";
+import { Rate, Series, Spark } from "./rings.js";
+
+/** @typedef {import("./types.js").Message} Message */
+/** @typedef {import("./types.js").Fields} Fields */
+/** @typedef {import("./types.js").Origin} Origin */
+/** @typedef {import("./types.js").Session} Session */
+/** @typedef {import("./types.js").Picture} Picture */
+
+/**
+ * @typedef {{path: string, name: string, value: any, changedMs: number, order: number, spark: Spark | null,
+ *   series: Series | null}} Leaf `path` joined by "/"; `order`: when it first came
+ *
+ * @typedef {"link" | "session" | "status" | "fields" | "newLeaf" | "frame" | "thumbnail" | "vision" | "reset" | "snapshot"
+ *   | "update" | "moment" | "cleared"} Topic
+ */
+
+/** Past this many fields of one run, further ones are counted and not kept: a page of 100,000 rows serves nobody. */
+const MOST_LEAVES = 20_000;
+
+export class Store {
+  /** @type {Map<Topic, Set<(detail?: any) => void>>} */
+  listeners = new Map();
+  /** @type {{state: import("./types.js").LinkState, retryAt: number | null, detail: string | null, since: number}} */
+  link = { state: "connecting", retryAt: null, detail: null, since: Date.now() };
+  /** @type {{redis: string, detail: string | null}} */
+  status = { redis: "ok", detail: null };
+  /** @type {number | null} */
+  viewers = null;
+  /** Server clock minus this clock; the most seen, since a late answer only takes away. @type {number | null} */
+  offsetMs = null;
+  /** @type {Session | null} */
+  session = null;
+  /** @type {Map<string, Leaf>} */
+  leaves = new Map();
+  /** Name in lower case → paths whose last step it is. @type {Map<string, string[]>} */
+  byName = new Map();
+  /** Paths that hold mappings. @type {Set<string>} */
+  branches = new Set();
+  /** Fields past MOST_LEAVES. */
+  uncounted = 0;
+  /** @type {Picture | null} */
+  frame = null;
+  /** @type {Picture | null} */
+  vision = null;
+  /** When something of the run came last, on this clock; 0 before. */
+  lastDataMs = 0;
+  frameRate = new Rate();
+  updateRate = new Rate();
+  /** @type {Origin | null} */
+  origin = null;
+  /** @type {Set<string>} */
+  writers = new Set();
+  snapshotSeen = false;
+  /** From the making of the newest live picture or value to its arrival here. @type {number | null} */
+  latencyMs = null;
+
+  /** Forget everything of the run; the connection's state stays. */
+  clear() {
+    this.leaves.clear();
+    this.byName.clear();
+    this.branches.clear();
+    this.uncounted = 0;
+    this.frame = this.vision = this.origin = this.latencyMs = null;
+    this.lastDataMs = 0;
+    this.frameRate = new Rate();
+    this.updateRate = new Rate();
+    this.writers.clear();
+    this.snapshotSeen = false;
+  }
+
+  /** @param {Topic} topic @param {(detail?: any) => void} listener */
+  on(topic, listener) {
+    let set = this.listeners.get(topic);
+    if (!set) this.listeners.set(topic, (set = new Set()));
+    set.add(listener);
+  }
+
+  /** @param {Topic} topic @param {any} [detail] */
+  emit(topic, detail) {
+    for (const listener of this.listeners.get(topic) ?? []) {
+      try {
+        listener(detail);
+      } catch (error) {
+        console.error(error); // one panel's mistake must not stop the others
+      }
+    }
+  }
+
+  /** @param {Message} message */
+  take(message) {
+    if (message.kind === "update") this.takeUpdate(message.fields, message.origin);
+    else if (message.kind === "picture") this.takePicture(message.picture);
+    else if (message.kind === "session") this.takeSession(message.session);
+    else if (message.kind === "snapshot") this.takeSnapshot(message);
+    else if (message.kind === "link") {
+      const since = this.link.state === message.state ? this.link.since : Date.now();
+      this.link = { state: message.state, retryAt: message.retryAt, detail: message.detail, since };
+      this.emit("link");
+    } else if (message.kind === "status") {
+      this.status = { redis: message.redis, detail: message.detail };
+      this.viewers = message.viewers ?? this.viewers;
+      this.takeClock(message.serverTimeMs);
+      this.emit("status");
+    } else if (message.kind === "reset") this.emit("reset", message.reason);
+  }
+
+  /** @param {number | null} serverTimeMs */
+  takeClock(serverTimeMs) {
+    if (!isNumber(serverTimeMs)) return;
+    const offset = serverTimeMs - Date.now();
+    this.offsetMs = this.offsetMs === null ? offset : Math.max(this.offsetMs, offset);
+  }
+
+  /** This moment on the server's clock. */
+  now() {
+    return Date.now() + (this.offsetMs ?? 0);
+  }
+
+  /** @param {Session} session */
+  takeSession(session) {
+    const before = this.session;
+    this.session = session;
+    if (before && before.sid && session.sid && before.sid !== session.sid) {
+      this.clear();
+      this.emit("cleared");
+    }
+    this.emit("session", before);
+  }
+
+  /** @param {Extract<Message, {kind: "snapshot"}>} message */
+  takeSnapshot(message) {
+    if (message.session) this.takeSession(message.session);
+    this.viewers = message.viewers ?? this.viewers;
+    this.takeClock(message.serverTimeMs);
+    const had = new Set(this.leaves.keys());
+    this.walk(message.state, "", 0, null, had);
+    for (const path of had) this.forget(path);
+    this.snapshotSeen = true;
+    if (message.frame) this.takePicture(message.frame, true);
+    if (message.vision) this.takePicture(message.vision, true);
+    this.emit("snapshot");
+    this.emit("fields");
+  }
+
+  /** @param {Fields} fields @param {Origin} origin */
+  takeUpdate(fields, origin) {
+    const timeMs = entryTime(origin);
+    this.origin = origin;
+    this.lastDataMs = Date.now();
+    this.updateRate.count(this.lastDataMs);
+    this.takeClock(timeMs); // nothing arrives before it was appended
+    if (origin.writer) this.writers.add(origin.writer);
+    if (!this.frame) this.measure(origin);
+    this.emit("update", { fields, origin, timeMs });
+    this.walk(fields, "", timeMs, origin, null);
+    this.emit("fields");
+  }
+
+  /** @param {Picture} picture @param {boolean} [fromSnapshot] it may be old, so it says nothing about now */
+  takePicture(picture, fromSnapshot = false) {
+    if (picture.source === "thumbnail") {
+      this.emit("thumbnail", picture);
+      return;
+    }
+    if (!fromSnapshot) this.lastDataMs = Date.now();
+    if (picture.source === "vlm") {
+      this.vision = picture;
+      this.emit("vision", picture);
+      return;
+    }
+    if (!fromSnapshot) {
+      this.frameRate.count(Date.now());
+      this.takeClock(entryTime(picture));
+      this.measure(picture);
+    }
+    this.frame = picture;
+    this.emit("frame", picture);
+  }
+
+  /** Smooth, since one number that jumps 20 times a second is read by nobody. @param {{id: string | null, time_ms: number}} entry */
+  measure(entry) {
+    let late = this.now() - entry.time_ms;
+    if (late < 0) late = this.now() - entryTime(entry); // the writer's clock is ahead; Redis' may fit better
+    this.latencyMs = this.latencyMs === null || late < 0 ? late : this.latencyMs * 0.8 + late * 0.2;
+  }
+
+  /**
+   * @param {Fields} fields @param {string} prefix @param {number} timeMs 0 where unknown
+   * @param {Origin | null} origin @param {Set<string> | null} seen paths are taken out of it
+   */
+  walk(fields, prefix, timeMs, origin, seen) {
+    for (const name of Object.keys(fields)) {
+      const value = fields[name];
+      if (value === null || value === undefined) continue;
+      const path = prefix + name;
+      if (isMapping(value)) {
+        if (this.leaves.has(path)) this.forget(path);
+        this.branches.add(path);
+        this.walk(value, `${path}/`, timeMs, origin, seen);
+      } else {
+        seen?.delete(path);
+        this.put(path, name, value, timeMs, origin);
+      }
+    }
+  }
+
+  /** @param {string} path @param {string} name @param {any} value @param {number} timeMs @param {Origin | null} origin */
+  put(path, name, value, timeMs, origin) {
+    let leaf = this.leaves.get(path);
+    if (!leaf) {
+      if (this.leaves.size >= MOST_LEAVES) {
+        this.uncounted++;
+        return;
+      }
+      if (this.branches.delete(path)) for (const other of [...this.leaves.keys()]) if (other.startsWith(`${path}/`)) this.forget(other);
+      leaf = { path, name, value, changedMs: timeMs, order: this.leaves.size, spark: null, series: null };
+      this.leaves.set(path, leaf);
+      const key = name.toLowerCase();
+      const same = this.byName.get(key);
+      if (same) same.push(path);
+      else this.byName.set(key, [path]);
+      this.emit("newLeaf", leaf);
+    }
+    leaf.value = value;
+    if (!timeMs) return;
+    leaf.changedMs = timeMs;
+    if (isNumber(value)) {
+      (leaf.spark ??= new Spark()).add(value, timeMs);
+      leaf.series?.add(timeMs, origin?.step ?? null, value);
+    }
+  }
+
+  /** @param {string} path */
+  forget(path) {
+    const leaf = this.leaves.get(path);
+    if (!leaf) return;
+    this.leaves.delete(path);
+    const key = leaf.name.toLowerCase();
+    const rest = this.byName.get(key)?.filter((other) => other !== path) ?? [];
+    if (rest.length) this.byName.set(key, rest);
+    else this.byName.delete(key);
+  }
+
+  /**
+   * The leaf of the first of these names that exists; a name of one step matches the last step of any path, the shortest
+   * path first.
+   * @param {readonly string[]} names in lower case
+   * @param {(value: any) => boolean} [fits]
+   * @returns {Leaf | null}
+   */
+  find(names, fits = () => true) {
+    for (const name of names) {
+      const exact = this.leaves.get(name);
+      if (exact && fits(exact.value)) return exact;
+      const paths = this.byName.get(name);
+      if (!paths) continue;
+      let best = null;
+      for (const path of paths) {
+        const leaf = this.leaves.get(path);
+        if (leaf && fits(leaf.value) && (!best || path.length < best.path.length)) best = leaf;
+      }
+      if (best) return best;
+    }
+    return null;
+  }
+
+  /** Keep a field's points from now on, for a chart. @param {Leaf} leaf @returns {Series} */
+  watch(leaf) {
+    return (leaf.series ??= new Series());
+  }
+}
+
+/**
+ * When an entry was appended, in the clock that all entries of a channel share: Redis' (the id's first part).
+ * @param {{id: string | null, time_ms: number}} entry
+ */
+export function entryTime(entry) {
+  const millis = entry.id ? Number.parseInt(entry.id, 10) : NaN;
+  return Number.isFinite(millis) && millis > 1e11 ? millis : entry.time_ms;
+}
