@@ -129,7 +129,7 @@ class Worker:
         refresh_at = self._sent_at + self._refresh_s(session, now)
         if now >= refresh_at:
             self._send(session, Batch(self._writer, claim=self._link.claim))
-            return self._poll_s()
+            return self._pause_s(now)
         return self._rest(now, refresh_at)
 
     def _poll_s(self) -> float:
@@ -137,6 +137,8 @@ class Worker:
 
     def _pause_s(self, began_at: float) -> float:
         """With more waiting go on soon, but never for more than half of the time: training needs the interpreter."""
+        if self._clock() < self._not_before:
+            return self._not_before - self._clock()
         if self._link.outbox.is_empty() and not self._ready:
             return self._poll_s()
         spent_s = self._clock() - began_at
