@@ -57,6 +57,8 @@ class Pacer:
 
 def _key(env: Any) -> Any:
     """An env as a dictionary's key: callers write it as a list or an array too, and nothing here may raise."""
-    if env is None or type(env) is tuple or type(env) is int:
-        return env
-    return str(env)
+    try:
+        hash(env)
+    except TypeError:
+        return str(env)
+    return env

@@ -22,15 +22,11 @@ _PLAIN = frozenset({float, int, bool, type(None), complex, bytes})
 MAX_PIXEL_BYTES = 4096 * 4096 * 4 * 4
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class TooManyValues:
-    """Stands for an array that is too large to be shown as a metric."""
+    """Stands for an array too large, or a container too deep, to be shown as a metric.
 
-    count: int
-
-    def tolist(self) -> object:
-        """Refuse, as protocol.values asks every foreign value; so it is counted as unusable."""
-        raise TypeError(f"{self.count} values")
+    protocol.values cannot make a number of it, so it is counted and named as unusable.
+    """
 
 
 def copy_fields(data: Mapping[Any, Any]) -> tuple[dict[Any, Any], int]:
@@ -70,12 +66,10 @@ def _copy_value(value: Any, depth: int, weight: _Weight) -> Any:
         weight.total += len(value) >> 6
         return value[:MAX_TEXT_CHARS]
     if depth <= 0:
-        return TooManyValues(0)
+        return TooManyValues()
     if isinstance(value, Mapping):
         return {name: _copy_value(item, depth - 1, weight) for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        if isinstance(value, TooManyValues):
-            return value
         fields = dataclasses.fields(value)
         return {field.name: _copy_value(getattr(value, field.name), depth - 1, weight) for field in fields}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -88,13 +82,13 @@ def _copy_foreign(value: Any, weight: _Weight) -> Any:
     if hasattr(value, "detach") and hasattr(value, "numel"):
         count = value.numel()
         if count > MAX_LIST_ITEMS:
-            return TooManyValues(count)
+            return TooManyValues()
         weight.total += count
         # One number on the CPU is read at once; one on a device is copied there, so that nobody waits for it here.
         return value.item() if count == 1 and value.device.type == "cpu" else value.detach().clone()
     if hasattr(value, "__array_interface__") and hasattr(value, "__setitem__"):
         if value.size > MAX_LIST_ITEMS:
-            return TooManyValues(value.size)
+            return TooManyValues()
         weight.total += value.size
         return value.copy()
     return value
