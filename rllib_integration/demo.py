@@ -17,8 +17,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -37,12 +37,45 @@ _LONGEST_TEMP_DIR = 32
 _STARTED = time.monotonic()
 
 
-class StopRequested(BaseException):
-    """SIGINT or SIGTERM came; no handler of RLlib's may swallow it."""
+class StopSignals:
+    """SIGINT and SIGTERM: the first one stops the run, further ones must not interrupt the clean-up.
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
+    Attributes:
+        number: of the signal that came; 0 while none did.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._is_held = False
+
+    def watch(self) -> None:
+        """Raise KeyboardInterrupt when one comes; ray's own code may turn it into another exception on its way."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._come)
+
+    def ignore(self) -> None:
+        """From here on the run is ending anyway."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let one that comes now wait for the end of this block: ray cannot end what it has half started."""
+        self._is_held = True
+        try:
+            yield
+        except SystemExit:  # ray.init installs a handler of its own, which raises this
+            self.number = signal.SIGTERM
+        self._is_held = False
+        self.watch()
+        if self.number:
+            raise KeyboardInterrupt
+
+    def _come(self, number: int, _frame: FrameType | None) -> None:
         self.number = number
+        if not self._is_held:
+            self.ignore()
+            raise KeyboardInterrupt
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,36 +87,33 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     warnings.simplefilter("ignore")
-    _watch_signals()
+    signals = StopSignals()
+    signals.watch()
     folder = Path(tempfile.mkdtemp(prefix="hud-demo-"))
+    _keep_native_chatter_out(folder)
     try:
-        _run(options, folder)
-    except StopRequested as stop:
-        return 130 if stop.number == signal.SIGINT else 0
+        _run(options, folder, signals)
+    except BaseException:
+        if not signals.number:
+            raise
+        return 130 if signals.number == signal.SIGINT else 0
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
-def _watch_signals() -> None:
-    def stop(number: int, _frame: FrameType | None) -> None:
-        _ignore_signals()  # a second Ctrl-C must not interrupt the clean-up
-        raise StopRequested(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-
-
-def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _keep_native_chatter_out(folder: Path) -> None:
+    """Send what ray's C++ parts write to stderr into a file; Python's own errors stay on the terminal."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with (folder / "ray.log").open("ab") as log:
+        os.dup2(log.fileno(), 2)
 
 
 def _say(text: str) -> None:
     print(f"[{time.monotonic() - _STARTED:5.1f} s] {text}", flush=True)  # noqa: T201
 
 
-def _run(options: argparse.Namespace, folder: Path) -> None:
+def _run(options: argparse.Namespace, folder: Path, signals: StopSignals) -> None:
     _say("importing ray and torch …")
     import ray
 
@@ -91,23 +121,35 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
     algorithm: Any = None
     try:
         _say("starting ray …")
-        ray.init(
-            num_cpus=options.env_runners + 2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
-            object_store_memory=200 * 1024 * 1024, **_temp_dir(folder),
-        )  # fmt: skip
-        _watch_signals()  # ray installed handlers of its own
+        with signals.held():
+            ray.init(
+                num_cpus=options.env_runners + 2, include_dashboard=False, log_to_driver=False,
+                logging_level=logging.ERROR, object_store_memory=200 * 1024 * 1024, **_temp_dir(folder),
+            )  # fmt: skip
         _say(f"starting {options.env_runners} env runners of {options.envs} games each …")
         algorithm = _build(options, folder)
         _say("training PPO on Breakout; the picture comes with the first game")
         _train(algorithm, options.iterations)
     finally:
-        _ignore_signals()
+        signals.ignore()
         _say("stopping …")
         with suppress(Exception):  # a half-started algorithm may fail to stop; ray's shutdown ends it anyway
             if algorithm is not None:
                 algorithm.stop()
-        ray.shutdown()
+        _shut_down(ray)
         _say("stopped")
+
+
+def _shut_down(ray: Any) -> None:
+    """End ray and every process of it, those included that it started before it was told to end."""
+    import psutil
+
+    children = psutil.Process().children(recursive=True)
+    with suppress(Exception):
+        ray.shutdown()
+    for child in psutil.wait_procs(children, timeout=3)[1]:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def _temp_dir(folder: Path) -> dict[str, str]:
@@ -121,6 +163,7 @@ def _build(options: argparse.Namespace, folder: Path) -> Any:
 
     from rllib_integration import HudCallbacks
 
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     trainable.DEFAULT_STORAGE_PATH = str(folder)  # nothing of a demo need stay in ~/ray_results
     register_env("ALE/Breakout-v5", make_breakout)
     config = (
