@@ -11,18 +11,19 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 
-from hud_publisher.protocol.entries import START, FrameEntry, StreamName, VisionEntry, decode_entry
+from hud_publisher.protocol.entries import FrameEntry, StreamName, VisionEntry, decode_entry
 from hud_publisher.protocol.errors import MalformedError
 from hud_publisher.protocol.keys import Sid
 from hud_web.history import Histories
 from hud_web.query import session_of, whole_number
 from hud_web.series import MAX_POINTS
 from hud_web.sse import dump, vision_update
-from hud_web.store import Store
+from hud_web.store import Store, StreamEntry
 
 #: Entries per chunk of an export: a few milliseconds of Redis and a few hundred kilobytes.
 EXPORT_ENTRIES = 1_000
 MAX_VISION_CALLS = 200
+Entries = AsyncIterator[list[tuple[StreamName, StreamEntry]]]
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -63,12 +64,19 @@ class ArchiveEndpoints:
         return JSONResponse({"channel": channel, "session": sid, "calls": calls}, headers=_NO_STORE)
 
     async def export(self, request: Request) -> StreamingResponse:
-        """Every kept metrics and iterations entry, as CSV (one row per value) or JSON lines in an array."""
+        """Every kept metrics and iterations entry, as CSV (one row per value) or JSON lines in an array.
+
+        `from_ms` and `to_ms` narrow it to what was appended between two times of Redis' clock; a page that rewinds past
+        the moment it was opened asks for those minutes.
+        """
         channel, sid = await session_of(request, self._store)
+        first = f"{whole_number(request, 'from_ms', 0, least=0, most=10**14)}-0"
+        last = f"{whole_number(request, 'to_ms', 10**14, least=0, most=10**14)}-{2**64 - 1}"
         kind = request.query_params.get("format", "csv")
         if kind not in ("csv", "json"):
             raise MalformedError(f"expected format to be csv or json, got {kind[:40]!r}")
-        body = self._csv(channel, sid) if kind == "csv" else self._json(channel, sid)
+        entries = self._entries(channel, sid, first, last)
+        body = self._csv(entries) if kind == "csv" else self._json(entries)
         name = f"hud-{channel}-{sid}.{kind}"
         return StreamingResponse(
             body,
@@ -76,33 +84,33 @@ class ArchiveEndpoints:
             headers={"Content-Disposition": f'attachment; filename="{name}"'} | _NO_STORE,
         )
 
-    async def _entries(self, channel: str, sid: Sid) -> AsyncIterator[list[tuple[StreamName, dict[bytes, bytes]]]]:
+    async def _entries(self, channel: str, sid: Sid, first: str, last: str) -> Entries:
         streams: tuple[StreamName, ...] = ("iterations", "metrics")
         for name in streams:
-            since = START
-            while entries := await self._store.entries(channel, sid, name, first=f"({since}", limit=EXPORT_ENTRIES):
-                since = entries[-1][0]
-                yield [(name, fields) for _entry_id, fields in entries]
+            since, limit = first, EXPORT_ENTRIES
+            while entries := await self._store.entries(channel, sid, name, first=since, last=last, limit=limit):
+                since = f"({entries[-1][0]}"
+                yield [(name, entry) for entry in entries]
 
-    async def _csv(self, channel: str, sid: Sid) -> AsyncIterator[bytes]:
+    async def _csv(self, chunks: Entries) -> AsyncIterator[bytes]:
         buffer = io.StringIO()
         writer = csv.writer(buffer)
         writer.writerow(["stream", "time_ms", "step", "writer", "field", "value"])
-        async for entries in self._entries(channel, sid):
-            for name, fields in entries:
+        async for entries in chunks:
+            for name, (_entry_id, fields) in entries:
                 about = [name, *(fields.get(part, b"").decode("utf-8", "replace") for part in _ABOUT)]
                 for field, value in json.loads(fields[b"data"]).items():
                     writer.writerow([*about, _inert(field), _inert(value)])
             yield _flush(buffer)
         yield _flush(buffer)
 
-    async def _json(self, channel: str, sid: Sid) -> AsyncIterator[bytes]:
+    async def _json(self, chunks: Entries) -> AsyncIterator[bytes]:
         separator = b"[\n"
-        async for entries in self._entries(channel, sid):
-            for name, fields in entries:
+        async for entries in chunks:
+            for name, (entry_id, fields) in entries:
                 step = fields.get(b"step")
                 about = {
-                    "stream": name, "time_ms": int(fields.get(b"time", b"0")),
+                    "stream": name, "id": entry_id, "time_ms": int(fields.get(b"time", b"0")),
                     "step": None if step is None else int(step),
                     "writer": fields.get(b"writer", b"").decode("utf-8", "replace"),
                     "data": json.loads(fields[b"data"]),

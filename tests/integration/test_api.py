@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import time
 import re
 import socket
 from collections.abc import Callable
@@ -207,6 +208,19 @@ def test_the_export_has_every_entry_and_no_formula(web: WebServer) -> None:
     entries = web.get("/api/export?format=json")[1]
     assert [(entry["step"], entry["data"]["n"]) for entry in entries] == [(0, 0), (1, 1), (2, 2)]
     assert session_id not in json.dumps(entries)
+
+
+def test_the_export_of_some_minutes_has_what_was_appended_in_them(web: WebServer) -> None:
+    session_id = register(web)
+    for n in range(3):
+        web.post("/api/update_training", {"session_id": session_id, "data": {"n": n}})
+        time.sleep(0.002)  # so that each entry has a millisecond of its own
+    appended = [int(entry["id"].split("-")[0]) for entry in web.get("/api/export?format=json")[1]]
+    later = web.get(f"/api/export?format=json&from_ms={appended[1]}")[1]
+    assert [entry["data"]["n"] for entry in later] == [1, 2]
+    between = web.get(f"/api/export?format=json&from_ms={appended[1]}&to_ms={appended[1]}")[1]
+    assert [entry["data"]["n"] for entry in between] == [1]
+    assert web.get(f"/api/export?format=json&from_ms={appended[2] + 1}") == (200, [])
 
 
 def test_no_answer_and_no_log_shows_a_session_id_or_run_id(web: WebServer, watch: Callable[..., SseClient]) -> None:
