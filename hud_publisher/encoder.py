@@ -8,6 +8,7 @@ encodes, or simplejpeg where it is installed (half the time). numpy is loaded on
 from __future__ import annotations
 
 import io
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from PIL import Image
@@ -15,10 +16,8 @@ from PIL import Image
 from hud_publisher.protocol.errors import UnsupportedImageError
 from hud_publisher.protocol.images import Mime
 
-try:
-    import simplejpeg
-except ImportError:
-    simplejpeg = None
+#: It brings numpy, so it is loaded with the first array only.
+HAS_SIMPLEJPEG = find_spec("simplejpeg") is not None
 
 Format = Literal["jpeg", "auto"]
 #: Pixel art has few colours: a Game Boy shows 4 to 56, an Atari up to 128. With more, lossless is never the smaller.
@@ -58,7 +57,7 @@ class Encoder:
             image = pixels if pixels.mode in ("RGB", "L") else pixels.convert("RGB")
         else:
             array = _to_array(pixels)
-            if simplejpeg is not None and not is_auto and (not limit or max(array.shape[:2]) <= limit):
+            if HAS_SIMPLEJPEG and not is_auto and (not limit or max(array.shape[:2]) <= limit):
                 return _fast_jpeg(array, quality), "image/jpeg"
             image = Image.fromarray(array)
         if limit and max(image.size) > limit:
@@ -105,6 +104,8 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
 
 
 def _fast_jpeg(array: Any, quality: int) -> bytes:
+    import simplejpeg
+
     grey = array.ndim == 2
     encoded: bytes = simplejpeg.encode_jpeg(
         array[:, :, None] if grey else array,

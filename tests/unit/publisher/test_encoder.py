@@ -26,7 +26,7 @@ GREY: Any = np.full((HEIGHT, WIDTH), 128, np.uint8)
 def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each test runs with the fast codec and without it."""
     if request.param == "pillow":
-        monkeypatch.setattr(encoder_module, "simplejpeg", None)
+        monkeypatch.setattr(encoder_module, "HAS_SIMPLEJPEG", False)
     return str(request.param)
 
 
