@@ -58,7 +58,8 @@ class Pacer:
 def _key(env: Any) -> Any:
     """An env as a dictionary's key: callers write it as a list or an array too, and nothing here may raise."""
     try:
+        env = tuple(env) if type(env) is list else env
         hash(env)
-    except TypeError:
-        return str(env)
+    except Exception:  # a foreign object's hash may raise anything
+        return None
     return env

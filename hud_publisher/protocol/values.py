@@ -35,16 +35,17 @@ _ABSENT: Any = object()
 
 def clean_name(name: object) -> str:
     """Return a field's name as text without control characters or lone surrogates, at most MAX_NAME_CHARS long."""
-    text = name if isinstance(name, str) else str(name)
+    try:
+        text = name if isinstance(name, str) else str(name)
+    except Exception:  # a foreign object's own text may raise anything
+        text = type(name).__name__
     text = _CONTROL.sub(" ", text[: MAX_NAME_CHARS * 2]).encode("utf-8", "replace").decode("utf-8")
     if len(text) > MAX_NAME_CHARS:
         text = text[: MAX_NAME_CHARS - 1] + "…"
     return text
 
 
-def clean_metrics(
-    data: Mapping[Any, Any], on_unusable: Callable[[str, object], None] | None = None
-) -> dict[str, Json]:
+def clean_metrics(data: Mapping[Any, Any], on_unusable: Callable[[str, object], None] | None = None) -> dict[str, Json]:
     """Return the fields of `data` that can be shown, as plain JSON values.
 
     Numbers, bools and strings stay; numpy scalars, 0-d arrays and one-element tensors become numbers; nested mappings,
