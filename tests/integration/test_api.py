@@ -6,9 +6,9 @@ import base64
 import csv
 import io
 import json
-import time
 import re
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
