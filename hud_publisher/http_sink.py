@@ -97,7 +97,7 @@ class HttpSink:
                 int(answer["viewers"]),
                 parse_reporter(answer.get("reporter")),
                 answer["status"] == "duplicate",
-                EntryId(str(answer.get("last_id") or "")),
+                EntryId(str(answer["last_id"])) if answer.get("last_id") else None,
                 (int(shown[0]), int(shown[1])) if shown else None,
                 int(age_ms) if shown and age_ms is not None else None,
             )
