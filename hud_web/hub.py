@@ -17,6 +17,7 @@ from hud_publisher.protocol.values import merge
 from hud_web.snapshot import encode_snapshot
 from hud_web.sse import HEARTBEAT, Position, dump, event
 from hud_web.store import SessionView
+from hud_web.tally import Tally
 
 #: A page reads a few thousand events within a second; who is further behind is better served by a snapshot.
 RING_EVENTS = 4_096
@@ -26,8 +27,9 @@ RING_BYTES = 16 * 1024 * 1024
 class Hub:
     """What a channel's viewers share."""
 
-    def __init__(self, channel: str) -> None:
+    def __init__(self, channel: str, tally: Tally | None = None) -> None:
         self.channel = channel
+        self.tally = tally or Tally()
         self.session = SessionView(channel)
         self.position = Position(self.session.sid or _NO_SID)
         self.state: dict[str, Any] = {}
@@ -39,6 +41,7 @@ class Hub:
         self.last_put_s = time.monotonic()
         self.frame: bytes | None = None
         self.frame_number = 0
+        self.frame_at_ms: int | None = None
         self.thumbs: dict[tuple[int, int] | None, bytes] = {}
         self.thumbs_number = 0
         self._ring: deque[bytes] = deque()
@@ -66,9 +69,10 @@ class Hub:
             self._first += 1
         self._snapshot = None
 
-    def put_frame(self, encoded: bytes) -> None:
-        """Replace the newest frame."""
+    def put_frame(self, encoded: bytes, at_ms: int | None = None) -> None:
+        """Replace the newest frame; `at_ms` is when Redis got it."""
         self.frame = encoded
+        self.frame_at_ms = at_ms
         self.frame_number += 1
         self._snapshot = None
 
@@ -125,7 +129,7 @@ class Hub:
     def begin(self, session: SessionView, position: Position, state: dict[str, Any]) -> None:
         """Turn to another session (or to the first): nothing of the one before stays on display."""
         self.session, self.position, self.state = session, position, state
-        self.frame = self.vision = None
+        self.frame = self.vision = self.frame_at_ms = None
         self.thumbs = {}
         self._snapshot = None
 
@@ -202,6 +206,7 @@ class Subscriber:
         hub = self._hub
         parts: list[bytes] = []
         if self._cursor < hub.first:
+            hub.tally.drops["viewer fell behind"] += 1
             parts += [event("reset", dump({"reason": "this viewer fell behind"})), hub.session_event()]
             parts.append(hub.snapshot_event())
         elif self._cursor < hub.end:
@@ -213,6 +218,8 @@ class Subscriber:
                 self._seen_thumbs, self._thumbs_number = dict(hub.thumbs), hub.thumbs_number
             frame_in_s = self._frame_in_s()
             if frame_in_s is not None and frame_in_s <= 0 and hub.frame is not None:
+                if self._frame_number >= 0:
+                    hub.tally.drops["frame skipped"] += hub.frame_number - self._frame_number - 1
                 self._frame_number = hub.frame_number
                 self._next_frame_s = time.monotonic() + self._interval_s
                 parts.append(event("vision_update", hub.frame))

@@ -19,6 +19,7 @@ from hud_publisher.protocol.errors import HudError, TooManyRequestsError
 from hud_web.hub import Hub, Subscriber
 from hud_web.store import Store
 from hud_web.tailer import CHECK_S, Tailer
+from hud_web.tally import Tally
 
 logger = logging.getLogger("hud.rooms")
 
@@ -43,7 +44,8 @@ class Room:
 class Rooms:
     """All rooms of this process."""
 
-    def __init__(self, store: Store, reader: Redis) -> None:
+    def __init__(self, store: Store, reader: Redis, tally: Tally | None = None) -> None:
+        self.tally = tally or Tally()
         self._store = store
         self._reader = reader
         self._replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
@@ -55,6 +57,11 @@ class Rooms:
     def viewers(self) -> int:
         """How many streams this process serves."""
         return sum(len(room.hub.subscribers) for room in self._rooms.values())
+
+    @property
+    def hubs(self) -> list[Hub]:
+        """The hubs of the channels that are followed."""
+        return [room.hub for room in self._rooms.values()]
 
     async def run(self) -> None:
         """Keep the rooms until cancelled."""
@@ -87,7 +94,7 @@ class Rooms:
                     f"expected at most {MAX_ROOMS} channels to be watched, got one more: close some pages",
                     retry_after_s=IDLE_S,
                 )
-            hub = Hub(channel)
+            hub = Hub(channel, self.tally)
             room = Room(hub, Tailer(hub, self._store, self._reader, replica=self._replica))
             room.task = self._group.create_task(self._keep(room))
             self._rooms[channel] = room

@@ -22,6 +22,7 @@ from hud_publisher.protocol.keys import ChannelKeys, Sid, split_session_id
 from hud_publisher.protocol.replies import Reporter, encode_reporter, text
 from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.protocol.values import decode_state
+from hud_web.tally import Tally
 
 Fields = dict[bytes, bytes]
 StreamEntry = tuple[EntryId, Fields]
@@ -77,8 +78,9 @@ class Opening:
 class Store:
     """Reads and writes one Redis through one client whose calls are time-limited and never retried."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, tally: Tally | None = None) -> None:
         self._redis = client
+        self._tally = tally or Tally()
 
     async def aclose(self) -> None:
         """Close the client's connections."""
@@ -86,7 +88,7 @@ class Store:
 
     async def ping(self) -> None:
         """Return once Redis answered, or raise UnavailableError."""
-        async with _translated():
+        async with self._translated():
             await self._redis.ping()
 
     async def run(self, call: ScriptCall) -> Any:
@@ -95,7 +97,7 @@ class Store:
         Raises:
             UnavailableError: Redis did not answer, or not in time; whether the script ran is unknown.
         """
-        async with _translated():
+        async with self._translated():
             keys_and_args = (*call.keys, *call.args)
             try:
                 return await self._redis.evalsha(call.script.sha, len(call.keys), *keys_and_args)
@@ -104,7 +106,7 @@ class Store:
 
     async def current_sid(self, channel: str) -> Sid | None:
         """Return the channel's newest session, whether it still holds the channel or not."""
-        async with _translated():
+        async with self._translated():
             fence = await self._redis.get(ChannelKeys(channel).fence)
         return Sid(text(fence)) if fence else None
 
@@ -113,7 +115,7 @@ class Store:
         keys = ChannelKeys(channel)
         if sid is None:
             return SessionView(channel)
-        async with _translated():
+        async with self._translated():
             pipe = self._redis.pipeline(transaction=True)
             pipe.hgetall(keys.session(sid).info)
             pipe.get(keys.lock)
@@ -129,7 +131,7 @@ class Store:
         """
         keys = ChannelKeys(channel)
         session = keys.session(sid or "0")
-        async with _translated():
+        async with self._translated():
             pipe = self._redis.pipeline(transaction=True)
             pipe.hgetall(session.info)
             pipe.get(keys.lock)
@@ -161,7 +163,7 @@ class Store:
     async def sessions(self, channel: str, *, limit: int = 100) -> list[SessionView]:
         """Return the channel's sessions, newest first; those whose retention ended are left out."""
         keys = ChannelKeys(channel)
-        async with _translated():
+        async with self._translated():
             sids = [Sid(text(sid)) for sid in await self._redis.zrange(keys.sessions, 0, limit - 1, desc=True)]
             pipe = self._redis.pipeline(transaction=True)
             pipe.get(keys.lock)
@@ -176,14 +178,14 @@ class Store:
     ) -> list[StreamEntry]:
         """Return a stream's entries from `first` to `last`, both included unless they start with "("."""
         key = ChannelKeys(channel).session(sid).stream(stream)
-        async with _translated():
+        async with self._translated():
             found: Any = await self._redis.xrange(key, first, last, count=limit)
         return [(EntryId(text(entry_id)), fields) for entry_id, fields in found]
 
     async def newest(self, channel: str, sid: Sid, stream: StreamName, limit: int) -> list[StreamEntry]:
         """Return a stream's newest entries, newest first."""
         key = ChannelKeys(channel).session(sid).stream(stream)
-        async with _translated():
+        async with self._translated():
             found: Any = await self._redis.xrevrange(key, count=limit)
         return [(EntryId(text(entry_id)), fields) for entry_id, fields in found]
 
@@ -199,7 +201,7 @@ class Store:
     async def is_untouched(self, channel: str, sid: Sid, stream: StreamName) -> bool:
         """Return whether a stream still has every entry that it ever had."""
         key = ChannelKeys(channel).session(sid).stream(stream)
-        async with _translated():
+        async with self._translated():
             if not await self._redis.exists(key):
                 return True
             about = await self._redis.xinfo_stream(key)
@@ -209,11 +211,21 @@ class Store:
         """Say which env to show; the training side learns it with its next reply."""
         keys = ChannelKeys(channel)
         wish = encode_reporter(reporter)
-        async with _translated():
+        async with self._translated():
             pipe = self._redis.pipeline(transaction=True)
             pipe.set(keys.reporter, wish)
             pipe.xadd(keys.events, {"kind": "reporter", "reporter": wish}, maxlen=scripts.MAX_EVENTS)
             await pipe.execute()
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (RedisError, OSError, TimeoutError) as error:
+            self._tally.redis_errors[type(error).__name__] += 1
+            # An error reply says what is wrong (memory full, loading, no permission); a lost connection says its kind.
+            reason = str(error) if isinstance(error, ResponseError) else type(error).__name__
+            raise UnavailableError(f"expected an answer of Redis, got {reason}: see /ready and `hud doctor`") from error
 
 
 def _view(channel: str, sid: Sid, info: Fields, lock: bytes | None, ttl_ms: int) -> SessionView:
@@ -236,13 +248,3 @@ def _view(channel: str, sid: Sid, info: Fields, lock: bytes | None, ttl_ms: int)
 
 def _int(value: str | None) -> int | None:
     return int(value) if value else None
-
-
-@asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        # An error reply says what is wrong (memory full, loading, no permission); a lost connection says its kind.
-        reason = str(error) if isinstance(error, ResponseError) else type(error).__name__
-        raise UnavailableError(f"expected an answer of Redis, got {reason}: see /ready and `hud doctor`") from error

@@ -63,6 +63,7 @@ class StreamEndpoint:
         last_id = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
         if self._rooms.is_draining:
             raise UnavailableError("expected a server that stays, got one that is going away: connect again")
+        tally = self._rooms.tally
         room, viewer = self._rooms.enter(channel, wants_frames=wants_frames, fps=_fps(request))
         watcher = asyncio.create_task(_watch_disconnect(receive, viewer))
         try:
@@ -75,8 +76,11 @@ class StreamEndpoint:
                 async for chunk in events:
                     async with asyncio.timeout(SEND_TIMEOUT_S):
                         await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    tally.deliveries += 1
+                    tally.delivered_bytes += len(chunk)
             await send({"type": "http.response.body", "body": sse.retry(random.randint(*RETRY_MS))})
         except TimeoutError:
+            tally.drops["viewer stalled"] += 1
             logger.info("channel %s: cut a viewer that took nothing for %.0f s", channel, SEND_TIMEOUT_S)
             await _abort(send)
         finally:

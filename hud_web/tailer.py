@@ -105,6 +105,8 @@ class Tailer:
 
     def _note_trouble(self, error: Exception) -> None:
         reason = str(error) if isinstance(error, UnavailableError) else type(error).__name__
+        if not isinstance(error, UnavailableError):  # those the store has counted
+            self._hub.tally.redis_errors[type(error).__name__] += 1
         if self._hub.redis_trouble is None or not self._hub.is_ready.is_set():
             logger.warning("channel %s: Redis is away: %s", self._hub.channel, reason)
         if self._hub.redis_trouble != reason:
@@ -179,7 +181,10 @@ class Tailer:
         found.sort(key=lambda item: sse.order(item[0]))
         for entry_id, name, fields in found:
             self._at[name] = entry_id
+            self._hub.tally.entries[self._hub.channel, name] += 1
             self._put_entry(name, entry_id, fields)
+        if found:
+            self._hub.tally.lag.add(max(0.0, time.time() - _millis(found[-1][0]) / 1000))
         if events:
             self._at["events"] = events[-1][0]
             await self._handle_events(events)
@@ -208,7 +213,7 @@ class Tailer:
             hub.position = hub.position.after(name, entry_id)
             hub.put(sse.event("vision_update", encoded, hub.position))
         elif name == "frames":
-            hub.put_frame(encoded)
+            hub.put_frame(encoded, _millis(entry_id))
         else:
             hub.put_thumb(parse_env(text(fields.get(b"env", b""))), sse.event("thumbnail", encoded))
 
@@ -275,3 +280,8 @@ class Tailer:
             self._hub.channel, replica=self._replica, viewers=len(self._hub.subscribers), lasts_ms=VIEWERS_LAST_MS
         )
         return int(await self._store.run(call))
+
+
+def _millis(entry_id: EntryId) -> int:
+    """When Redis got an entry, in Unix milliseconds."""
+    return int(entry_id.partition("-")[0])
