@@ -43,6 +43,20 @@ export class Api {
   }
 
   /**
+   * A picture; one that was fetched before comes from the browser's cache.
+   * @param {string} path
+   * @returns {Promise<Blob | null>}
+   */
+  async blob(path) {
+    try {
+      const answer = await fetch(this.address(path), { signal: this.abort.signal, headers: authorization() });
+      return answer.ok ? await answer.blob() : null;
+    } catch {
+      return null;
+    }
+  }
+
+  /**
    * The whole run's points of these fields, down-sampled by the server.
    * @param {string[]} fields @param {number} [points]
    * @returns {Promise<{series: Record<string, {step: (number | null)[], time_ms: number[], value: (number | null)[]}>, fields: string[]} | null>}

@@ -6,7 +6,8 @@ import { cut, time } from "./format.js";
 
 /**
  * @typedef {{ms: number, tone: "ok" | "warn" | "error" | "accent" | "info" | "muted", icon: string, title: string,
- *   text?: string}} Notice
+ *   text?: string, kind?: "session" | "milestone" | "alert" | "episode", marked?: boolean}} Notice `marked`: on the time
+ *   line, too
  */
 
 const MOST_LINES = 200;

@@ -88,7 +88,7 @@ export class Series {
 export class Spark {
   /** @param {number} [room] */
   constructor(room = 48) {
-    this.values = new Float32Array(room);
+    this.values = new Float64Array(room);
     this.times = new Float64Array(room);
     this.length = 0;
     this.each = 1;

@@ -11,6 +11,7 @@ import { latencyText } from "./status.js";
 
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("./types.js").Picture} Picture */
+/** @typedef {{id: string | null, t: number, step: number | null, episode: number | null, env: [number, number] | null, blob: Blob | null}} Shot */
 
 export const NAMES = {
   episode: ["episode", "episode_id", "episode_number"],
@@ -22,20 +23,20 @@ export const NAMES = {
 const MOST_KEYS = 10;
 
 export class Stage {
-  /** @param {Store} store @param {(picture: Picture) => Promise<ArrayBuffer | null>} fetchBytes for pictures without bytes */
-  constructor(store, fetchBytes) {
+  /** @param {Store} store @param {import("./frames.js").Frames} frames */
+  constructor(store, frames) {
     this.store = store;
-    this.fetchBytes = fetchBytes;
+    this.frames = frames;
     this.canvas = /** @type {HTMLCanvasElement} */ (byId("frame"));
     this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d", { alpha: false }));
     this.screen = byId("screen");
     this.placeholder = byId("placeholder");
     this.meta = byId("stage-meta");
-    /** @type {Picture | null} */
+    /** @type {Shot | null} */
     this.next = null;
-    /** @type {Picture | null} */
+    /** @type {Shot | null} */
     this.shown = null;
-    /** @type {{picture: Picture, bitmap: ImageBitmap} | null} */
+    /** @type {{shot: Shot, bitmap: ImageBitmap} | null} */
     this.ready = null;
     this.decoding = false;
     this.broken = 0;
@@ -46,7 +47,7 @@ export class Stage {
     this.placeHud();
     this.requestDraw = painter(() => this.draw());
     this.requestHud = painter(() => this.paintHud(), 100);
-    store.on("frame", (picture) => this.isLive && this.show(picture));
+    store.on("frame", (picture) => this.take(picture));
     for (const topic of /** @type {const} */ (["fields", "frame", "moment", "session", "link"])) store.on(topic, this.requestHud);
     store.on("cleared", () => this.clear());
     this.isLive = true;
@@ -64,24 +65,43 @@ export class Stage {
     );
   }
 
-  /** Show a picture as soon as it is decoded; one that comes meanwhile takes its place. @param {Picture} picture */
-  show(picture) {
-    this.next = picture;
-    if (!this.decoding && !document.hidden) this.decode();
-    else if (document.hidden) this.next = picture;
+  /** A live frame came. @param {Picture} picture */
+  take(picture) {
+    const blob = picture.bytes ? new Blob([picture.bytes], { type: picture.mime }) : null;
+    this.frames.add(picture, blob ?? undefined);
+    if (this.isLive) this.show({ ...picture, t: picture.time_ms, blob });
+  }
+
+  /** Show a kept frame. @param {import("./frames.js").Frame | null} frame */
+  showFrame(frame) {
+    this.isLive = false;
+    if (frame) this.show({ ...frame, blob: this.frames.blobs.get(frame.id) ?? null });
+  }
+
+  goLive() {
+    this.isLive = true;
+    const picture = this.store.frame;
+    if (picture && this.shown?.id !== picture.id) this.show({ ...picture, t: picture.time_ms, blob: picture.bytes ? new Blob([picture.bytes], { type: picture.mime }) : null });
+    this.requestHud();
+  }
+
+  /** Show a picture as soon as it is decoded; one that comes meanwhile takes its place. @param {Shot} shot */
+  show(shot) {
+    this.next = shot;
+    if (!this.decoding) this.decode();
   }
 
   async decode() {
     this.decoding = true;
     while (this.next) {
-      const picture = this.next;
+      const shot = this.next;
       this.next = null;
       try {
-        const data = picture.bytes ?? (await this.fetchBytes(picture));
-        if (!data) continue;
-        const bitmap = await createImageBitmap(new Blob([data], { type: picture.mime }));
+        const blob = shot.blob ?? (shot.id ? await this.frames.blob(shot.id) : null);
+        if (!blob) continue;
+        const bitmap = await createImageBitmap(blob);
         this.ready?.bitmap.close();
-        this.ready = { picture: { ...picture, bytes: data }, bitmap };
+        this.ready = { shot: { ...shot, blob }, bitmap };
         this.requestDraw();
       } catch {
         this.broken++; // not a picture: the one before stays
@@ -92,7 +112,7 @@ export class Stage {
 
   draw() {
     if (!this.ready) return;
-    const { picture, bitmap } = this.ready;
+    const { shot, bitmap } = this.ready;
     this.ready = null;
     if (this.canvas.width !== bitmap.width || this.canvas.height !== bitmap.height || this.canvas.hidden) {
       this.canvas.width = bitmap.width;
@@ -103,8 +123,8 @@ export class Stage {
     }
     this.context.drawImage(bitmap, 0, 0);
     bitmap.close();
-    this.shown = picture;
-    this.canvas.dataset.id = picture.id ?? "";
+    this.shown = shot;
+    this.canvas.dataset.id = shot.id ?? "";
     this.requestHud();
   }
 
@@ -145,10 +165,10 @@ export class Stage {
     say(facts.return.text, number(find(NAMES.return), { sign: true }));
     say(facts.env.text, shown?.env ? envName(shown.env) : "");
     say(facts.fps.text, this.isLive && shown ? store.frameRate.at(Date.now()).toFixed(1) : "—");
-    say(facts.late.text, this.isLive && shown ? latencyText(store) : shown ? time(shown.time_ms) : "");
+    say(facts.late.text, this.isLive && shown ? latencyText(store) : shown ? time(shown.t) : "");
     say(facts.phase.text, value(find(NAMES.phase) ?? "", 24).replace("—", ""));
     this.paintKeys(find(NAMES.action));
-    const size = shown ? `${this.canvas.width}×${this.canvas.height} ${shown.mime.replace("image/", "")} ${bytes(shown.bytes?.byteLength)}` : "";
+    const size = shown ? `${this.canvas.width}×${this.canvas.height} ${(shown.blob?.type ?? "").replace("image/", "")} ${bytes(shown.blob?.size)}` : "";
     say(this.meta, size);
     if (!shown) this.paintPlaceholder();
     const label = shown ? `Frame of episode ${value(episode, 16)}, step ${number(step)}` : "No frame yet";

@@ -5,7 +5,7 @@
  */
 
 import { byId, fill, icon, say, el } from "./dom.js";
-import { duration, milliseconds } from "./format.js";
+import { clock, duration, milliseconds } from "./format.js";
 import { painter } from "./paint.js";
 
 /** @typedef {import("./store.js").Store} Store */
@@ -32,7 +32,7 @@ export function stateOf(store, { paused, takenOverAt, now }) {
   if (status.redis !== "ok") {
     return { word: "REDIS AWAY", icon: "error", tone: "error", detail: "", banner: `The server cannot reach Redis${status.detail ? ` (${status.detail})` : ""}. Training goes on; the page heals by itself.` };
   }
-  if (paused) return { word: "PAUSED", icon: "pause", tone: "info", detail: "", banner: "" };
+  if (paused) return { word: "PAUSED", icon: "pause", tone: "info", detail: store.moment === null ? "" : `−${clock(Math.max(0, store.now() - store.moment))}`, banner: "" };
   if (takenOverAt && now - takenOverAt < TAKEOVER_SHOWN_MS) return { word: "TAKEN OVER", icon: "taken", tone: "warn", detail: session?.name ?? "", banner: "" };
   if (!session || session.status === "waiting" || !session.sid) {
     return { word: "WAITING", icon: "waiting", tone: "accent", detail: "for a run", banner: "" };

@@ -9,6 +9,7 @@
 import { isMapping } from "./feed.js";
 import { isNumber } from "./format.js";
 import { Rate, Series, Spark } from "./rings.js";
+import { Timeline } from "./timeline.js";
 
 /** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./types.js").Fields} Fields */
@@ -17,8 +18,9 @@ import { Rate, Series, Spark } from "./rings.js";
 /** @typedef {import("./types.js").Picture} Picture */
 
 /**
- * @typedef {{path: string, name: string, value: any, changedMs: number, order: number, spark: Spark | null,
- *   series: Series | null}} Leaf `path` joined by "/"; `order`: when it first came
+ * @typedef {{path: string, name: string, value: any, live: any, changedMs: number, spark: Spark | null,
+ *   series: Series | null}} Leaf `path` joined by "/"; `value`: at the moment shown, undefined where it was not there yet;
+ *   `live`: the newest
  *
  * @typedef {"link" | "session" | "status" | "fields" | "newLeaf" | "frame" | "thumbnail" | "vision" | "reset" | "snapshot"
  *   | "update" | "moment" | "cleared"} Topic
@@ -61,6 +63,11 @@ export class Store {
   /** @type {Set<string>} */
   writers = new Set();
   snapshotSeen = false;
+  timeline = new Timeline();
+  /** The moment shown, in Redis' clock; null: now. @type {number | null} */
+  moment = null;
+  /** @type {import("./timeline.js").Change | null} */
+  change = null;
   /** From the making of the newest live picture or value to its arrival here. @type {number | null} */
   latencyMs = null;
 
@@ -76,6 +83,8 @@ export class Store {
     this.updateRate = new Rate();
     this.writers.clear();
     this.snapshotSeen = false;
+    this.timeline.clear();
+    this.moment = null;
   }
 
   /** @param {Topic} topic @param {(detail?: any) => void} listener */
@@ -143,8 +152,12 @@ export class Store {
     this.viewers = message.viewers ?? this.viewers;
     this.takeClock(message.serverTimeMs);
     const had = new Set(this.leaves.keys());
+    // After a gap the differences count as one change at this moment.
+    this.change = had.size ? { t: this.now(), paths: [], values: [], before: [] } : null;
     this.walk(message.state, "", 0, null, had);
     for (const path of had) this.forget(path);
+    if (this.change) this.timeline.add(this.change);
+    this.change = null;
     this.snapshotSeen = true;
     if (message.frame) this.takePicture(message.frame, true);
     if (message.vision) this.takePicture(message.vision, true);
@@ -162,7 +175,10 @@ export class Store {
     if (origin.writer) this.writers.add(origin.writer);
     if (!this.frame) this.measure(origin);
     this.emit("update", { fields, origin, timeMs });
+    this.change = { t: timeMs, paths: [], values: [], before: [] };
     this.walk(fields, "", timeMs, origin, null);
+    this.timeline.add(this.change);
+    this.change = null;
     this.emit("fields");
   }
 
@@ -217,21 +233,29 @@ export class Store {
   /** @param {string} path @param {string} name @param {any} value @param {number} timeMs @param {Origin | null} origin */
   put(path, name, value, timeMs, origin) {
     let leaf = this.leaves.get(path);
+    let isNew = false;
     if (!leaf) {
       if (this.leaves.size >= MOST_LEAVES) {
         this.uncounted++;
         return;
       }
       if (this.branches.delete(path)) for (const other of [...this.leaves.keys()]) if (other.startsWith(`${path}/`)) this.forget(other);
-      leaf = { path, name, value, changedMs: timeMs, order: this.leaves.size, spark: null, series: null };
+      leaf = { path, name, value: undefined, live: undefined, changedMs: timeMs, spark: null, series: null };
       this.leaves.set(path, leaf);
       const key = name.toLowerCase();
       const same = this.byName.get(key);
       if (same) same.push(path);
       else this.byName.set(key, [path]);
-      this.emit("newLeaf", leaf);
+      isNew = true;
     }
-    leaf.value = value;
+    if (this.change && (timeMs || leaf.live !== value)) {
+      this.change.paths.push(path);
+      this.change.values.push(value);
+      this.change.before.push(leaf.live);
+    }
+    leaf.live = value;
+    if (this.moment === null) leaf.value = value;
+    if (isNew) this.emit("newLeaf", leaf);
     if (!timeMs) return;
     leaf.changedMs = timeMs;
     if (isNumber(value)) {
@@ -258,7 +282,7 @@ export class Store {
    * @param {(value: any) => boolean} [fits]
    * @returns {Leaf | null}
    */
-  find(names, fits = () => true) {
+  find(names, fits = (value) => value !== undefined) {
     for (const name of names) {
       const exact = this.leaves.get(name);
       if (exact && fits(exact.value)) return exact;
@@ -274,6 +298,46 @@ export class Store {
     return null;
   }
 
+  /**
+   * Show every field as it was at a moment; null: as it is now.
+   * @param {number | null} moment
+   */
+  show(moment) {
+    if (this.moment === null) this.timeline.begin();
+    if (moment === null) for (const leaf of this.leaves.values()) leaf.value = leaf.live;
+    else {
+      this.timeline.walk(moment, (path, value) => {
+        const leaf = this.leaves.get(path);
+        if (leaf) leaf.value = value;
+      });
+    }
+    this.moment = moment;
+    this.emit("moment", moment);
+  }
+
+  /**
+   * Take in entries from before the page was opened, as the export brings them.
+   * @param {{id: string, time_ms: number, data: Fields}[]} entries
+   */
+  takePast(entries) {
+    const older = entries.map((entry) => {
+      const paths = /** @type {string[]} */ ([]);
+      const values = /** @type {any[]} */ ([]);
+      eachLeaf(entry.data, "", (path, value) => {
+        paths.push(path);
+        values.push(value);
+      });
+      return { t: entryTime(entry), paths, values };
+    });
+    older.sort((a, b) => a.t - b.t);
+    this.timeline.prepend(older);
+    if (this.moment === null) return;
+    const moment = this.moment;
+    for (const leaf of this.leaves.values()) leaf.value = leaf.live;
+    this.moment = null;
+    this.show(moment);
+  }
+
   /** Keep a field's points from now on, for a chart. @param {Leaf} leaf @returns {Series} */
   watch(leaf) {
     return (leaf.series ??= new Series());
@@ -287,4 +351,17 @@ export class Store {
 export function entryTime(entry) {
   const millis = entry.id ? Number.parseInt(entry.id, 10) : NaN;
   return Number.isFinite(millis) && millis > 1e11 ? millis : entry.time_ms;
+}
+
+/**
+ * Call back with every leaf of nested fields and its path.
+ * @param {Fields} fields @param {string} prefix @param {(path: string, value: any) => void} take
+ */
+export function eachLeaf(fields, prefix, take) {
+  for (const name of Object.keys(fields)) {
+    const value = fields[name];
+    if (value === null || value === undefined) continue;
+    if (isMapping(value)) eachLeaf(value, `${prefix}${name}/`, take);
+    else take(prefix + name, value);
+  }
 }
