@@ -28,11 +28,15 @@ from hud_publisher.protocol.errors import ConfigError, HudError
 from hud_publisher.protocol.settings import Settings
 from hud_web.archive import ArchiveEndpoints
 from hud_web.errors import answer_crash, answer_http_error, answer_hud_error
+from hud_web.metrics import MetricsEndpoint
 from hud_web.reading import ReadingEndpoints
 from hud_web.redis_client import connect_reader, connect_writer
+from hud_web.request_log import RequestLog
 from hud_web.rooms import Rooms
 from hud_web.store import Store
 from hud_web.stream import StreamEndpoint
+from hud_web.tally import Tally
+from hud_web.view_only import ViewOnly
 from hud_web.writing import WritingEndpoints
 
 logger = logging.getLogger("hud.web")
@@ -60,8 +64,12 @@ class Web:
     rooms: Rooms
 
 
-def create_app(settings: Settings) -> Web:
+def create_app(settings: Settings, *, view_port: int | None = None) -> Web:
     """Return the web tier for these settings; it connects when its life cycle starts.
+
+    Args:
+        settings: with a redis_url.
+        view_port: connections to this port may look and never write.
 
     Raises:
         ConfigError: REDIS_URL is missing or wrong.
@@ -71,8 +79,9 @@ def create_app(settings: Settings) -> Web:
             "REDIS_URL: expected the URL of the Redis that training writes to, got none: set it, or use `hud up`"
         )
     writer, reader = connect_writer(settings.redis_url), connect_reader(settings.redis_url)
-    store = Store(writer)
-    rooms = Rooms(store, reader)
+    tally = Tally()
+    store = Store(writer, tally)
+    rooms = Rooms(store, reader, tally)
     writing = WritingEndpoints(store, settings.limits, settings.tokens)
     reading = ReadingEndpoints(store, rooms)
 
@@ -89,11 +98,14 @@ def create_app(settings: Settings) -> Web:
             await store.aclose()
             await reader.aclose()
 
+    routes = _routes(writing, reading, ArchiveEndpoints(store), StreamEndpoint(rooms, store))
     app = Starlette(
-        routes=_routes(writing, reading, ArchiveEndpoints(store), StreamEndpoint(rooms, store)),
+        routes=[*routes, Route("/metrics", MetricsEndpoint(rooms).answer)],
         middleware=[
+            Middleware(RequestLog, tally=tally),
             Middleware(TrustedHostMiddleware, allowed_hosts=_trusted_hosts(settings), www_redirect=False),
             Middleware(SecurityHeaders),
+            *([Middleware(ViewOnly, port=view_port)] if view_port is not None else []),
         ],
         exception_handlers={
             HudError: answer_hud_error,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -17,7 +17,7 @@ from typing import Any
 
 from hud_publisher.protocol.errors import ConfigError, HudError
 from hud_publisher.protocol.settings import Settings
-from hud_web import admin, demo
+from hud_web import admin, demo, logs
 from hud_web.embedded import EmbeddedRedis
 from hud_web.server import Companion, bind, serve
 
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     for sub in listening.values():
         sub.add_argument("--host", help="address to listen on (HUD_HOST, default 127.0.0.1)")
         sub.add_argument("--port", help="port to listen on, 0 for any free one (HUD_PORT, default 8086)")
+        sub.add_argument("--view-port", help="a second port on which one can look and never write (HUD_VIEW_PORT)")
         sub.add_argument("--log-level", help="critical, error, warning, info or debug (HUD_LOG_LEVEL)")
         sub.add_argument("--redis-url", help="instead of REDIS_URL")
     listening["demo"].add_argument("--iterations", type=int, help="end the training after so many iterations")
@@ -73,23 +74,35 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    settings = Settings.from_env(
-        host=options.host, port=options.port, log_level=options.log_level, redis_url=options.redis_url
-    )
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    settings = Settings.from_env(redis_url=options.redis_url, **_listening(options))
+    logs.configure(settings.log_level, settings.log_format)
     return settings
+
+
+def _listening(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "host": options.host, "port": options.port, "view_port": options.view_port, "log_level": options.log_level,
+    }  # fmt: skip
 
 
 def _serve(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if not settings.redis_url:
         raise ConfigError("REDIS_URL: expected where Redis is, got none: set it, or use `hud up` for an embedded one")
-    with contextlib.closing(bind(settings.host, settings.port)) as listener:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(contextlib.closing(bind(settings.host, settings.port)))
         _say(f"HUD  {_address(settings, listener.getsockname())}")
-        serve(settings, listener)
+        serve(settings, listener, view_listener=_open_view(settings, stack))
     return 0
+
+
+def _open_view(settings: Settings, stack: contextlib.ExitStack) -> socket.socket | None:
+    """The listening socket of the viewing port, where one is wanted."""
+    if settings.view_port is None:
+        return None
+    listener = stack.enter_context(contextlib.closing(bind(settings.host, settings.view_port)))
+    _say(f"     {_address(settings, listener.getsockname())}  for looking only")
+    return listener
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -115,16 +128,15 @@ def _with_redis(options: argparse.Namespace, companions: Callable[[Settings], li
         listener = stack.enter_context(contextlib.closing(bind(settings.host, settings.port)))
         address = _address(settings, listener.getsockname())
         _say(f"HUD  {address}  (Ctrl-C ends it)")
+        view_listener = _open_view(settings, stack)
         keepers: list[Companion] = []
         if not settings.redis_url:
             redis = stack.enter_context(EmbeddedRedis())
-            settings = Settings.from_env(
-                host=options.host, port=options.port, log_level=options.log_level, redis_url=redis.url
-            )
+            settings = Settings.from_env(redis_url=redis.url, **_listening(options))
             keepers.append(redis.keep)
             _say(f"Send to it from any process here:  export REDIS_URL={redis.url}")
         _say(f"                        or by HTTP:  export HUD_URL={address}")
-        serve(settings, listener, [*keepers, *companions(settings)])
+        serve(settings, listener, [*keepers, *companions(settings)], view_listener=view_listener)
     return 0
 
 

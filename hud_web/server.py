@@ -73,15 +73,22 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(settings: Settings, listener: socket.socket, companions: Sequence[Companion] = ()) -> None:
+def serve(
+    settings: Settings,
+    listener: socket.socket,
+    companions: Sequence[Companion] = (),
+    *,
+    view_listener: socket.socket | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         settings: with a redis_url.
         listener: from `bind`.
         companions: coroutine functions that run beside it; cancelled before it ends.
+        view_listener: from `bind` too; who comes by it can look and never write.
     """
-    web = create_app(settings)
+    web = create_app(settings, view_port=view_listener.getsockname()[1] if view_listener else None)
     config = uvicorn.Config(
         web.app,
         log_level="warning" if settings.log_level == "info" else settings.log_level,
@@ -93,4 +100,4 @@ def serve(settings: Settings, listener: socket.socket, companions: Sequence[Comp
         h11_max_incomplete_event_size=16 * 1024,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    Server(config, web, companions).run(sockets=[listener])
+    Server(config, web, companions).run(sockets=[listener] if view_listener is None else [listener, view_listener])

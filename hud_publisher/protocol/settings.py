@@ -50,7 +50,9 @@ class Settings:
         retention_s: how long a session is kept after its last write, in seconds.
         host: address that the web tier listens on.
         port: its port.
+        view_port: a second port on which one can look and never write; None: there is none.
         log_level: of the `hud` commands.
+        log_format: "text" for people, "json" for a log store.
     """
 
     redis_url: str | None = _variable("REDIS_URL", secret=True)
@@ -69,7 +71,9 @@ class Settings:
     retention_s: float = _variable("HUD_RETENTION", 7 * 86400.0)
     host: str = _variable("HUD_HOST", "127.0.0.1")
     port: int = _variable("HUD_PORT", 8086)
+    view_port: int | None = _variable("HUD_VIEW_PORT")
     log_level: str = _variable("HUD_LOG_LEVEL", "info")
+    log_format: Literal["text", "json"] = _variable("HUD_LOG_FORMAT", "text")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -189,5 +193,7 @@ _PARSERS: dict[str, Any] = {
     "frame_history_s": _seconds(1, 86400),
     "retention_s": _seconds(60, 3650 * 86400),
     "port": _number(int, 0, 65535),
+    "view_port": _number(int, 0, 65535),
     "log_level": _choice(*_LEVELS),
+    "log_format": _choice("text", "json"),
 }
