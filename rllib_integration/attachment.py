@@ -27,7 +27,7 @@ class Attachment:
         name: the run's name for people.
         info: what the session says about the run, should this runner be the first to register it.
         wanted: (worker index, env index) of the env to show while no viewer asked for another.
-        num_runners: env runners that sample for training, at least 1; each one's steps stand for so many.
+        last_worker: the greatest index of the env runners that sample, which is their number; 0: the driver samples.
         is_evaluation: the runner evaluates, so it must never be taken for training.
         slot: which HudCallbacks of a list of callbacks this is meant for.
     """
@@ -36,7 +36,7 @@ class Attachment:
     name: str
     info: Mapping[str, str]
     wanted: tuple[int, int]
-    num_runners: int
+    last_worker: int
     is_evaluation: bool = False
     slot: int = 0
 

@@ -77,7 +77,7 @@ class DriverHud:
         publisher.start()  # before any env runner: whoever begins the session also ends it at exit
         attachment = Attachment(
             settings=settings, name=name, info=info, wanted=_wanted(settings, algorithm.config),
-            num_runners=max(1, algorithm.config.num_env_runners), slot=our_callbacks(algorithm).index(callbacks),
+            last_worker=algorithm.config.num_env_runners, slot=our_callbacks(algorithm).index(callbacks),
         )  # fmt: skip
         hud = cls(algorithm, attachment.slot, publisher, attachment)
         if callbacks.evaluation_channel:
@@ -152,8 +152,9 @@ class DriverHud:
         info = {**self._attachment.info, "shows": "evaluation"}
         remote = getattr(self._algorithm.config, "evaluation_num_env_runners", 0)
         attachment = dataclasses.replace(
-            self._attachment, settings=settings, name=name, info=info, is_evaluation=True, wanted=(min(1, remote), 0)
-        )
+            self._attachment, settings=settings, name=name, info=info, is_evaluation=True, wanted=(min(1, remote), 0),
+            last_worker=remote,
+        )  # fmt: skip
         publisher = Publisher(name=name, info=info, settings=settings, writer="driver")
         publisher.start()
         self._evaluation = (publisher, attachment)

@@ -22,14 +22,20 @@ _SAME_SIGN_S = 1.0
 class Reporter:
     """One env runner's view of who is shown.
 
+    Args:
+        worker_index: of this env runner.
+        wanted: the env to show while no viewer asked for another.
+        last: the greatest worker index and env index of the run; a wish left over from a larger run is nobody's.
+
     Attributes:
         env_index: the env of this runner that reports now; None while none of them does.
         claim: what to tell Redis.
     """
 
-    def __init__(self, worker_index: int, wanted: tuple[int, int]) -> None:
+    def __init__(self, worker_index: int, wanted: tuple[int, int], last: tuple[int, int]) -> None:
         self._worker_index = worker_index
         self._default = wanted
+        self._last = last
         self._alive_at: float | None = None
         self._looked_at = 0.0
         self._sampled_s = 0.0
@@ -38,7 +44,11 @@ class Reporter:
 
     def _wanted(self, feedback: Published | None) -> tuple[int, int]:
         wish = feedback.reporter if feedback else None
-        return (wish.worker_index, wish.env_index) if wish else self._default
+        if wish is None:
+            return self._default
+        least = min(1, self._last[0])  # the driver's own runner, 0, samples only where there is no other
+        exists = least <= wish.worker_index <= self._last[0] and wish.env_index <= self._last[1]
+        return (wish.worker_index, wish.env_index) if exists else self._default
 
     def begin_episode(self, env_index: int, feedback: Published | None) -> None:
         """An episode of this env begins; if it is the env that was asked for, it reports from here on."""

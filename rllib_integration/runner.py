@@ -68,9 +68,9 @@ class RunnerHud:
         self._clock = clock
         self._is_evaluation = attachment.is_evaluation
         self._envs = [_Env() for _ in range(num_envs)]
-        self._reporter = Reporter(worker_index, attachment.wanted)
+        self._reporter = Reporter(worker_index, attachment.wanted, (attachment.last_worker, num_envs - 1))
         self._renderer = Renderer()
-        self._steps = StepCount(attachment.num_runners, is_evaluation=attachment.is_evaluation)
+        self._steps = StepCount(max(1, attachment.last_worker), is_evaluation=attachment.is_evaluation)
         self._view: EpisodeView | None = None
         self._look_at = 0.0
         self._metrics_at = 0.0

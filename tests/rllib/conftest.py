@@ -1,0 +1,146 @@
+"""One ray, one Redis and one web tier for all real runs; each test has a display of its own, read over a socket."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fixtures.servers import Server, redis_binary, running
+from tests.fixtures.web import SseClient, WebServer
+
+ROOT = Path(__file__).parents[2]
+_QUIET = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "PYTHONWARNINGS": "ignore",
+    "SDL_AUDIODRIVER": "dummy",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The warnings of ray, torch and gymnasium are not ours to mend."""
+    for item in items:
+        if Path(item.path).is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.filterwarnings("ignore"))
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ray with more logical CPUs than the machine has: small runs wait most of the time."""
+    import ray
+    from ray.tune.trainable import trainable
+
+    trainable.DEFAULT_STORAGE_PATH = str(tmp_path_factory.mktemp("results"))
+    before = dict(os.environ)
+    # Env runners are processes of their own: they import the environments of the tests from here.
+    os.environ |= _QUIET | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False, object_store_memory=150 * 1024 * 1024)
+    yield
+    ray.shutdown()
+    os.environ.clear()
+    os.environ |= before
+
+
+@dataclass(frozen=True)
+class Hud:
+    """A web tier and its Redis."""
+
+    web: WebServer
+    redis: Server
+
+
+@pytest.fixture(scope="session")
+def hud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hud]:
+    """One for every run of the session."""
+    with running(redis_binary(), tmp_path_factory.mktemp("redis")) as redis:
+        web = WebServer(redis.url)
+        yield Hud(web, redis)
+        web.close()
+
+
+class Display:
+    """One channel, and what a page that shows it was sent."""
+
+    def __init__(self, hud: Hud, channel: str) -> None:
+        self.hud = hud
+        self.channel = channel
+        self.stream = SseClient(f"{hud.web.url}/stream?channel={channel}")
+
+    def callbacks(self, **options: Any) -> Any:
+        """What a user gives to `config.callbacks`."""
+        from rllib_integration import HudCallbacks
+
+        return functools.partial(HudCallbacks, **({"channel": self.channel, "redis_url": self.hud.redis.url} | options))
+
+    def updates(self, *fields: str, stream: str = "metrics", writer: str = "") -> list[dict[str, Any]]:
+        """The training updates of one stream that have all of these fields."""
+        return [
+            data
+            for data in self.stream.named("training_update")
+            if data["_hud"]["stream"] == stream
+            and data["_hud"]["writer"].startswith(writer)
+            and all(field in data for field in fields)
+        ]
+
+    def frames(self, env: list[int] | None = None) -> list[dict[str, Any]]:
+        """The live frames, of one env or of any."""
+        frames = [data for data in self.stream.named("vision_update") if data["source"] == "env"]
+        return frames if env is None else [frame for frame in frames if frame["env"] == env]
+
+    def thumbnail_envs(self) -> set[tuple[int, int]]:
+        """The envs of which a thumbnail came."""
+        return {tuple(data["env"]) for data in self.stream.named("thumbnail")}
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """What was said about the session, in order."""
+        return self.stream.named("session")
+
+    def wait(self, condition: Any, what: str, timeout_s: float = 20.0) -> Any:
+        return self.stream.wait(lambda _stream: condition(self), what, timeout_s)
+
+    def wait_for_end(self) -> None:
+        self.wait(lambda display: display.sessions()[-1]["status"] == "ended", "the end of the session")
+
+
+@pytest.fixture
+def displays(hud: Hud, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Open displays by name; without one, the test's own."""
+    with contextlib.ExitStack() as opened:
+
+        def open_display(channel: str | None = None) -> Display:
+            name = channel or re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[-60:].strip("-")
+            display = Display(hud, name)
+            opened.callback(display.stream.close)
+            return display
+
+        yield open_display
+
+
+@pytest.fixture
+def display(displays: Any) -> Display:
+    """The test's own display."""
+    return displays()
+
+
+def small(config: Any) -> Any:
+    """Make an algorithm's configuration as small as it can be."""
+    return config.rl_module(model_config={"fcnet_hiddens": [8]}).debugging(log_level="ERROR", seed=1)
+
+
+@contextlib.contextmanager
+def running_algorithm(config: Any) -> Iterator[Any]:
+    """Build, and stop at the end."""
+    algorithm = config.build_algo()
+    try:
+        yield algorithm
+    finally:
+        algorithm.stop()

@@ -1,0 +1,172 @@
+"""Real runs that sample in the driver: algorithms, vectorizations and API stacks, checked on the stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.rllib.conftest import Display, running_algorithm, small
+from tests.rllib.envs import EPISODE_RETURN, EPISODE_STEPS, Counting, CountingVector, Pair, Steering
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def ppo(env: Any = Counting, **env_config: Any) -> Any:
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+    return small(
+        PPOConfig()
+        .environment(env, env_config=env_config)
+        .env_runners(num_env_runners=0, num_envs_per_env_runner=2, rollout_fragment_length=32)
+        .training(train_batch_size_per_learner=128, minibatch_size=64, num_epochs=1)
+    )
+
+
+def assert_is_complete(display: Display, *, episode_return: float = EPISODE_RETURN) -> None:
+    """What every run must have shown."""
+    display.wait_for_end()
+    frames = display.frames()
+    assert len({frame["image"] for frame in frames}) > 1, "the picture never moved"
+    assert {tuple(frame["env"]) for frame in frames} == {(0, 0)}
+    finished = display.updates("episode_return")
+    assert finished
+    assert [update["episode_return"] for update in finished] == pytest.approx([episode_return] * len(finished))
+    assert {update["episode_length"] for update in finished} == {EPISODE_STEPS}
+    iterations = display.updates("iteration", stream="iterations", writer="driver")
+    assert [update["iteration"] for update in iterations] == [1, 2]
+    assert iterations[-1]["episode_return_mean"] == pytest.approx(episode_return)
+    steps = [update["_hud"]["step"] for update in display.updates("episode_length")]
+    assert steps == sorted(steps)
+    assert iterations[0]["_hud"]["step"] < iterations[1]["_hud"]["step"]
+    assert steps[-1] == pytest.approx(iterations[1]["_hud"]["step"], rel=0.2)
+    live = [session for session in display.sessions() if session["status"] == "live"]
+    assert len({session["sid"] for session in live}) == 1, "one run, one session"
+
+
+def train_twice(config: Any) -> None:
+    with running_algorithm(config) as algorithm:
+        algorithm.train()
+        algorithm.train()
+
+
+def test_ppo_shows_frames_episodes_and_iterations(display: Display) -> None:
+    train_twice(ppo(step_s=0.01).callbacks(display.callbacks(info_keys=("health", "location"), name="my run")))
+    assert_is_complete(display)
+    assert display.thumbnail_envs() == {(0, 0), (0, 1)}
+    live = next(session for session in display.sessions() if session["status"] == "live")
+    assert live["name"] == "my run"
+    assert (live["info"]["env"], live["info"]["algorithm"]) == ("Counting", "PPO")
+    shown = display.updates("health", "location")
+    assert shown
+    assert all(update["location"] == f"room {update['episode_length']}" for update in shown)
+    assert all(update["health"]["max"] == 5 and "other" not in update for update in shown)
+    losses = display.updates("policy_loss", "vf_loss", "entropy", "learning_rate", "kl", stream="iterations")
+    assert len(losses) == 2
+
+
+def test_ppo_shows_its_phases(display: Display) -> None:
+    config = ppo(step_s=0.01)
+    train_twice(config.callbacks(display.callbacks()))
+    display.wait_for_end()
+    phases = [update["phase"] for update in display.updates("phase")]
+    assert phases[:3] == ["sampling", "learning", "sampling"]
+
+
+def asynchronous() -> Any:
+    return ppo(step_s=0.01).env_runners(gym_env_vectorize_mode="async")
+
+
+def vector_entry_point() -> Any:
+    from ray.tune.registry import register_env
+
+    register_env("counting-vector", CountingVector)
+    return ppo("counting-vector", step_s=0.01).env_runners(gym_env_vectorize_mode="vector_entry_point")
+
+
+@pytest.mark.parametrize("vectorized", [asynchronous, vector_entry_point])
+def test_envs_that_can_only_be_rendered_together_are_shown_too(display: Display, vectorized: Any) -> None:
+    train_twice(vectorized().callbacks(display.callbacks()))
+    assert_is_complete(display)
+    assert display.thumbnail_envs() == {(0, 0), (0, 1)}
+
+
+def test_rewards_of_several_agents_are_summed_and_their_policies_kept_apart(display: Display) -> None:
+    config = ppo(Pair, step_s=0.01).multi_agent(
+        policies={"p_a", "p_b"}, policy_mapping_fn=lambda agent, *_, **__: f"p_{agent}"
+    )
+    train_twice(config.callbacks(display.callbacks(info_keys=("health",))))
+    assert_is_complete(display, episode_return=EPISODE_RETURN * 1.1)
+    assert display.thumbnail_envs() == {(0, 0), (0, 1)}
+    losses = display.updates("learners/p_a/policy_loss", "learners/p_b/policy_loss", stream="iterations")
+    assert len(losses) == 2
+    assert all(update["a"]["health"]["max"] == 5 for update in display.updates("a", "b"))
+
+
+def test_custom_metrics_appear_by_themselves(display: Display) -> None:
+    def count_rooms(*, metrics_logger: Any, **_: Any) -> None:
+        metrics_logger.log_value("rooms", 7.0)
+
+    train_twice(ppo().callbacks(display.callbacks(), on_episode_end=count_rooms))
+    assert_is_complete(display)
+    assert display.updates("env_runners/rooms", stream="iterations")[-1]["env_runners/rooms"] == 7.0
+
+
+def dqn() -> Any:
+    from ray.rllib.algorithms.dqn import DQNConfig
+
+    replay = {"type": "PrioritizedEpisodeReplayBuffer", "capacity": 1000}
+    config = DQNConfig().environment(Counting).training(replay_buffer_config=replay, train_batch_size_per_learner=16)
+    config = config.training(num_steps_sampled_before_learning_starts=16).env_runners(num_envs_per_env_runner=2)
+    return small(config).reporting(min_sample_timesteps_per_iteration=64, min_time_s_per_iteration=1)
+
+
+def sac() -> Any:
+    from ray.rllib.algorithms.sac import SACConfig
+
+    replay = {"type": "PrioritizedEpisodeReplayBuffer", "capacity": 1000}
+    config = SACConfig().environment(Steering).training(replay_buffer_config=replay, train_batch_size_per_learner=16)
+    config = config.training(num_steps_sampled_before_learning_starts=16).env_runners(num_envs_per_env_runner=2)
+    return small(config).reporting(min_sample_timesteps_per_iteration=64, min_time_s_per_iteration=1)
+
+
+@pytest.mark.parametrize(("make", "loss"), [(dqn, "qf_loss"), (sac, "policy_loss")])
+def test_off_policy_algorithms_are_shown(display: Display, make: Any, loss: str) -> None:
+    train_twice(make().env_runners(num_env_runners=0).callbacks(display.callbacks()))
+    assert_is_complete(display)
+    assert display.updates(loss, stream="iterations")
+
+
+def old_stack(**env_config: Any) -> Any:
+    config = ppo(**env_config).api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
+    return config.training(train_batch_size=128, minibatch_size=64)
+
+
+def test_the_old_api_stack_is_shown_by_the_same_class(display: Display) -> None:
+    train_twice(old_stack(step_s=0.01).callbacks(display.callbacks(info_keys=("location",))))
+    assert_is_complete(display)
+    assert display.thumbnail_envs() == {(0, 0), (0, 1)}
+    assert display.updates("location")
+    assert display.updates("policy_loss", "learning_rate", stream="iterations")
+
+
+def test_it_may_be_one_of_several_callbacks(display: Display) -> None:
+    from ray.rllib.callbacks.callbacks import RLlibCallback
+
+    train_twice(ppo().callbacks([RLlibCallback, display.callbacks(), RLlibCallback]))
+    assert_is_complete(display)
+
+
+def test_it_may_be_one_of_several_callbacks_of_the_old_api_stack(display: Display) -> None:
+    from ray.rllib.callbacks.callbacks import RLlibCallback
+    from ray.rllib.callbacks.utils import _make_multi_callbacks
+
+    train_twice(old_stack().callbacks(_make_multi_callbacks([RLlibCallback, display.callbacks()])))
+    assert_is_complete(display)
+
+
+def test_two_of_them_fill_two_displays(displays: Any) -> None:
+    one, two = displays("two-one"), displays("two-two")
+    train_twice(ppo().callbacks([one.callbacks(), two.callbacks()]))
+    assert_is_complete(one)
+    assert_is_complete(two)

@@ -1,0 +1,134 @@
+"""Real runs with env runners of their own: who is shown, who takes over, and what comes back after a loss."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.rllib.conftest import Display, running_algorithm, small
+from tests.rllib.envs import EPISODE_RETURN, Counting
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def ppo(**env_config: Any) -> Any:
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+    return small(
+        PPOConfig()
+        .environment(Counting, env_config={"step_s": 0.005} | env_config)
+        .env_runners(num_env_runners=2, num_envs_per_env_runner=2, rollout_fragment_length=50)
+        .training(train_batch_size_per_learner=200, minibatch_size=100, num_epochs=1)
+    )
+
+
+def train_until(algorithm: Any, condition: Callable[[], Any], what: str, timeout_s: float = 40.0) -> None:
+    """Train on until the condition is true."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"trained {timeout_s:g} s for {what}"
+        algorithm.train()
+
+
+def pids(algorithm: Any) -> dict[int, int]:
+    found = algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: (runner.worker_index, os.getpid()), local_env_runner=False
+    )
+    return dict(found)
+
+
+def test_all_processes_of_a_run_share_one_session_and_the_viewer_chooses_the_env(display: Display) -> None:
+    with running_algorithm(ppo().callbacks(display.callbacks())) as algorithm:
+        train_until(algorithm, lambda: len(display.frames([1, 0])) > 3, "frames of the first env")
+        train_until(algorithm, lambda: len(display.thumbnail_envs()) == 4, "thumbnails of all envs")
+        assert {tuple(frame["env"]) for frame in display.frames()} == {(1, 0)}
+        asked = {"channel": display.channel, "worker_index": 2, "env_index": 1}
+        assert display.hud.web.post("/api/reporter", asked)[0] == 200
+        train_until(algorithm, lambda: len(display.frames([2, 1])) > 3, "frames of the env asked for")
+        before = len(display.frames())
+        train_until(algorithm, lambda: len(display.frames()) > before + 3, "more frames")
+        assert {tuple(frame["env"]) for frame in display.frames()[before:]} == {(2, 1)}
+        # The first picture of the env that was asked for belongs to an episode that had just begun.
+        first = display.frames([2, 1])[0]
+        episode = [u for u in display.updates("episode_length", writer="w2") if u["episode"] == first["episode"]]
+        assert episode[0]["episode_length"] == 0
+    display.wait_for_end()
+    live = [session for session in display.sessions() if session["status"] == "live"]
+    assert len({session["sid"] for session in live}) == 1
+    writers = {update["_hud"]["writer"].split("-")[0] for update in display.updates("_hud")}
+    assert writers == {"w1", "w2"}
+    iterations = display.updates("iteration", stream="iterations", writer="driver")
+    assert iterations[-1]["episode_return_mean"] == EPISODE_RETURN
+
+
+def test_another_runner_takes_over_from_a_frozen_reporter_and_hands_back_when_it_is_recreated(
+    display: Display,
+) -> None:
+    config = ppo().env_runners(sample_timeout_s=1.0).fault_tolerance(restart_failed_env_runners=True)
+    with running_algorithm(config.callbacks(display.callbacks())) as algorithm:
+        train_until(algorithm, lambda: display.frames([1, 0]), "frames of the first runner")
+        frozen = pids(algorithm)[1]
+        os.kill(frozen, signal.SIGSTOP)
+        stopped_at = time.monotonic()
+        train_until(algorithm, lambda: display.frames([2, 0]), "the second runner's frames")
+        silent_s = time.monotonic() - stopped_at
+        assert silent_s > 9
+        os.kill(frozen, signal.SIGKILL)
+        before = len(display.frames())
+        train_until(algorithm, lambda: any(f["env"] == [1, 0] for f in display.frames()[before:]), "the first one's")
+        assert pids(algorithm)[1] != frozen
+        before = len(display.frames())
+        train_until(algorithm, lambda: len(display.frames()) > before + 3, "more frames")
+        assert {tuple(frame["env"]) for frame in display.frames()[before:]} == {(1, 0)}
+    display.wait_for_end()
+
+
+def test_evaluation_is_never_taken_for_training_and_has_a_display_of_its_own(displays: Any) -> None:
+    training, evaluation = displays("training"), displays("evaluation")
+    config = ppo().env_runners(num_env_runners=1).evaluation(
+        evaluation_interval=1, evaluation_num_env_runners=1, evaluation_duration=4,
+        evaluation_config={"env_config": {"steps": 5, "step_s": 0.02}},
+    )  # fmt: skip
+    callbacks = training.callbacks(evaluation_channel=evaluation.channel)
+    with running_algorithm(config.callbacks(callbacks)) as algorithm:
+        train_until(algorithm, lambda: training.updates("episode_return") and evaluation.frames(), "both pictures")
+    training.wait_for_end()
+    evaluation.wait_for_end()
+    assert {update["episode_return"] for update in training.updates("episode_return")} == {EPISODE_RETURN}
+    assert {update["episode_return"] for update in evaluation.updates("episode_return")} == {15.0}
+    assert "evaluating" in [update["phase"] for update in training.updates("phase", writer="driver")]
+    assert training.updates("evaluation_return_mean", stream="iterations")[-1]["evaluation_return_mean"] == 15.0
+    assert evaluation.updates("episode_return_mean", stream="iterations")[-1]["episode_return_mean"] == 15.0
+
+
+@pytest.mark.parametrize("name", ["APPO", "IMPALA"])
+def test_algorithms_that_learn_while_they_sample_are_shown(display: Display, name: str) -> None:
+    from ray.rllib.algorithms.appo import APPOConfig
+    from ray.rllib.algorithms.impala import IMPALAConfig
+
+    config = (APPOConfig if name == "APPO" else IMPALAConfig)()
+    config = small(
+        config.environment(Counting, env_config={"step_s": 0.005})
+        .env_runners(num_env_runners=1, num_envs_per_env_runner=2, rollout_fragment_length=10)
+        .training(train_batch_size_per_learner=40)
+        .learners(num_learners=0, num_aggregator_actors_per_learner=0)
+        .reporting(min_time_s_per_iteration=1)
+    )
+    with running_algorithm(config.callbacks(display.callbacks())) as algorithm:
+        train_until(
+            algorithm,
+            lambda: len(display.frames([1, 0])) > 3 and len(display.updates("iteration", stream="iterations")) > 1,
+            "frames and iterations",
+        )
+    display.wait_for_end()
+    assert {update["episode_return"] for update in display.updates("episode_return")} == {EPISODE_RETURN}
+    steps = [update["_hud"]["step"] for update in display.updates("episode_length")]
+    assert steps == sorted(steps)
+    assert display.updates("policy_loss", stream="iterations")
+    # It learns all the time, so there is no learner phase to announce; at most the first pause is taken for one.
+    assert [update["phase"] for update in display.updates("phase")].count("learning") <= 1
