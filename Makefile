@@ -83,8 +83,8 @@ install: .make/rllib .make/dev ## Everything for developing
 
 .make/rllib: pyproject.toml | .make/web
 	@echo "[3/3] installing torch, ray and the Atari games: about 2 GB, one to three minutes …"
-	@$(PIP) install $(TORCH) --progress-bar on | grep --line-buffered -E '^(Downloading|Installing)' || true
-	@$(PIP) install --editable '.[web,embedded,fast,rllib]' --progress-bar on | grep --line-buffered -E '^(Downloading|Installing)' || true
+	@$(PIP) install $(TORCH) | grep --line-buffered -E '^(Collecting|Installing)' || true
+	@$(PIP) install --editable '.[web,embedded,fast,rllib]' | grep --line-buffered -E '^(Collecting|Installing)' || true
 	@$(BIN)/python -c 'import torch, ray, ale_py'
 	@touch $@
 
