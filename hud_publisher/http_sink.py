@@ -146,8 +146,10 @@ class HttpSink:
             answer = None
         if not isinstance(answer, dict):
             answer = {}
-        if status == 200 and answer:
-            return answer
+        if status == 200:
+            if answer:
+                return answer
+            raise self._strange(text[:200])
         raise self._error(status, answer, answer_headers)
 
     def _exchange(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Mapping[str, str], bytes]:

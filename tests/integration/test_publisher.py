@@ -1,0 +1,381 @@
+"""A publisher against real servers that are killed, stopped, slow or cut off: training goes on, nothing is lost or
+doubled without being counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+
+from hud_publisher import Publisher
+from hud_publisher.protocol import scripts
+from hud_publisher.protocol.keys import ChannelKeys
+from hud_publisher.redis_client import connect, execute
+from tests.fixtures.fault_proxy import FaultProxy
+from tests.fixtures.servers import Server, wait_until
+from tests.fixtures.web import WebServer
+
+KEYS = ChannelKeys("default")
+FRAME: Any = np.random.default_rng(1).integers(0, 255, (144, 160, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def proxy(redis_server: Server) -> Iterator[FaultProxy]:
+    with FaultProxy(redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def publish() -> Iterator[Callable[..., Publisher]]:
+    """Publishers that end with the test."""
+    made: list[Publisher] = []
+
+    def make(**options: Any) -> Publisher:
+        made.append(Publisher(**options))
+        return made[-1]
+
+    yield make
+    for publisher in made:
+        publisher.close(0.5)
+
+
+def steps(server: Server, stream: str = "metrics") -> list[int]:
+    """The steps of all entries of the channel's newest session, in order."""
+    with redis.Redis.from_url(server.url) as link:
+        sid = link.get(KEYS.fence)
+        assert isinstance(sid, bytes)
+        entries: Any = link.xrange(KEYS.session(sid.decode()).stream(stream))
+        return [int(fields[b"step"]) for _id, fields in entries]
+
+
+def sent(hud: Publisher, stream: str = "metrics") -> int:
+    return dict(hud.stats.sent).get(stream, 0)  # type: ignore[call-overload, no-any-return]
+
+
+def has_sent(hud: Publisher, total: int) -> bool:
+    return sent(hud) == total
+
+
+def log_through_cuts(hud: Publisher, proxy: FaultProxy, *, rounds: int, most_bytes: int) -> int:
+    """Log while one answer after another is cut off, each at another byte; return how many entries there were."""
+    rng = random.Random(1)
+    total = 0
+    for _ in range(rounds):
+        proxy.cut_replies_after = rng.randrange(most_bytes)
+        while proxy.cut_replies_after is not None:
+            hud.log({"a": total}, step=total)
+            total += 1
+            time.sleep(0.002)
+        wait_until(partial(has_sent, hud, total), "everything to land", deadline_s=30)
+    return total
+
+
+def test_a_redis_killed_and_restarted_costs_nothing_that_was_logged(
+    redis_server: Server, publish: Callable[..., Publisher]
+) -> None:
+    hud = publish(redis_url=redis_server.url)
+    for step in range(50):
+        hud.log({"a": step}, step=step)
+    wait_until(lambda: sent(hud) == 50, "the first entries")
+    redis_server.kill()
+    for step in range(50, 150):
+        hud.log({"a": step}, step=step)
+        hud.frame(FRAME, step=step)
+    wait_until(lambda: hud.status == "connecting", "the outage to be noticed")
+    redis_server.restart()
+    wait_until(lambda: sent(hud) == 150, "everything to land", deadline_s=30)
+    assert steps(redis_server) == list(range(150))
+    assert hud.stats.dropped.get("metrics/overflow", 0) == 0
+
+
+def test_a_redis_that_is_away_at_the_start_gets_everything_once_it_comes(
+    redis_server: Server, publish: Callable[..., Publisher]
+) -> None:
+    redis_server.kill()
+    hud = publish(redis_url=redis_server.url)
+    for step in range(20):
+        hud.log({"a": step}, step=step)
+    wait_until(lambda: hud.stats.failures, "the first failure")
+    assert hud.status == "connecting"
+    redis_server.restart()
+    wait_until(lambda: sent(hud) == 20, "everything to land", deadline_s=30)
+    assert steps(redis_server) == list(range(20))
+
+
+def test_a_redis_that_forgot_everything_gets_a_new_session(
+    redis_server: Server, publish: Callable[..., Publisher]
+) -> None:
+    hud = publish(redis_url=redis_server.url)
+    hud.log({"a": 1}, step=1)
+    wait_until(lambda: sent(hud) == 1, "the first entry")
+    with redis.Redis.from_url(redis_server.url) as link:
+        link.flushall()
+    hud.log({"a": 2}, step=2)
+    wait_until(lambda: sent(hud) == 2, "the entry under the new session")
+    assert steps(redis_server) == [2]
+    assert hud.stats.losses == 1
+
+
+def test_a_stopped_redis_holds_up_neither_logging_nor_closing(
+    redis_server: Server, publish: Callable[..., Publisher]
+) -> None:
+    hud = publish(redis_url=redis_server.url)
+    hud.log({"a": 0}, step=0)
+    wait_until(lambda: sent(hud) == 1, "the first entry")
+    redis_server.stop()
+    try:
+        done = threading.Event()
+
+        def train() -> None:
+            for step in range(1, 5000):
+                hud.log({"a": step}, step=step)
+                hud.frame(FRAME, step=step)
+            hud.close(0.2)
+            done.set()
+
+        threading.Thread(target=train, daemon=True).start()
+        # Nothing answers for as long as the server is stopped: had any call waited for an answer, this would not end.
+        assert done.wait(30)
+        assert hud.stats.pending.get("metrics", 0) + hud.stats.dropped.get("metrics/closed", 0) == 4999
+    finally:
+        redis_server.cont()
+
+
+def test_a_stopped_redis_that_goes_on_has_everything_once(
+    redis_server: Server, publish: Callable[..., Publisher]
+) -> None:
+    hud = publish(redis_url=redis_server.url)
+    hud.log({"a": 0}, step=0)
+    wait_until(lambda: sent(hud) == 1, "the first entry")
+    redis_server.stop()
+    for step in range(1, 300):
+        hud.log({"a": step}, step=step)
+    wait_until(lambda: hud.stats.failures >= 2, "two time-outs", deadline_s=30)
+    redis_server.cont()
+    wait_until(lambda: sent(hud) == 300, "everything to land", deadline_s=30)
+    assert steps(redis_server) == list(range(300))
+
+
+def test_answers_cut_off_at_any_byte_neither_lose_nor_double_an_entry(
+    redis_server: Server, proxy: FaultProxy, publish: Callable[..., Publisher]
+) -> None:
+    hud = publish(redis_url=proxy.redis_url)
+    total = log_through_cuts(hud, proxy, rounds=20, most_bytes=120)
+    assert steps(redis_server) == list(range(total))
+    assert hud.stats.retries > 0
+    assert hud.stats.duplicates > 0
+
+
+def test_a_network_that_swallows_everything_for_a_while_doubles_nothing(
+    redis_server: Server, proxy: FaultProxy, publish: Callable[..., Publisher]
+) -> None:
+    hud = publish(redis_url=proxy.redis_url)
+    hud.log({"a": 0}, step=0)
+    wait_until(lambda: sent(hud) == 1, "the first entry")
+    proxy.is_swallowing = True
+    for step in range(1, 100):
+        hud.log({"a": step}, step=step)
+    wait_until(lambda: hud.stats.failures >= 1, "a time-out")
+    proxy.is_swallowing = False
+    wait_until(lambda: sent(hud) == 100, "everything to land", deadline_s=30)
+    assert steps(redis_server) == list(range(100))
+
+
+def test_a_slow_network_drops_old_frames_and_no_metrics(
+    redis_server: Server, proxy: FaultProxy, publish: Callable[..., Publisher]
+) -> None:
+    hud = publish(redis_url=proxy.redis_url, frames="always", fps=100)
+    hud.log({"a": -1}, step=0)
+    wait_until(lambda: sent(hud) == 1, "the first entry")
+    proxy.bytes_per_s = 100_000
+    end = time.monotonic() + 2
+    step = 0
+    while time.monotonic() < end:
+        step += 1
+        hud.log({"a": step}, step=step)
+        hud.frame(FRAME, step=step)
+        time.sleep(0.005)
+    proxy.bytes_per_s = None
+    wait_until(lambda: sent(hud) == step + 1, "everything to land", deadline_s=60)
+    stats = hud.stats
+    assert stats.dropped["frames/replaced"] > 0
+    assert "metrics/overflow" not in stats.dropped
+    assert steps(redis_server) == list(range(step + 1))
+
+
+def test_memory_stays_bounded_while_nothing_can_be_sent(publish: Callable[..., Publisher]) -> None:
+    with FaultProxy(1) as proxy:  # nobody listens behind it
+        hud = publish(redis_url=proxy.redis_url, frames="always", fps=100)
+        for step in range(60_000):
+            hud.log({f"field {number}": step * 0.5 for number in range(10)}, step=step)
+            hud.frame(FRAME, step=step)
+            if step % 100 == 0:
+                hud.vision(FRAME, prompt="p", response="r")
+        stats = hud.stats
+        assert stats.pending["metrics"] <= 20_000
+        assert stats.pending["frames"] <= 1
+        assert stats.pending["vision"] <= 16
+        assert stats.dropped["metrics/overflow"] == 60_000 - stats.pending["metrics"]
+
+
+def test_a_run_that_lost_its_channel_trains_on_and_comes_back(
+    redis_server: Server, publish: Callable[..., Publisher]
+) -> None:
+    hud = publish(redis_url=redis_server.url, run_id="one")
+    hud.log({"a": 1}, step=1)
+    wait_until(lambda: sent(hud) == 1, "the first entry")
+    link = connect(redis_server.url)
+    limits = scripts.Limits(ttl_ms=1_000)
+    execute(link, scripts.register("default", run_id="two", name="other", limits=limits, takeover=True))
+    hud.log({"a": 2}, step=2)
+    wait_until(lambda: hud.status in ("lost", "refused"), "the loss to be noticed")
+    wait_until(lambda: sent(hud) == 2, "the run to come back after the other's lease", deadline_s=30)
+    assert steps(redis_server) == [2]
+    link.close()
+
+
+def test_processes_of_one_run_share_its_session(redis_server: Server, publish: Callable[..., Publisher]) -> None:
+    driver, runner = (publish(redis_url=redis_server.url, run_id="one") for _ in range(2))
+    stranger = publish(redis_url=redis_server.url, run_id="two")
+    for hud in (driver, runner):
+        hud.log({"a": 1}, step=1)
+    wait_until(lambda: driver.is_active and runner.is_active, "both to have the session")
+    stranger.log({"a": 9}, step=9)
+    wait_until(lambda: stranger.status == "refused", "the stranger to be refused")
+    assert driver.sid == runner.sid
+    assert {driver.status, runner.status} == {"registered", "joined"}
+    wait_until(lambda: len(steps(redis_server)) == 2, "both entries")
+    assert steps(redis_server) == [1, 1]
+
+
+def test_the_runs_end_frees_the_channel_for_the_one_that_waits(
+    redis_server: Server, publish: Callable[..., Publisher]
+) -> None:
+    first = publish(redis_url=redis_server.url, run_id="one", session_ttl_s=1)
+    first.start()
+    wait_until(lambda: first.is_active, "the first run")
+    second = publish(redis_url=redis_server.url, run_id="two")
+    second.log({"a": 1}, step=1)
+    wait_until(lambda: second.status == "refused", "the second run to be refused")
+    first.close()
+    wait_until(lambda: sent(second) == 1, "the second run to get the channel", deadline_s=30)
+
+
+def test_a_hud_server_killed_and_restarted_costs_nothing_that_was_logged(
+    redis_server: Server, serve: Callable[..., WebServer], publish: Callable[..., Publisher]
+) -> None:
+    web = serve()
+    hud = publish(hud_url=web.url)
+    for step in range(50):
+        hud.log({"a": step}, step=step)
+    wait_until(lambda: sent(hud) == 50, "the first entries")
+    web.kill()
+    for step in range(50, 150):
+        hud.log({"a": step}, step=step)
+    wait_until(lambda: hud.status == "connecting", "the outage to be noticed")
+    web.start()
+    wait_until(lambda: sent(hud) == 150, "everything to land", deadline_s=30)
+    assert steps(redis_server) == list(range(150))
+
+
+def test_a_hud_server_behind_a_bad_network_gets_everything_once(
+    redis_server: Server, serve: Callable[..., WebServer], publish: Callable[..., Publisher]
+) -> None:
+    web = serve()
+    with FaultProxy(web.port) as proxy:
+        hud = publish(hud_url=proxy.url)
+        total = log_through_cuts(hud, proxy, rounds=15, most_bytes=900)
+        assert steps(redis_server) == list(range(total))
+        assert hud.stats.retries > 0
+
+
+def test_a_token_is_needed_where_one_is_set(serve: Callable[..., WebServer], publish: Callable[..., Publisher]) -> None:
+    web = serve(environment={"HUD_TOKEN": "right,next"})
+    wrong = publish(hud_url=web.url, token="wrong")
+    right = publish(hud_url=web.url, token="right")
+    for hud in (wrong, right):
+        hud.log({"a": 1}, step=1)
+    wait_until(lambda: sent(right) == 1, "the entry with the token")
+    wait_until(lambda: wrong.stats.failures == 1, "the refusal")
+    assert sent(wrong) == 0
+
+
+def run_script(text: str, redis_url: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HUD_", "REDIS_"))}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text)],
+        env=environment | {"REDIS_URL": redis_url}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_what_was_logged_just_before_the_end_of_the_program_lands(redis_server: Server) -> None:
+    ended = run_script(
+        """
+        from hud_publisher import Publisher
+        hud = Publisher()
+        for step in range(1000):
+            hud.log({"a": step}, step=step)
+        """,
+        redis_server.url,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert steps(redis_server) == list(range(1000))
+    with redis.Redis.from_url(redis_server.url) as link:
+        assert link.get(KEYS.lock) is None
+
+
+def test_a_program_ends_in_bounded_time_though_redis_hangs(redis_server: Server) -> None:
+    redis_server.stop()
+    try:
+        ended = run_script(
+            """
+            from hud_publisher import Publisher
+            publishers = [Publisher() for _ in range(3)]
+            for hud in publishers:
+                hud.log({"a": 1})
+            """,
+            redis_server.url,
+        )
+    finally:
+        redis_server.cont()
+    assert ended.returncode == 0
+
+
+def test_forked_workers_publish_into_the_runs_session(redis_server: Server) -> None:
+    ended = run_script(
+        """
+        import json, os, time
+        from hud_publisher import Publisher
+        hud = Publisher()
+        hud.log({"a": 0}, step=0)
+        while not hud.stats.sent:
+            time.sleep(0.01)
+        for child in range(1, 4):
+            if os.fork() == 0:
+                hud.log({"a": child}, step=child)
+                hud.close(5, release=False)
+                os._exit(0)
+        for _ in range(3):
+            os.wait()
+        hud.log({"a": 4}, step=4)
+        hud.close(5)
+        print(json.dumps({"sent": hud.stats.sent, "failures": hud.stats.failures}))
+        """,
+        redis_server.url,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads(ended.stdout) == {"sent": {"metrics": 2}, "failures": 0}
+    found = steps(redis_server)
+    assert (found[0], sorted(found[1:4]), found[4]) == (0, [1, 2, 3], 4)
