@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hud_publisher.protocol.errors import ConfigError, HudError
 from hud_publisher.protocol.settings import Settings
 from hud_web.archive import ArchiveEndpoints
 from hud_web.errors import answer_crash, answer_http_error, answer_hud_error
+from hud_web.headers import SecurityHeaders
+from hud_web.limits import AddressLimits
 from hud_web.metrics import MetricsEndpoint
 from hud_web.reading import ReadingEndpoints
 from hud_web.redis_client import connect_reader, connect_writer
@@ -37,23 +38,12 @@ from hud_web.store import Store
 from hud_web.stream import StreamEndpoint
 from hud_web.tally import Tally
 from hud_web.view_only import ViewOnly
+from hud_web.viewing import ViewingToken
 from hud_web.writing import WritingEndpoints
 
 logger = logging.getLogger("hud.web")
 
 STATIC = Path(str(resources.files("hud_web"))) / "static"
-
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-        "font-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
-        "form-action 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +94,8 @@ def create_app(settings: Settings, *, view_port: int | None = None) -> Web:
         middleware=[
             Middleware(RequestLog, tally=tally),
             Middleware(TrustedHostMiddleware, allowed_hosts=_trusted_hosts(settings), www_redirect=False),
-            Middleware(SecurityHeaders),
-            *([Middleware(ViewOnly, port=view_port)] if view_port is not None else []),
+            Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins)),
+            *_admission(settings, view_port),
         ],
         exception_handlers={
             HudError: answer_hud_error,
@@ -158,30 +148,33 @@ class PageFiles(StaticFiles):
         return response
 
 
+def _admission(settings: Settings, view_port: int | None) -> list[Middleware]:
+    """Who gets in, from the outermost check to the innermost."""
+    checks = [Middleware(AddressLimits, streams_per_address=settings.streams_per_address)]
+    if view_port is not None:
+        checks.append(Middleware(ViewOnly, port=view_port))
+    if settings.cors_origins:
+        checks.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(settings.cors_origins),
+                allow_methods=["GET"],
+                allow_headers=["Last-Event-ID"],
+                allow_credentials=bool(settings.view_tokens),
+            )
+        )
+    if settings.view_tokens:
+        checks.append(Middleware(ViewingToken, view_tokens=settings.view_tokens, write_tokens=settings.tokens))
+    return checks
+
+
 def _trusted_hosts(settings: Settings) -> list[str]:
-    """On loopback only loopback's names: a page elsewhere must not reach it by a name of its own (DNS rebinding)."""
-    if settings.host in ("127.0.0.1", "localhost", "::1"):
+    """The names that HUD_ALLOWED_HOSTS has; without it on loopback loopback's own, elsewhere any.
+
+    A page elsewhere must not reach a server on loopback by a name of its own (DNS rebinding).
+    """
+    if settings.allowed_hosts:
+        return list(settings.allowed_hosts)
+    if settings.is_loopback:
         return ["localhost", "127.0.0.1", "[::1]", "::1"]
     return ["*"]
-
-
-class SecurityHeaders:
-    """Adds the headers that every answer carries; a plain ASGI middleware, so streams pass at no cost."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)

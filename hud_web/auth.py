@@ -1,6 +1,6 @@
-"""Who may write: a bearer token, where one is set (RFC 6750, Authorization header only).
+"""Bearer tokens (RFC 6750, Authorization header only), compared in constant time.
 
-Called by the endpoints that write. Constant-time comparison; two tokens in the setting make a rotation without a gap.
+Two tokens in a setting make a rotation without a gap. Called by the endpoints that write and by the viewing check.
 """
 
 from __future__ import annotations
@@ -27,11 +27,16 @@ def require_token(request: Request, tokens: tuple[str, ...], *, always: bool = F
         if always:
             raise UnauthorizedError("expected a token, got a server without one: set HUD_TOKEN on the server first")
         return
+    if not bears_token(request, tokens):
+        raise UnauthorizedError(
+            "expected 'Authorization: Bearer <token>' with the server's HUD_TOKEN, got something else"
+        )
+
+
+def bears_token(request: Request, tokens: tuple[str, ...]) -> bool:
+    """Return whether the Authorization header holds one of these tokens."""
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     candidate = given.strip().encode("utf-8", "replace") if scheme.lower() == "bearer" else b""
     # Every token is compared, so the time does not tell which one nearly fits.
     matches = [hmac.compare_digest(candidate, token.encode("utf-8")) for token in tokens]
-    if not any(matches):
-        raise UnauthorizedError(
-            "expected 'Authorization: Bearer <token>' with the server's HUD_TOKEN, got none or another"
-        )
+    return any(matches)

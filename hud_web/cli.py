@@ -59,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--host", help="address to listen on (HUD_HOST, default 127.0.0.1)")
         sub.add_argument("--port", help="port to listen on, 0 for any free one (HUD_PORT, default 8086)")
         sub.add_argument("--view-port", help="a second port on which one can look and never write (HUD_VIEW_PORT)")
+        sub.add_argument(
+            "--insecure", action="store_true", help="listen beyond loopback without a token (HUD_INSECURE)"
+        )
         sub.add_argument("--log-level", help="critical, error, warning, info or debug (HUD_LOG_LEVEL)")
         sub.add_argument("--redis-url", help="instead of REDIS_URL")
     listening["demo"].add_argument("--iterations", type=int, help="end the training after so many iterations")
@@ -76,12 +79,18 @@ def _parser() -> argparse.ArgumentParser:
 def _settings(options: argparse.Namespace) -> Settings:
     settings = Settings.from_env(redis_url=options.redis_url, **_listening(options))
     logs.configure(settings.log_level, settings.log_format)
+    if not (settings.is_loopback or settings.tokens or settings.insecure):
+        raise ConfigError(
+            f"HUD_HOST: expected a token to listen on {settings.host}, where others can reach this server and write to "
+            "it, got none: set HUD_TOKEN, or pass --insecure (HUD_INSECURE=1) where the network keeps strangers out"
+        )
     return settings
 
 
 def _listening(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "host": options.host, "port": options.port, "view_port": options.view_port, "log_level": options.log_level,
+        "insecure": options.insecure or None,
     }  # fmt: skip
 
 

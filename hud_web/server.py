@@ -95,6 +95,7 @@ def serve(
         access_log=False,
         backlog=BACKLOG,
         server_header=False,
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_keep_alive=75,  # above the 60 s for which proxies keep idle connections
         timeout_graceful_shutdown=GRACE_S,
         h11_max_incomplete_event_size=16 * 1024,

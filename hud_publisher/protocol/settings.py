@@ -51,6 +51,12 @@ class Settings:
         host: address that the web tier listens on.
         port: its port.
         view_port: a second port on which one can look and never write; None: there is none.
+        insecure: listen beyond loopback although no token is set.
+        view_token: tokens that allow looking, separated by commas; None: everybody may look.
+        allowed_hosts: values of the Host header that are answered; none: on loopback its names, elsewhere any.
+        cors_origins: origins of other pages that may read from this server; none: no other page.
+        trusted_proxies: addresses whose X-Forwarded-For and X-Forwarded-Proto are believed; "*" for any.
+        streams_per_address: streams that one address may hold at once; 0 for any number.
         log_level: of the `hud` commands.
         log_format: "text" for people, "json" for a log store.
     """
@@ -72,6 +78,12 @@ class Settings:
     host: str = _variable("HUD_HOST", "127.0.0.1")
     port: int = _variable("HUD_PORT", 8086)
     view_port: int | None = _variable("HUD_VIEW_PORT")
+    insecure: bool = _variable("HUD_INSECURE", False)
+    view_token: str | None = _variable("HUD_VIEW_TOKEN", secret=True)
+    allowed_hosts: tuple[str, ...] = _variable("HUD_ALLOWED_HOSTS", ())
+    cors_origins: tuple[str, ...] = _variable("HUD_CORS_ORIGINS", ())
+    trusted_proxies: tuple[str, ...] = _variable("HUD_TRUSTED_PROXIES", ("127.0.0.1", "::1"))
+    streams_per_address: int = _variable("HUD_STREAMS_PER_ADDRESS", 0)
     log_level: str = _variable("HUD_LOG_LEVEL", "info")
     log_format: Literal["text", "json"] = _variable("HUD_LOG_FORMAT", "text")
 
@@ -102,12 +114,42 @@ class Settings:
     @property
     def tokens(self) -> tuple[str, ...]:
         """The tokens that allow writing; two at a time make a rotation without a gap."""
-        return tuple(part.strip() for part in (self.token or "").split(",") if part.strip())
+        return _list(self.token or "")
+
+    @property
+    def view_tokens(self) -> tuple[str, ...]:
+        """The tokens that allow looking."""
+        return _list(self.view_token or "")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the web tier listens on this machine's own address only."""
+        return self.host in ("127.0.0.1", "localhost", "::1")
 
     @property
     def limits(self) -> Limits:
         """What the scripts are told about time and room."""
         return Limits(int(self.session_ttl_s * 1000), int(self.retention_s * 1000), bounds(self.frame_history_s))
+
+
+def _list(value: object) -> tuple[str, ...]:
+    parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _flag(value: object) -> bool:
+    text = str(value).lower()
+    if text not in ("1", "0", "true", "false", "yes", "no", "on", "off"):
+        raise ValueError(f"expected 1 or 0, got {str(value)[:40]!r}")
+    return text in ("1", "true", "yes", "on")
+
+
+def _origins(value: object) -> tuple[str, ...]:
+    origins = _list(value)
+    for origin in origins:
+        if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", origin):
+            raise ValueError(f"expected origins such as https://wiki.example.org, got {origin[:80]!r}")
+    return origins
 
 
 def _parse_all(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,6 +235,11 @@ _PARSERS: dict[str, Any] = {
     "frame_history_s": _seconds(1, 86400),
     "retention_s": _seconds(60, 3650 * 86400),
     "port": _number(int, 0, 65535),
+    "insecure": _flag,
+    "allowed_hosts": _list,
+    "cors_origins": _origins,
+    "trusted_proxies": _list,
+    "streams_per_address": _number(int, 0, 1_000_000),
     "view_port": _number(int, 0, 65535),
     "log_level": _choice(*_LEVELS),
     "log_format": _choice("text", "json"),

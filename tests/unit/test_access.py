@@ -1,0 +1,69 @@
+"""Tokens, rates and settings of the web tier, without a server."""
+
+from __future__ import annotations
+
+import pytest
+
+from hud_publisher.protocol.errors import ConfigError
+from hud_publisher.protocol.settings import Settings
+from hud_web.limits import MAX_ADDRESSES, Buckets, Rate
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_address_may_burst_then_gets_its_rate_and_others_are_not_touched() -> None:
+    clock = Clock()
+    buckets = Buckets(Rate(per_s=2.0, burst=3), clock)
+    assert [buckets.take("a") for _ in range(3)] == [0, 0, 0]
+    assert buckets.take("a") == pytest.approx(0.5)
+    assert buckets.take("b") == 0
+    clock.now += 0.5
+    assert buckets.take("a") == 0
+    assert buckets.take("a") > 0
+    clock.now += 100
+    assert [buckets.take("a") for _ in range(4)][:3] == [0, 0, 0]
+    assert buckets.take("a") > 0
+
+
+def test_remembered_addresses_are_bounded() -> None:
+    buckets = Buckets(Rate(per_s=1.0, burst=1), Clock())
+    for number in range(MAX_ADDRESSES + 10):
+        buckets.take(str(number))
+    assert buckets.take(str(MAX_ADDRESSES)) > 0  # still known
+    assert buckets.take("0") == 0  # forgotten, so full again
+
+
+def test_settings_name_every_mistake_and_no_secret() -> None:
+    environment = {
+        "REDIS_URL": "ftp://user:hunter2@host",
+        "HUD_CORS_ORIGINS": "https://fine.example, *",
+        "HUD_INSECURE": "perhaps",
+        "HUD_STREAMS_PER_ADDRESS": "-1",
+    }
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_env(environment)
+    for name in environment:
+        assert name in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_settings_show_no_secret_in_their_repr() -> None:
+    secrets = {
+        "REDIS_URL": "redis://:hunter2@host", "HUD_TOKEN": "hunter3", "HUD_VIEW_TOKEN": "hunter4",
+        "HUD_RUN_ID": "hunter5", "HUD_URL": "http://u:hunter6@host",
+    }  # fmt: skip
+    assert "hunter" not in repr(Settings.from_env(secrets))
+
+
+def test_lists_are_split_at_commas() -> None:
+    settings = Settings.from_env(
+        {"HUD_TOKEN": "a, b,", "HUD_VIEW_TOKEN": "c", "HUD_ALLOWED_HOSTS": "x.example,y.example"}
+    )
+    assert settings.tokens == ("a", "b")
+    assert settings.view_tokens == ("c",)
+    assert settings.allowed_hosts == ("x.example", "y.example")
