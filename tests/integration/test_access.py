@@ -28,8 +28,8 @@ def ask(web: WebServer, path: str, method: str = "GET", **headers: str) -> tuple
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/api/state", "/api/sessions", "/static/js/main.js", "/nothing"])
-def test_every_answer_carries_the_security_headers(web: WebServer, path: str) -> None:
-    _status, headers, _body = ask(web, path)
+def test_every_answer_carries_the_security_headers(standing_web: WebServer, path: str) -> None:
+    _status, headers, _body = ask(standing_web, path)
     policy = headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
@@ -158,8 +158,8 @@ def test_addresses_behind_a_trusted_proxy_are_told_apart_and_others_cannot_lie(
         b"POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nXYZ",
     ],
 )
-def test_a_forged_request_forges_nothing_and_harms_nobody(web: WebServer, head: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", web.port), timeout=5) as link:
+def test_a_forged_request_forges_nothing_and_harms_nobody(standing_web: WebServer, head: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", standing_web.port), timeout=5) as link:
         link.sendall(head)
         link.settimeout(1.0)
         answer = b""
@@ -169,7 +169,7 @@ def test_a_forged_request_forges_nothing_and_harms_nobody(web: WebServer, head: 
         except TimeoutError:
             pass
     assert b"\nevent: forged" not in answer
-    assert web.get("/health")[0] == 200
+    assert standing_web.get("/health")[0] == 200
 
 
 def test_a_metric_name_with_line_breaks_forges_no_event(web: WebServer, watch: Callable[..., SseClient]) -> None:

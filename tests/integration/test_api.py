@@ -96,17 +96,19 @@ HUGE_PIXELS = base64_of(
     ],
 )
 def test_what_cannot_be_used_is_refused_with_its_status_and_stores_nothing(
-    web: WebServer, redis_server: Any, path: str, body: Any, status: int
+    standing_web: WebServer, path: str, body: Any, status: int
 ) -> None:
+    web = standing_web
+    web.post("/api/reset_session")
     session_id = register(web)
-    before = stored(redis_server.url)
+    before = stored(web.redis_url)
     if isinstance(body, dict) and body.get("session_id") == "SESSION":
         body = body | {"session_id": session_id}
     got, answer = web.post(path, body)
     assert got == status, answer
     assert isinstance(answer["error"], str)
     assert answer["error"]
-    assert stored(redis_server.url) == before
+    assert stored(web.redis_url) == before
     assert web.get("/health") == (200, {"status": "healthy"})
     assert web.post("/api/update_training", {"session_id": session_id, "data": {"fine": 1}})[0] == 200
 
