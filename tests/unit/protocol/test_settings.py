@@ -1,0 +1,96 @@
+"""The settings: read once, every mistake named, no secret printed."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from hud_publisher.protocol.errors import ConfigError
+from hud_publisher.protocol.settings import Settings
+
+
+def test_without_an_environment_the_defaults_stand() -> None:
+    settings = Settings.from_env({})
+    assert settings == Settings()
+    assert (settings.redis_url, settings.channel, settings.session_ttl_s, settings.fps) == (None, "default", 30.0, 20.0)
+
+
+def test_variables_are_read_and_arguments_go_before_them() -> None:
+    environ = {"REDIS_URL": " redis://host ", "HUD_CHANNEL": "a", "HUD_FPS": "12.5", "HUD_PORT": "9000"}
+    settings = Settings.from_env(environ, channel="b", fps=None)
+    assert (settings.redis_url, settings.channel, settings.fps, settings.port) == ("redis://host", "b", 12.5, 9000)
+
+
+def test_an_empty_variable_is_none() -> None:
+    assert Settings.from_env({"REDIS_URL": "", "HUD_FPS": ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30", 30.0), ("45s", 45.0), ("10m", 600.0), ("12H", 43_200.0), ("1.5d", 129_600.0)]
+)
+def test_durations_carry_their_unit(text: str, seconds: float) -> None:
+    assert Settings.from_env({"HUD_RETENTION": text} if seconds >= 60 else {"HUD_SESSION_TTL": text}) == (
+        Settings(retention_s=seconds) if seconds >= 60 else Settings(session_ttl_s=seconds)
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("REDIS_URL", "host:6379"),
+        ("REDIS_URL", "redis://host:port"),
+        ("HUD_URL", "ftp://host"),
+        ("HUD_CHANNEL", "a/b"),
+        ("HUD_SESSION_TTL", "soon"),
+        ("HUD_SESSION_TTL", "0"),
+        ("HUD_FPS", "nan"),
+        ("HUD_FPS", "0"),
+        ("HUD_JPEG_QUALITY", "101"),
+        ("HUD_JPEG_QUALITY", "75.5"),
+        ("HUD_FRAME_FORMAT", "gif"),
+        ("HUD_FRAMES", "sometimes"),
+        ("HUD_PORT", "70000"),
+        ("HUD_WORKER_INDEX", "-1"),
+    ],
+)
+def test_a_mistake_names_its_variable(variable: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=variable):
+        Settings.from_env({variable: value})
+
+
+def test_every_mistake_is_named_at_once() -> None:
+    with pytest.raises(ConfigError) as mistakes:
+        Settings.from_env({"HUD_FPS": "x", "HUD_PORT": "y", "HUD_FRAMES": "z"})
+    assert all(name in str(mistakes.value) for name in ("HUD_FPS", "HUD_PORT", "HUD_FRAMES"))
+
+
+def test_an_unknown_argument_is_a_mistake() -> None:
+    with pytest.raises(ConfigError, match="chanel"):
+        Settings.from_env({}, chanel="a")
+
+
+def test_neither_the_repr_nor_a_mistake_shows_a_secret() -> None:
+    settings = Settings.from_env({
+        "REDIS_URL": "redis://:secret@host", "HUD_URL": "https://secret@host", "HUD_TOKEN": "secret",
+        "HUD_RUN_ID": "secret",
+    })  # fmt: skip
+    assert "secret" not in repr(settings)
+    with pytest.raises(ConfigError) as mistake:
+        Settings.from_env({"REDIS_URL": "redis://:secret@host:port"})
+    assert "secret" not in str(mistake.value)
+
+
+def test_several_tokens_are_told_apart() -> None:
+    assert Settings.from_env({"HUD_TOKEN": "old, new,"}).tokens == ("old", "new")
+    assert Settings.from_env({}).tokens == ()
+
+
+def test_the_scripts_limits_follow_the_settings() -> None:
+    limits = Settings.from_env({"HUD_SESSION_TTL": "10", "HUD_RETENTION": "1h", "HUD_FRAME_HISTORY_S": "60"}).limits
+    assert (limits.ttl_ms, limits.retention_ms, limits.streams["frames"].age_ms) == (10_000, 3_600_000, 60_000)
+
+
+def test_every_setting_has_a_variable_of_its_own() -> None:
+    variables = [item.metadata["variable"] for item in fields(Settings)]
+    assert len(set(variables)) == len(variables)
