@@ -55,14 +55,15 @@ class HUDClient:
     def update_vision_data(self, image_base64: str | bytes, response_time: float | None = None) -> bool:
         """Publish a picture: a call of the vision LLM, or a live frame where `response_time` (in ms) is missing.
 
-        Returns whether it was taken.
+        Returns whether it is a picture and updates can be shown; of live frames only as many as are due are sent.
         """
         image = _decode(image_base64)
         if image is None:
             return False
         if response_time is None:
-            return self._publisher.frame(image)
-        self._publisher.vision(image, response_time_ms=response_time)
+            self._publisher.frame(image)
+        else:
+            self._publisher.vision(image, response_time_ms=response_time)
         return self.enabled
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
@@ -74,6 +75,6 @@ def _decode(image_base64: str | bytes) -> bytes | None:
     """The picture's bytes, from base64 with or without a `data:` prefix; None if it is not base64."""
     try:
         text = image_base64 if isinstance(image_base64, str) else image_base64.decode("ascii")
-        return base64.b64decode(text.rpartition(",")[2], validate=True)
+        return base64.b64decode(text.rpartition(",")[2], validate=True) or None
     except (binascii.Error, ValueError, AttributeError):
         return None
