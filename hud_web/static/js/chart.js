@@ -8,17 +8,24 @@ import { painter } from "./paint.js";
 import { theme } from "./theme.js";
 
 /** @typedef {import("./rings.js").Series} Series */
-/** @typedef {{path: string, label: string, right?: boolean, series: Series}} Line */
+/** @typedef {{path: string, label: string, right?: boolean, rate?: boolean, series: Series}} Line */
 /**
  * What all charts share.
  * @typedef {{x: "step" | "time" | "episode", smoothing: number, log: boolean, zoom: [number, number] | null,
- *   startMs: number, episodeAt: (timeMs: number) => number, moment: () => number | null,
+ *   startMs: number, episodeAt: (timeMs: number) => number, stepAt: (timeMs: number) => number | null,
+ *   moment: () => number | null, others: (path: string) => {name: string, startMs: number, series: Series}[],
  *   onZoom: (zoom: [number, number] | null) => void}} Scene
  */
 
 const COLOURS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6"];
 /** Five times a second is as often as a line's growth can be followed; each painting costs 1 to 2 ms. */
 const EVERY_MS = 200;
+/** A rate is told over so long, at the least. */
+const RATE_OVER_MS = 2_000;
+/** Narrower spans, relative to the values, are drawn as one line. */
+const LEAST_SPAN = 1e-9;
+/** Beyond this the differences of doubles overflow; the table shows such values, a chart cannot. */
+const MOST_VALUE = 1e150;
 const SYNC = uPlot.sync("hud");
 
 export class Chart {
@@ -29,6 +36,8 @@ export class Chart {
     this.scene = scene;
     /** @type {Line[]} */
     this.lines = [];
+    /** The lines of the sessions that are compared. @type {{name: string, startMs: number, series: Series, line: number}[]} */
+    this.others = [];
     this.seen = false;
     this.drawn = "";
     /** @type {any} */
@@ -50,6 +59,14 @@ export class Chart {
   addLine(line) {
     this.lines.push(line);
     this.node.classList.toggle("multi", this.lines.length > 1);
+    this.rebuild();
+  }
+
+  /** Show another field in place of the one of this label. @param {Line} line */
+  replaceLine(line) {
+    const at = this.lines.findIndex((one) => one.label === line.label);
+    this.lines[at] = line;
+    fill(this.legend);
     this.rebuild();
   }
 
@@ -76,6 +93,12 @@ export class Chart {
     const drawn = this.lines.map((line) => line.series.version).join() + this.scene.x;
     if (drawn === this.drawn && this.plot) return;
     this.drawn = drawn;
+    const others = this.lines.flatMap((line, i) => this.scene.others(line.path).map((other) => ({ ...other, line: i })));
+    if (others.length !== this.others.length) {
+      this.plot?.destroy();
+      this.plot = null;
+    }
+    this.others = others;
     const data = this.data();
     this.empty.hidden = data[0].length > 0;
     if (!this.plot) {
@@ -91,31 +114,47 @@ export class Chart {
     const zoom = this.scene.zoom;
     const last = xs.length - 1;
     if (zoom) this.plot.setScale("x", { min: zoom[0], max: zoom[1] });
-    else if (last >= 0) this.plot.setScale("x", { min: xs[0], max: xs[last] > xs[0] ? xs[last] : xs[0] + 1 });
+    else if (last >= 0) this.plot.setScale("x", { min: xs[0], max: Math.max(xs[last], xs[0] + Math.max(1, Math.abs(xs[0]) * LEAST_SPAN)) });
     else this.plot.setScale("x", { min: 0, max: 1 });
   }
 
-  /** Columns for uPlot: x, then for each line its values, and its smoothed values where smoothing is on. */
+  /**
+   * Columns for uPlot: x, then for each line its values, then their smoothed values where smoothing is on, then the same
+   * fields of the sessions that are compared.
+   */
   data() {
-    const tables = this.lines.map((line) => this.columns(line.series));
+    const others = this.others;
+    const tables = [...this.lines.map((line) => this.columns(line.series, this.scene.startMs, line.rate)), ...others.map((other) => this.columns(other.series, other.startMs, this.lines[other.line].rate))];
     const [xs, ...columns] = tables.length === 1 ? tables[0] : uPlot.join(tables);
-    if (!this.scene.smoothing) return [xs, ...columns];
     const weight = this.scene.smoothing;
-    return [xs, ...columns, ...columns.map((/** @type {any} */ column) => smooth(column, weight))];
+    if (!weight) return [xs, ...columns];
+    const own = columns.slice(0, this.lines.length);
+    const smoothed = columns.map((/** @type {any} */ column) => smooth(column, weight));
+    return [xs, ...own, ...smoothed];
   }
 
-  /** @param {Series} series @returns {[number[], (number | null)[]]} */
-  columns(series) {
-    const { x, startMs, episodeAt } = this.scene;
+  /** @param {Series} series @param {number} startMs @param {boolean} [rate] @returns {[number[], (number | null)[]]} */
+  columns(series, startMs, rate = false) {
+    const { x, episodeAt } = this.scene;
     const xs = /** @type {number[]} */ ([]);
     const ys = /** @type {number[]} */ ([]);
     let sorted = true;
+    let before = 0;
     for (let i = 0; i < series.length; i++) {
       const at = x === "step" ? series.step[i] : x === "time" ? (series.time[i] - startMs) / 1000 : episodeAt(series.time[i]);
       if (Number.isNaN(at)) continue;
+      let y = series.value[i];
+      if (rate) {
+        const passed = series.time[i] - series.time[before];
+        if (passed < RATE_OVER_MS) continue;
+        y = ((series.step[i] - series.step[before]) * 1000) / passed;
+        before = i;
+        if (!(y >= 0)) continue; // restored from a checkpoint, or no step known
+      }
       if (xs.length && at < xs[xs.length - 1]) sorted = false; // a run restored from a checkpoint counts steps again
+      if (Math.abs(y) > MOST_VALUE) continue;
       xs.push(at);
-      ys.push(series.value[i]);
+      ys.push(y);
     }
     if (sorted) return [xs, ys];
     const order = xs.map((_, i) => i).sort((a, b) => xs[a] - xs[b]);
@@ -125,19 +164,22 @@ export class Chart {
   /** @param {any[]} data */
   options(data) {
     const smoothed = this.scene.smoothing > 0;
-    const font = `500 10.5px ${theme("--font")}`;
+    const font = `500 11px ${theme("--font")}`;
     const axis = { font, stroke: theme("--muted"), grid: { stroke: theme("--grid"), width: 1 }, ticks: { show: false }, gap: 4 };
     const line = (/** @type {Line} */ one, /** @type {number} */ i, /** @type {boolean} */ faint) => ({
       label: one.label,
       scale: one.right ? "right" : "y",
       stroke: theme(COLOURS[i % COLOURS.length]) + (faint ? "55" : ""),
       width: 1, // 1.5 px lines cost a quarter of the rate
-      points: { show: false },
+      points: { show: (/** @type {any} */ plot) => plot.data[0].length < 3, size: 5 },
       spanGaps: true,
     });
+    const faint = (/** @type {{line: number, name: string}} */ other) => ({ ...line(this.lines[other.line], other.line, false), label: other.name, stroke: `${theme(COLOURS[other.line % COLOURS.length])}77`, dash: [3, 3] });
     const hasRight = this.lines.some((one) => one.right);
     const columns = data.slice(1);
-    const side = (/** @type {boolean} */ right) => columns.filter((_, i) => Boolean(this.lines[i % this.lines.length]?.right) === right);
+    const count = this.lines.length * (smoothed ? 2 : 1);
+    const lineOf = (/** @type {number} */ i) => (i < count ? i % this.lines.length : (this.others[i - count]?.line ?? 0));
+    const side = (/** @type {boolean} */ right) => columns.filter((_, i) => Boolean(this.lines[lineOf(i)]?.right) === right);
     return {
       ...this.size(),
       padding: [8, hasRight ? 0 : 12, 0, 0],
@@ -150,11 +192,11 @@ export class Chart {
       },
       scales: { x: { time: false }, y: this.scale(side(false)), ...(hasRight ? { right: this.scale(side(true)) } : {}) },
       axes: [
-        { ...axis, size: 24, space: 64, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((x) => this.xText(x, true)) },
+        { ...axis, size: 24, space: 46, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((x) => this.xText(x, true)) },
         { ...axis, size: 44, space: 32, values: (/** @type {any} */ _, /** @type {(number | null)[]} */ splits) => splits.map(axisText) },
         ...(hasRight ? [{ ...axis, scale: "right", side: 1, size: 44, space: 32, stroke: theme(COLOURS[this.lines.findIndex((one) => one.right) % COLOURS.length]), grid: { show: false }, values: (/** @type {any} */ _, /** @type {(number | null)[]} */ splits) => splits.map(axisText) }] : []),
       ],
-      series: [{}, ...this.lines.map((one, i) => line(one, i, smoothed)), ...(smoothed ? this.lines.map((one, i) => line(one, i, false)) : [])],
+      series: [{}, ...this.lines.map((one, i) => line(one, i, smoothed)), ...(smoothed ? this.lines.map((one, i) => line(one, i, false)) : []), ...this.others.map(faint)],
       hooks: {
         setCursor: [(/** @type {any} */ plot) => this.paintLegend(plot.cursor.idx)],
         setSelect: [(/** @type {any} */ plot) => this.select(plot)],
@@ -168,7 +210,9 @@ export class Chart {
   scale(columns) {
     const calm = (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => {
       if (!isNumber(low) || !isNumber(high)) return [0, 1];
-      const pad = (high - low || Math.abs(high) || 1) * 0.06;
+      // Axis marks nearer to each other than doubles can tell apart would never end.
+      const size = Math.max(Math.abs(low), Math.abs(high));
+      const pad = (high - low > size * LEAST_SPAN ? high - low : size || 1) * 0.06;
       return [low - pad, high + pad];
     };
     if (!this.scene.log) return { range: calm };
@@ -207,9 +251,11 @@ export class Chart {
 
   /** Where a time lies on the x axis. @param {number} timeMs */
   xOf(timeMs) {
-    const { x, startMs, episodeAt } = this.scene;
+    const { x, startMs, episodeAt, stepAt } = this.scene;
     if (x === "time") return (timeMs - startMs) / 1000;
     if (x === "episode") return episodeAt(timeMs);
+    const step = stepAt(timeMs);
+    if (step !== null) return step;
     const longest = this.lines.reduce((best, line) => (line.series.length > best.length ? line.series : best), this.lines[0].series);
     const at = longest.indexAt(timeMs);
     return at < 0 ? NaN : longest.step[at];
@@ -232,7 +278,8 @@ export class Chart {
     }
     this.lines.forEach((line, i) => {
       const y = index === null || index === undefined || !data ? undefined : data[i + 1]?.[index];
-      const shown = isNumber(y) ? number(y) : line.series.length ? number(line.series.value[line.series.length - 1]) : "";
+      const newest = data && data[i + 1]?.findLast(isNumber);
+      const shown = isNumber(y) ? number(y) : isNumber(newest) ? number(newest) : "";
       const name = this.lines.length > 1 ? `${cut(line.label, 24)} ` : "";
       say(/** @type {Element} */ (this.legend.children[i].lastElementChild), name + shown);
     });

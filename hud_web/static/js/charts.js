@@ -2,7 +2,7 @@
 /** All charts: gives every numeric field its place, shares zoom, cursor and scales between them, and loads their past. */
 
 import { Chart } from "./chart.js";
-import { byId, el, fill, icon } from "./dom.js";
+import { button, byId, el, fill, icon } from "./dom.js";
 import { cut, isNumber } from "./format.js";
 import { recall, remember } from "./memory.js";
 import { painter } from "./paint.js";
@@ -20,10 +20,16 @@ const MOST_PER_SECTION = 48;
 const OPEN_SECTIONS = 4;
 
 export class Charts {
-  /** @param {Store} store @param {() => import("./api.js").Api} api @param {() => number | null} moment */
-  constructor(store, api, moment) {
+  /**
+   * @param {{store: Store, api: () => import("./api.js").Api, compare: () => import("./compare.js").Compare,
+   *   stepAt: (timeMs: number) => number | null}} parts
+   */
+  constructor({ store, api, compare, stepAt }) {
     this.store = store;
     this.api = api;
+    this.compare = compare;
+    /** Charts that the viewer pinned, by id, in the order chosen. @type {string[]} */
+    this.pins = recall("chart.pins", []);
     this.box = byId("chart-scroll");
     /** @type {Scene} */
     this.scene = {
@@ -33,7 +39,9 @@ export class Charts {
       zoom: null,
       startMs: 0,
       episodeAt: (timeMs) => this.episodeAt(timeMs),
-      moment,
+      stepAt,
+      moment: () => store.moment,
+      others: (path) => compare().of(path),
       onZoom: (zoom) => this.zoom(zoom),
     };
     /** @type {Map<string, Chart>} */
@@ -55,6 +63,8 @@ export class Charts {
     this.arrange = painter(() => this.place(), 400);
     /** @type {Leaf[]} */
     this.unplaced = [];
+    /** Paths that lost their place in a key chart. @type {Set<string>} */
+    this.displaced = new Set();
     store.on("newLeaf", (leaf) => {
       this.unplaced.push(leaf);
       this.arrange();
@@ -118,18 +128,53 @@ export class Charts {
     this.unplaced = [];
     this.scene.startMs = this.store.session?.started_ms ?? this.scene.startMs;
     this.placeKey();
-    for (const leaf of leaves) if (!this.byPath.has(leaf.path)) this.placeLeaf(leaf);
+    for (const path of this.displaced) {
+      const leaf = this.store.leaves.get(path);
+      if (leaf && !this.byPath.get(path)?.size) leaves.push(leaf);
+    }
+    this.displaced.clear();
+    for (const leaf of leaves) if (!this.byPath.get(leaf.path)?.size) this.placeLeaf(leaf);
+    this.placePins();
     for (const section of this.sections.values()) this.fillSection(section);
     this.sizeRows();
+  }
+
+  /** Pinned charts stand in a section of their own, above all others. */
+  placePins() {
+    const pinned = this.pins.map((id) => this.charts.get(id)).filter((chart) => chart !== undefined);
+    const section = pinned.length || this.sections.has("Pinned") ? this.section("Pinned") : null;
+    if (section) {
+      section.charts = pinned;
+      section.node.hidden = !pinned.length;
+    }
+    for (const chart of this.charts.values()) {
+      const isPinned = this.pins.includes(chart.id);
+      const [left, right, pin] = chart.tools.children;
+      pin.setAttribute("aria-pressed", String(isPinned));
+      for (const mover of [left, right]) /** @type {HTMLElement} */ (mover).hidden = !isPinned || pinned.length < 2;
+    }
   }
 
   placeKey() {
     for (const recipe of KEY_CHARTS) {
       for (const wanted of recipe.lines) {
+        // What a run says of its own speed goes before what its steps tell.
+        if (wanted.rate && this.charts.get(recipe.id)?.lines.some((line) => !line.rate)) continue;
         const leaf = this.store.find(wanted.names, isNumber);
-        if (!leaf || (this.byPath.has(leaf.path) && !this.charts.has(recipe.id))) continue;
+        if (!leaf) continue;
         let chart = this.charts.get(recipe.id);
-        if (chart?.lines.some((line) => line.path === leaf.path || line.label === wanted.label)) continue;
+        if (chart?.lines.some((line) => line.path === leaf.path)) continue;
+        const label = wanted.label || leaf.name;
+        const old = chart?.lines.find((line) => line.label === label);
+        if (chart && old) {
+          // A better name for the same thing came: the mean of all envs after one env's own return.
+          this.byPath.get(old.path)?.delete(chart);
+          this.displaced.add(old.path);
+          chart.replaceLine({ ...old, path: leaf.path, rate: wanted.rate, series: this.store.watch(leaf) });
+          this.remember(leaf.path, chart);
+          continue;
+        }
+        if (this.byPath.get(leaf.path)?.size && !chart && !wanted.rate) continue;
         if (!chart) {
           chart = this.makeChart(recipe.id, recipe.title);
           const section = this.section("Key");
@@ -137,7 +182,7 @@ export class Charts {
           const order = KEY_CHARTS.map((one) => one.id);
           section.charts.sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
         }
-        this.addLine(chart, leaf, wanted.label || leaf.name, wanted.right);
+        this.addLine(chart, leaf, label, wanted.right, wanted.rate);
       }
     }
   }
@@ -154,18 +199,57 @@ export class Charts {
   /** @param {string} id @param {string} title */
   makeChart(id, title) {
     const chart = new Chart(id, title, this.scene);
+    const pin = button("pin", "Pin to the top", () => this.togglePin(chart), { quiet: true, pressed: this.pins.includes(id) });
+    const left = button("left", "Earlier among the pinned", () => this.movePin(chart, -1), { quiet: true });
+    const right = button("right", "Later among the pinned", () => this.movePin(chart, 1), { quiet: true });
+    fill(chart.tools, left, right, pin);
     this.charts.set(id, chart);
     this.byNode.set(chart.node, chart);
     return chart;
   }
 
-  /** @param {Chart} chart @param {Leaf} leaf @param {string} label @param {boolean} [right] */
-  addLine(chart, leaf, label, right) {
-    chart.addLine({ path: leaf.path, label, right, series: this.store.watch(leaf) });
-    const set = this.byPath.get(leaf.path);
+  /** @param {Chart} chart @param {Leaf} leaf @param {string} label @param {boolean} [right] @param {boolean} [rate] */
+  addLine(chart, leaf, label, right, rate) {
+    chart.addLine({ path: leaf.path, label, right, rate, series: this.store.watch(leaf) });
+    this.remember(leaf.path, chart);
+  }
+
+  /** @param {string} path @param {Chart} chart */
+  remember(path, chart) {
+    const set = this.byPath.get(path);
     if (set) set.add(chart);
-    else this.byPath.set(leaf.path, new Set([chart]));
-    if (chart.seen) this.loadPast([leaf.path]);
+    else this.byPath.set(path, new Set([chart]));
+    if (chart.seen) this.loadPast([path]);
+  }
+
+  /** Keep a chart at the top, or let it go back to its place. @param {Chart} chart */
+  togglePin(chart) {
+    const at = this.pins.indexOf(chart.id);
+    if (at < 0) this.pins.push(chart.id);
+    else this.pins.splice(at, 1);
+    this.savePins();
+  }
+
+  /** @param {Chart} chart @param {1 | -1} by places in the order of the pinned ones */
+  movePin(chart, by) {
+    const at = this.pins.indexOf(chart.id);
+    const to = at + by;
+    if (at < 0 || to < 0 || to >= this.pins.length) return;
+    [this.pins[at], this.pins[to]] = [this.pins[to], this.pins[at]];
+    this.savePins();
+    /** @type {HTMLElement | null} */ (chart.tools.querySelector("button"))?.focus();
+  }
+
+  savePins() {
+    remember("chart.pins", this.pins);
+    this.arrange();
+  }
+
+  /** Sessions to compare with were chosen. */
+  async showCompared() {
+    const paths = [...this.charts.values()].filter((chart) => chart.seen).flatMap((chart) => chart.lines.map((line) => line.path));
+    await this.compare().load(paths);
+    this.rebuild();
   }
 
   /** @param {string} name @returns {Section} */
@@ -183,9 +267,12 @@ export class Charts {
       grid.hidden = !made.open;
       this.fillSection(made);
     });
-    if (name === "Key") {
+    if (name === "Pinned") this.box.prepend(made.node);
+    else if (name === "Key") {
       made.node.firstElementChild?.classList.add("sr");
-      this.box.prepend(made.node);
+      const pinned = this.sections.get("Pinned")?.node;
+      if (pinned) pinned.after(made.node);
+      else this.box.prepend(made.node);
     } else this.box.append(made.node);
     this.sections.set(name, made);
     return made;
@@ -193,14 +280,21 @@ export class Charts {
 
   /** @param {Section} section */
   fillSection(section) {
-    const total = section.charts.length;
+    const charts = section.name === "Pinned" ? section.charts : section.charts.filter((chart) => !this.pins.includes(chart.id));
+    const total = charts.length;
+    if (section.name !== "Pinned") section.node.hidden = !total;
     section.count.textContent = total > MOST_PER_SECTION ? `${MOST_PER_SECTION} of ${total}` : String(total);
     if (!section.open) return;
-    section.charts.slice(0, MOST_PER_SECTION).forEach((chart, i) => {
+    charts.slice(0, MOST_PER_SECTION).forEach((chart, i) => {
       if (section.grid.children[i] === chart.node) return;
       section.grid.insertBefore(chart.node, section.grid.children[i] ?? null);
       this.sight.observe(chart.node);
     });
+    // What was pinned meanwhile stands elsewhere by now; what is over the bound leaves.
+    for (const node of [...section.grid.children].slice(Math.min(total, MOST_PER_SECTION))) {
+      const chart = this.byNode.get(node);
+      if (chart && !this.pins.includes(chart.id)) node.remove();
+    }
   }
 
   /** Three rows of charts fill the height. */
@@ -218,7 +312,10 @@ export class Charts {
       const chart = this.byNode.get(entry.target);
       if (!chart) continue;
       chart.setSeen(entry.isIntersecting);
-      if (entry.isIntersecting) this.loadPast(chart.lines.map((line) => line.path));
+      if (!entry.isIntersecting) continue;
+      const paths = chart.lines.map((line) => line.path);
+      this.loadPast(paths);
+      if (this.compare().all.size) this.compare().load(paths).then((came) => came && chart.rebuild());
     }
   }
 

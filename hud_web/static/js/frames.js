@@ -16,6 +16,8 @@ import { entryTime } from "./store.js";
 
 const MOST_FRAMES = 24_000;
 const MOST_BLOB_BYTES = 32 * 1024 * 1024;
+/** An episode's return is logged this near to its last frame. */
+const MATCH_MS = 1_500;
 /** Blobs of this many frames are on their way at once; a browser opens six connections. */
 const MOST_FETCHES = 4;
 
@@ -148,6 +150,22 @@ export class Frames {
     this.returns.delete(episode);
     this.returns.set(episode, value);
     if (this.returns.size > 2000) this.returns.delete(/** @type {number} */ (this.returns.keys().next().value));
+  }
+
+  /**
+   * Returns from the run's history, matched with the episodes that ended then.
+   * @param {ArrayLike<number>} times @param {ArrayLike<number | null>} values
+   */
+  learnPast(times, values) {
+    for (const episode of this.finished()) {
+      if (episode.number === null || this.returns.has(episode.number)) continue;
+      let nearest = -1;
+      for (let i = 0; i < times.length; i++) {
+        if (nearest < 0 || Math.abs(times[i] - episode.end) < Math.abs(times[nearest] - episode.end)) nearest = i;
+      }
+      const value = values[nearest];
+      if (nearest >= 0 && isNumber(value) && Math.abs(times[nearest] - episode.end) < MATCH_MS) this.returns.set(episode.number, value);
+    }
   }
 
   /** The episodes of the kept frames, oldest first. @returns {Episode[]} */

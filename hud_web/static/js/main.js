@@ -1,76 +1,183 @@
 // @ts-check
-/** Starts the page: makes each part once, and connects the feed to the store. */
+/** Starts the page: makes each part once, connects them, and switches between sessions and channels. */
 
-import { Api } from "./api.js";
+import { Alerts } from "./alerts.js";
+import { Api, setToken } from "./api.js";
 import { Charts } from "./charts.js";
+import { Compare } from "./compare.js";
+import { askForToken } from "./dialogs.js";
 import { byId, button, el, fill, icon } from "./dom.js";
 import { listen } from "./feed-client.js";
+import { envName } from "./format.js";
 import { Frames } from "./frames.js";
+import { Game } from "./game.js";
+import { openKeySheet, pressed, startKeys } from "./keys.js";
 import { Notices } from "./notices.js";
-import { Player } from "./player.js";
+import { openPicker } from "./picker.js";
+import { Player, SPEEDS } from "./player.js";
+import { openSaver } from "./saver.js";
 import { Scrubber } from "./scrubber.js";
+import { openSettings } from "./settings.js";
 import { Stage } from "./stage.js";
 import { StatusBar } from "./status.js";
 import { Store } from "./store.js";
+import { Strip } from "./strip.js";
 import { Table } from "./table.js";
-import { currentTheme, setTheme, startTheme, THEMES } from "./theme.js";
+import { startTabs } from "./tabs.js";
+import { startTheme } from "./theme.js";
 import { Tiles } from "./tiles.js";
 import { Vision } from "./vision.js";
 
 /** @typedef {import("./types.js").Session} Session */
+/** @typedef {{channel: string, session: string}} What */
 
 startTheme();
-const query = new URLSearchParams(location.search);
-const what = { channel: query.get("channel") || "default", session: query.get("session") ?? "" };
+for (const spot of document.querySelectorAll("[data-icon]")) if (!spot.firstChild) spot.append(icon(/** @type {HTMLElement} */ (spot).dataset.icon ?? ""));
+
+let what = whatOf(location.search);
+let api = new Api(what);
+let compare = new Compare(what.channel);
+let stop = () => {};
 const store = new Store();
-const api = new Api(what);
-const notices = new Notices();
 const frames = new Frames(() => api);
+const notices = new Notices();
 const status = new StatusBar(store, () => store.moment !== null);
-new Tiles(store);
+new Tiles(store, () => api);
 const stage = new Stage(store, frames);
 const player = new Player(store, frames, { showFrame: (frame) => stage.showFrame(frame), goLive: () => stage.goLive() });
-new Charts(store, () => api, () => store.moment);
-new Vision(store);
-new Table(store);
-new Scrubber({ store, player, frames, notices, onSave: () => {} });
-store.on("update", ({ fields }) => frames.learn(fields));
-store.on("cleared", () => frames.clear());
+const charts = new Charts({ store, api: () => api, compare: () => compare, stepAt: (timeMs) => frames.all[frames.indexAt(timeMs)]?.step ?? null });
+new Vision(store, () => api);
+new Game(store);
+const table = new Table(store, () => api);
+const strip = new Strip(store, chooseEnv);
+const alerts = new Alerts(store, notices);
+new Scrubber({ store, player, frames, notices, onSave: () => openSaver(frames, store.moment) });
 startTabs();
-for (const spot of document.querySelectorAll("[data-icon]")) if (spot.id !== "state") spot.append(icon(/** @type {HTMLElement} */ (spot).dataset.icon ?? ""));
-fill(byId("top-tools"), button("theme", "Theme", nextTheme, { quiet: true }));
 
+store.on("update", ({ fields }) => frames.learn(fields));
+store.on("cleared", () => {
+  frames.clear();
+  notices.clear();
+});
 store.on("session", (before) => announce(before, store.session));
-listen(what, (message) => store.take(message));
+store.on("reset", (reason) => notices.add({ ms: store.now(), tone: "warn", icon: "link", title: "Some events were missed", text: reason ?? "", kind: "session" }));
+
+const shareButton = button("link2", "Copy link", share, { class: "wide-only" });
+fill(byId("top-tools"), shareButton, button("sliders", "Settings", settings, { quiet: true }), button("help", "Keyboard", keySheet, { quiet: true, key: "?", class: "bare wide-only" }));
+byId("picker").addEventListener("click", pick);
+addEventListener("popstate", () => show(whatOf(location.search)));
+show(what);
+
+/** @param {string} search @returns {What} */
+function whatOf(search) {
+  const query = new URLSearchParams(search);
+  return { channel: query.get("channel") || "default", session: query.get("session") ?? "" };
+}
+
+/** Turn the page to another session or channel. @param {What} next */
+function show(next) {
+  stop();
+  api.stop();
+  if (next.channel !== what.channel) compare = new Compare(next.channel);
+  what = next;
+  api = new Api(what);
+  player.live();
+  store.session = null;
+  store.clear();
+  store.emit("cleared");
+  stop = listen(what, (message) => store.take(message));
+}
+
+/** @param {What} next */
+function go(next) {
+  const query = new URLSearchParams(location.search);
+  for (const [name, value] of Object.entries(next)) {
+    if (value && !(name === "channel" && value === "default")) query.set(name, value);
+    else query.delete(name);
+  }
+  history.pushState(null, "", query.size ? `?${query}` : location.pathname);
+  show(next);
+}
 
 /** @param {Session | null} before @param {Session | null} now */
 function announce(before, now) {
   if (!now || (before && before.sid === now.sid && before.status === now.status)) return;
   const ms = store.now();
-  const name = now.name ?? "a run";
+  const name = now.name || "a run";
+  const kind = /** @type {const} */ ("session");
   if (before?.sid && now.sid && before.sid !== now.sid) {
-    status.announceTakeover();
-    notices.add({ ms, tone: "warn", icon: "taken", title: "Channel taken over", text: `${name} took the channel from ${before.name ?? "the run before"}` }, { toast: true });
-  } else if (now.status === "live") notices.add({ ms: now.started_ms ?? ms, tone: "ok", icon: "live", title: before ? `${name} is live again` : `${name} started` });
-  else if (now.status === "taken over") notices.add({ ms, tone: "warn", icon: "taken", title: `${name} was taken over` }, { toast: before !== null });
-  else if (now.status === "lapsed") notices.add({ ms, tone: "error", icon: "warn", title: `${name} was lost`, text: "its lease ran out without an end" }, { toast: before !== null });
-  else if (now.status === "ended") notices.add({ ms: now.ended_ms ?? ms, tone: "muted", icon: "ended", title: `${name} ended`, text: now.ended_by ?? "" }, { toast: before !== null });
+    if (before.status === "live" || before.status === "taken over") {
+      status.announceTakeover();
+      notices.add({ ms, kind, tone: "warn", icon: "taken", marked: true, title: "Channel taken over", text: `${name} took the channel from ${before.name || "the run before"}` }, { toast: true });
+    } else notices.add({ ms, kind, tone: "ok", icon: "live", title: `${name} started` }, { toast: true });
+  } else if (now.status === "live") notices.add({ ms: before ? ms : (now.started_ms ?? ms), kind, tone: "ok", icon: "live", title: before?.sid ? `${name} is live again` : `${name} started` });
+  else if (now.status === "taken over") notices.add({ ms: now.ended_ms ?? ms, kind, tone: "warn", icon: "taken", marked: true, title: `${name} was taken over` }, { toast: before !== null });
+  else if (now.status === "lapsed") notices.add({ ms, kind, tone: "error", icon: "warn", marked: true, title: `${name} was lost`, text: "its lease ran out without an end" }, { toast: before !== null });
+  else if (now.status === "ended") notices.add({ ms: now.ended_ms ?? ms, kind, tone: "muted", icon: "ended", title: `${name} ended`, text: now.ended_by ?? "" }, { toast: before !== null });
 }
 
-function nextTheme() {
-  const at = THEMES.indexOf(/** @type {any} */ (currentTheme()));
-  setTheme(THEMES[(at + 1) % THEMES.length]);
+/** Ask for an env to be shown. @param {[number, number]} env */
+async function chooseEnv(env) {
+  let answer = await api.chooseReporter(env);
+  for (let tries = 0; (answer === 401 || answer === 403) && tries < 3; tries++) {
+    const token = await askForToken(tries ? "That token was not accepted." : "To change which env is shown, this server wants a token.");
+    if (!token) return;
+    setToken(token);
+    answer = await api.chooseReporter(env);
+  }
+  const ms = store.now();
+  if (answer === 200) notices.add({ ms, kind: "session", tone: "info", icon: "pin", title: `${envName(env)} will be shown from its next episode on` }, { toast: true });
+  else notices.add({ ms, kind: "session", tone: "warn", icon: "warn", title: `The server did not take the wish for ${envName(env)}` }, { toast: true });
 }
 
-function startTabs() {
-  const page = byId("page");
-  const tabs = [["watch", "eye", "Watch"], ["charts", "chart", "Charts"], ["vision", "game", "VLM"], ["metrics", "table", "Metrics"]];
-  const buttons = tabs.map(([name, iconName, label]) => el("button", { type: "button", role: "tab", "aria-selected": String(name === "watch"), onclick: () => choose(name) }, icon(iconName), label));
-  fill(byId("tabs"), ...buttons);
-  const choose = (/** @type {string} */ name) => {
-    page.dataset.tab = name;
-    buttons.forEach((node, i) => node.setAttribute("aria-selected", String(tabs[i][0] === name)));
-    scrollTo(0, 0);
-    dispatchEvent(new Event("resize"));
-  };
+function pick() {
+  openPicker({ api, what, compared: compare.chosen, onChoose: go, onCompare: (sessions) => {
+    compare.choose(sessions);
+    charts.showCompared();
+  } });
+}
+
+function settings() {
+  openSettings({ alerts, api, onKeys: keySheet });
+}
+
+async function share() {
+  const query = new URLSearchParams({ channel: what.channel });
+  if (store.session?.sid) query.set("session", store.session.sid);
+  const url = `${location.origin}${location.pathname}?${query}`;
+  try {
+    await navigator.clipboard.writeText(url);
+    notices.toast({ ms: store.now(), tone: "ok", icon: "check", title: "Link copied", text: url });
+  } catch {
+    notices.toast({ ms: store.now(), tone: "info", icon: "link2", title: "Link to this session", text: url });
+  }
+}
+
+/** @type {import("./keys.js").Binding[]} */
+const bindings = [
+  { keys: "Space", what: "Hold the moment, or play on", match: pressed(" "), run: () => player.toggle() },
+  { keys: "← or →", what: "One frame back or on", match: (event) => pressed("arrowleft")(event) || pressed("arrowright")(event), run: (event) => player.stepFrame(event.key === "ArrowLeft" ? -1 : 1) },
+  { keys: "Shift+← or Shift+→", what: "One episode back or on", match: (event) => pressed("arrowleft", { shift: true })(event) || pressed("arrowright", { shift: true })(event), run: (event) => player.stepEpisode(event.key === "ArrowLeft" ? -1 : 1) },
+  { keys: "L", what: "Back to now", match: pressed("l"), run: () => player.live() },
+  { keys: "B", what: "Replay the best episode", match: pressed("b"), run: () => player.replay(frames.best()) },
+  { keys: "E", what: "Replay the last finished episode", match: pressed("e"), run: () => player.replay(frames.finished().at(-1) ?? null) },
+  { keys: "+ or −", what: "Play faster or slower", match: (event) => ["+", "=", "-"].includes(event.key) && !event.ctrlKey && !event.metaKey, run: (event) => changeSpeed(event.key === "-" ? -1 : 1) },
+  { keys: "1 … 9", what: "Show that env of the strip", match: (event) => /^[1-9]$/.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey, run: (event) => strip.choose(Number(event.key) - 1) },
+  { keys: "/", what: "Filter the metrics", match: (event) => event.key === "/" && !event.ctrlKey, run: () => table.filterField.focus() },
+  { keys: "Ctrl+K", what: "Sessions and channels", match: pressed("k", { ctrl: true }), run: pick },
+  { keys: "F", what: "Full screen", match: pressed("f"), run: () => stage.toggleFull() },
+  { keys: "S", what: "Save this frame as PNG", match: pressed("s"), run: () => stage.savePng() },
+  { keys: "G", what: "Save an episode", match: pressed("g"), run: () => frames.all.length && openSaver(frames, store.moment) },
+  { keys: "?", what: "This sheet", match: (event) => event.key === "?", run: keySheet },
+];
+startKeys(bindings);
+
+function keySheet() {
+  openKeySheet(bindings);
+}
+
+/** @param {1 | -1} by */
+function changeSpeed(by) {
+  const at = SPEEDS.indexOf(player.speed) + by;
+  if (SPEEDS[at]) player.setSpeed(SPEEDS[at]);
 }

@@ -5,8 +5,8 @@
  */
 
 /**
- * @typedef {{id: string, title: string, lines: {names: string[], label: string, right?: boolean}[]}} Recipe `right`: with
- *   an axis of its own on the right
+ * @typedef {{id: string, title: string, lines: {names: string[], label: string, right?: boolean, rate?: boolean}[]}} Recipe
+ *   `right`: with an axis of its own on the right; `rate`: of the steps at which the field came, not its value
  */
 
 /** @type {Recipe[]} */
@@ -33,7 +33,7 @@ export const KEY_CHARTS = [
       { names: ["mean_kl_loss", "kl", "kl_divergence", "approx_kl"], label: "KL", right: true },
     ],
   },
-  { id: "speed", title: "Steps per second", lines: [{ names: ["env_steps_per_s", "steps_per_s", "num_env_steps_sampled_lifetime_throughput", "steps_per_second", "sps"], label: "steps/s" }] },
+  { id: "speed", title: "Steps per second", lines: [{ names: ["env_steps_per_s", "steps_per_s", "num_env_steps_sampled_lifetime_throughput", "steps_per_second", "sps"], label: "steps/s" }, { names: ["iteration", "training_iteration", "global_step"], label: "steps/s", rate: true }] },
   { id: "length", title: "Episode length", lines: [{ names: ["episode_len_mean", "episode_length_mean", "episode_length", "episode_len"], label: "mean" }] },
   {
     id: "llm", title: "Vision LLM",

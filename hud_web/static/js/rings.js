@@ -84,37 +84,50 @@ export class Series {
   }
 }
 
-/** A small picture of a value's whole way: means over equal numbers of updates, which double when it is full. */
+/** A small picture of a value's whole way: means over equal times, which double when it is full. */
 export class Spark {
-  /** @param {number} [room] */
+  /** @param {number} [room] points */
   constructor(room = 48) {
     this.values = new Float64Array(room);
     this.times = new Float64Array(room);
     this.length = 0;
-    this.each = 1;
-    this.sum = 0;
+    this.widthMs = 250;
     this.count = 0;
+    this.version = 0;
   }
 
   /** @param {number} value @param {number} timeMs */
   add(value, timeMs) {
-    this.sum += value;
-    if (++this.count < this.each) return;
+    this.version++;
+    const last = this.length - 1;
+    if (last >= 0 && timeMs - this.times[last] < this.widthMs) {
+      this.values[last] += (value - this.values[last]) / ++this.count;
+      return;
+    }
     if (this.length === this.values.length) this.fold();
-    this.values[this.length] = this.sum / this.count;
+    this.values[this.length] = value;
     this.times[this.length++] = timeMs;
-    this.sum = 0;
-    this.count = 0;
+    this.count = 1;
+  }
+
+  /** Begin with points of the past. @param {ArrayLike<number>} times @param {ArrayLike<number | null>} values */
+  begin(times, values) {
+    this.length = 0;
+    this.widthMs = Math.max(250, (times[times.length - 1] - times[0]) / this.values.length);
+    for (let i = 0; i < times.length; i++) {
+      const value = values[i];
+      if (value !== null && Number.isFinite(value)) this.add(value, times[i]);
+    }
   }
 
   fold() {
     const half = this.length >> 1;
     for (let i = 0; i < half; i++) {
       this.values[i] = (this.values[2 * i] + this.values[2 * i + 1]) / 2;
-      this.times[i] = this.times[2 * i + 1];
+      this.times[i] = this.times[2 * i];
     }
     this.length = half;
-    this.each *= 2;
+    this.widthMs *= 2;
   }
 }
 

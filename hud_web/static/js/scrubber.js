@@ -76,6 +76,9 @@ export class Scrubber {
   async load() {
     if (document.hidden) return;
     await this.frames.load(0);
+    const answer = await this.frames.api().history(["episode_return"]);
+    const past = answer?.series?.episode_return;
+    if (past) this.frames.learnPast(past.time_ms, past.value);
     this.request();
   }
 
@@ -111,6 +114,7 @@ export class Scrubber {
     const episode = frames.episodeAt(moment ?? end);
     const parts = has ? [isLive ? (over ? "the end" : "now") : `−${clock(end - moment)}`, `/ ${clock(end - start)}`] : ["no frames kept"];
     if (has && episode?.number !== null && episode) parts.push(`· ep ${number(episode.number)}`);
+    if (this.speed.value !== String(player.speed)) this.speed.value = String(player.speed);
     say(this.where, parts.join(" "));
     this.where.title = isLive ? "" : time(moment);
     this.range.setAttribute("aria-valuetext", isLive ? "now" : `${clock(end - moment)} ago${episode?.number != null ? `, episode ${episode.number}` : ""}`);
@@ -167,8 +171,11 @@ export class Scrubber {
       const right = Math.max(left + ratio, x(episode.end) - ratio);
       if (episode.value !== null && high > low) {
         const size = Math.max(2 * ratio, ((episode.value - low) / (high - low)) * room);
-        context.fillStyle = theme(episode === best ? "--series-4" : "--series-1") + "66";
+        const colour = theme(episode === best ? "--series-4" : "--series-1");
+        context.fillStyle = `${colour}2e`;
         context.fillRect(left, floor - size, right - left, size);
+        context.fillStyle = colour;
+        context.fillRect(left, floor - size, right - left, 1.5 * ratio);
       }
       context.fillStyle = theme("--border");
       context.fillRect(left, 2 * ratio, ratio, floor);

@@ -16,11 +16,13 @@ import { latencyText } from "./status.js";
 export const NAMES = {
   episode: ["episode", "episode_id", "episode_number"],
   step: ["step", "global_step", "env_step"],
-  return: ["episode_return", "episode_reward", "return", "score", "episode_reward_so_far", "reward_sum"],
+  return: ["episode_reward", "episode_reward_so_far", "reward_sum", "episode_return", "return", "score"],
   action: ["action_name", "action", "last_action"],
   phase: ["phase"],
 };
 const MOST_KEYS = 10;
+/** Height of the two lines of facts. */
+const BANDS_PX = 56;
 
 export class Stage {
   /** @param {Store} store @param {import("./frames.js").Frames} frames */
@@ -30,6 +32,7 @@ export class Stage {
     this.canvas = /** @type {HTMLCanvasElement} */ (byId("frame"));
     this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d", { alpha: false }));
     this.screen = byId("screen");
+    this.view = byId("view");
     this.placeholder = byId("placeholder");
     this.meta = byId("stage-meta");
     /** @type {Shot | null} */
@@ -51,7 +54,7 @@ export class Stage {
     for (const topic of /** @type {const} */ (["fields", "frame", "moment", "session", "link"])) store.on(topic, this.requestHud);
     store.on("cleared", () => this.clear());
     this.isLive = true;
-    new ResizeObserver(() => this.fit()).observe(this.screen);
+    new ResizeObserver(() => this.fit()).observe(this.view);
     this.say("", "");
   }
 
@@ -134,10 +137,19 @@ export class Stage {
     if (canvas.hidden) return;
     const ratio = devicePixelRatio || 1;
     // On a phone the page scrolls, and the picture decides the height.
-    const height = matchMedia("(max-width: 720px)").matches && !document.fullscreenElement ? innerHeight * 0.62 : screen.clientHeight;
-    const room = Math.min(((screen.clientWidth - 2) * ratio) / canvas.width, ((height - 2) * ratio) / canvas.height);
-    if (!(room > 0)) return;
-    const scale = room >= 1 ? Math.floor(room) : room;
+    const isPhone = matchMedia("(max-width: 720px)").matches && !document.fullscreenElement;
+    const across = ((screen.clientWidth - 2) * ratio) / canvas.width;
+    const scaleFor = (/** @type {number} */ height) => {
+      const room = Math.min(across, ((height - 2) * ratio) / canvas.height);
+      return room >= 1 ? Math.floor(room) : room;
+    };
+    const height = this.view.clientHeight;
+    const beside = isPhone ? scaleFor(innerHeight * 0.62) : scaleFor(height - BANDS_PX);
+    const over = isPhone ? 0 : scaleFor(height);
+    const scale = Math.max(beside, over);
+    if (!(scale > 0)) return;
+    // The facts stand above and below the picture, or over its edges where that makes room for a larger one.
+    this.view.classList.toggle("over", over > beside);
     canvas.classList.toggle("smooth", scale < 1);
     canvas.style.width = `${(canvas.width * scale) / ratio}px`;
     canvas.style.height = `${(canvas.height * scale) / ratio}px`;

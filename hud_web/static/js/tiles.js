@@ -20,13 +20,15 @@ const TILES = [
   { label: "Policy loss", names: ["policy_loss", "actor_loss", "total_loss", "loss"] },
   { label: "Entropy", names: ["entropy", "policy_entropy"] },
 ];
+const PAST_POINTS = 40;
 /** A change is told against the value of so long ago. */
 const CHANGE_OVER_MS = 60_000;
 
 export class Tiles {
-  /** @param {Store} store */
-  constructor(store) {
+  /** @param {Store} store @param {() => import("./api.js").Api} api */
+  constructor(store, api) {
     this.store = store;
+    this.api = api;
     this.stepRate = new StepRate();
     this.tiles = TILES.map((wanted) => {
       const value = el("dd", { class: "value" });
@@ -41,11 +43,26 @@ export class Tiles {
     store.on("update", ({ origin, timeMs }) => this.stepRate.add(origin.step, timeMs));
     store.on("cleared", () => (this.stepRate = new StepRate()));
     for (const topic of /** @type {const} */ (["fields", "cleared", "moment"])) store.on(topic, request);
+    store.on("snapshot", () => this.loadPast(request));
     onTheme(() => {
       for (const tile of this.tiles) tile.drawn = -1;
       request();
     });
     this.paint();
+  }
+
+  /** The way of each figure from before the page was opened. @param {() => void} request */
+  async loadPast(request) {
+    const leaves = this.tiles.map((tile) => this.store.find(tile.wanted.names, isNumber)).filter((leaf) => leaf !== null);
+    if (!leaves.length) return;
+    const answer = await this.api().history(leaves.map((leaf) => leaf.path), PAST_POINTS);
+    for (const leaf of leaves) {
+      const past = answer?.series?.[leaf.path];
+      if (!past || this.store.leaves.get(leaf.path) !== leaf) continue;
+      leaf.spark = new Spark();
+      leaf.spark.begin(past.time_ms, past.value);
+    }
+    request();
   }
 
   paint() {
@@ -57,8 +74,8 @@ export class Tiles {
       say(tile.value, number(value, { short: true }));
       tile.node.title = leaf ? `${leaf.path}: ${leaf.value}` : derived ? "from the steps of the updates" : "";
       tile.node.classList.toggle("absent", !isNumber(value));
-      this.paintChange(tile.change, value, spark);
-      const drawn = spark ? spark.length * 1e6 + spark.each + spark.times[Math.max(0, spark.length - 1)] : 0;
+      this.paintChange(tile.change, value, spark, Boolean(tile.wanted.counts));
+      const drawn = spark ? spark.version : 0;
       if (drawn !== tile.drawn) {
         tile.drawn = drawn;
         drawSpark(tile.canvas, spark?.values ?? [], spark?.length ?? 0);
@@ -66,8 +83,8 @@ export class Tiles {
     }
   }
 
-  /** @param {HTMLElement} node @param {unknown} value @param {Spark | null} spark */
-  paintChange(node, value, spark) {
+  /** @param {HTMLElement} node @param {unknown} value @param {Spark | null} spark @param {boolean} counts whole numbers only */
+  paintChange(node, value, spark, counts) {
     if (!spark?.length || !isNumber(value)) {
       say(node, "");
       return;
@@ -75,9 +92,10 @@ export class Tiles {
     const wantedMs = spark.times[spark.length - 1] - CHANGE_OVER_MS;
     let at = spark.length - 1;
     while (at > 0 && spark.times[at] > wantedMs) at--;
-    const change = value - spark.values[at];
+    const before = counts ? Math.round(spark.values[at]) : spark.values[at];
+    const change = value - before;
     say(node, change === 0 ? "±0" : number(change, { short: true, sign: true }));
-    node.title = `against ${number(spark.values[at])} at ${time(spark.times[at])}`;
+    node.title = `against ${number(before)} at ${time(spark.times[at])}`;
   }
 }
 

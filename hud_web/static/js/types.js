@@ -6,7 +6,7 @@
  *
  * @typedef {{channel: string, sid: string | null, status: "live" | "lapsed" | "ended" | "taken over" | "waiting",
  *   name: string | null, started_ms: number | null, ended_ms: number | null, ended_by: string | null, ttl_s: number | null,
- *   info: Fields | null}} Session
+ *   reporter: [number, number] | null, info: Fields | null}} Session
  *
  * @typedef {{id: string, stream: "metrics" | "iterations", step: number | null, time_ms: number, writer: string}} Origin
  *

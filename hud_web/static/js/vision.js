@@ -1,89 +1,170 @@
 // @ts-check
-/** What the vision LLM was shown, what it was asked and what it said, with its times and shares. */
+/**
+ * What the vision LLM was shown, what it was asked and what it said, with its times and shares; the newest call, the one of
+ * the moment shown, or any of the last fifty.
+ */
 
-import { byId, el, fill, say } from "./dom.js";
+import { button, byId, el, fill, say } from "./dom.js";
 import { cut, isNumber, milliseconds, number, percent, time, value } from "./format.js";
 import { painter } from "./paint.js";
-import { Spark } from "./rings.js";
 import { drawSpark } from "./spark.js";
+import { entryTime } from "./store.js";
+import { onTheme } from "./theme.js";
 
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("./types.js").Picture} Picture */
+/** @typedef {import("./types.js").Fields} Fields */
+/**
+ * @typedef {{id: string, t: number, step: number | null, response_time: number | null, prompt: string | null,
+ *   response: string | null, extra: Fields | null, blob: Blob | null}} Call
+ */
 
 const NAMES = {
-  calls: ["llm_calls", "vlm_calls", "llm/calls", "calls"],
-  success: ["llm_success_rate", "vlm_success_rate", "llm/success_rate"],
-  alignment: ["llm_alignment", "alignment", "llm/alignment"],
+  calls: ["llm_calls", "vlm_calls", "vision_calls"],
+  success: ["llm_success_rate", "vlm_success_rate", "success_rate"],
+  alignment: ["llm_alignment", "alignment", "llm_agreement"],
   suggestion: ["llm_suggestion", "suggestion"],
+  scene: ["llm_scene_description", "scene_description"],
 };
+const MOST_CALLS = 50;
+/** Of the answer's extra fields, those that have a place of their own. */
+const PLACED = new Set(["action", "suggestion", "model", "error", "aligned"]);
 
 export class Vision {
-  image = el("img", { alt: "" });
-  picture = el("div", { class: "vision-picture" }, this.image);
+  image = el("img", { alt: "", decoding: "async" });
+  picture = el("button", { type: "button", class: "vision-picture", title: "Show larger" }, this.image);
   action = el("p", { class: "vision-action" });
-  text = el("p", { class: "vision-text" });
-  spark = el("canvas", { "aria-hidden": "true", title: "response times" });
+  text = el("p", { class: "vision-text", tabindex: "0", "aria-label": "Response" });
+  extras = el("p", { class: "vision-extras" });
+  spark = el("canvas", { "aria-hidden": "true", title: "Response times" });
   foot = el("p", { class: "vision-foot" });
-  prompt = el("pre", { tabindex: "0" });
+  prompt = el("pre", { tabindex: "0", "aria-label": "Prompt" });
   details = el("details", {}, el("summary", {}, "Prompt"), this.prompt);
   empty = el("p", { class: "empty" }, "No call of a vision LLM yet.");
+  where = el("span", { class: "muted vision-where" });
 
-  /** @param {Store} store */
-  constructor(store) {
+  /** @param {Store} store @param {() => import("./api.js").Api} api */
+  constructor(store, api) {
     this.store = store;
+    this.api = api;
     this.body = byId("vision-body");
     this.meta = byId("vision-meta");
-    /** @type {Picture | null} */
+    /** @type {Call[]} oldest first */
+    this.calls = [];
+    /** @type {string} of the call that was chosen by hand */
+    this.chosen = "";
+    /** @type {Call | null} */
     this.shown = null;
     this.url = "";
-    this.latency = new Spark();
     this.seen = 0;
-    fill(this.body, this.picture, this.action, this.text, this.details, this.foot, this.empty);
-    const request = painter(() => this.paint(), 200);
-    store.on("vision", (picture) => {
-      this.seen++;
-      if (isNumber(picture.response_time)) this.latency.add(picture.response_time, picture.time_ms);
-      request();
-    });
-    store.on("cleared", () => {
-      this.latency = new Spark();
-      this.seen = 0;
-      request();
-    });
-    store.on("fields", request);
-    setInterval(() => this.store.vision && request(), 1000);
+    fill(this.body, this.picture, this.action, this.text, this.extras, this.details, this.spark, this.foot, this.empty);
+    this.newer = button("right", "Newer call", () => this.step(1), { quiet: true });
+    this.older = button("left", "Older call", () => this.step(-1), { quiet: true });
+    fill(byId("vision-tools"), this.where, this.older, this.newer);
+    this.picture.addEventListener("click", () => this.enlarge());
+    this.request = painter(() => this.paint(), 150);
+    store.on("vision", (picture) => this.add(picture));
+    store.on("snapshot", () => this.load());
+    store.on("cleared", () => this.clear());
+    for (const topic of /** @type {const} */ (["fields", "moment"])) store.on(topic, this.request);
+    setInterval(() => this.calls.length && this.request(), 1000);
+    onTheme(this.request);
     this.paint();
   }
 
-  paint() {
-    const picture = this.store.vision;
-    this.empty.hidden = picture !== null;
-    for (const node of [this.picture, this.action, this.text]) node.hidden = picture === null;
-    this.details.hidden = !picture?.prompt;
-    if (picture !== this.shown) this.paintCall(picture);
-    this.paintFoot();
-    if (picture) {
-      const model = picture.extra?.model;
-      say(this.meta, [model ? cut(String(model), 40) : null, milliseconds(picture.response_time), ago(this.store.now() - picture.time_ms)].filter((part) => part && part !== "—").join(" · "));
-      this.meta.title = `at ${time(picture.time_ms)}`;
-    } else say(this.meta, "");
+  clear() {
+    this.calls = [];
+    this.chosen = "";
+    this.seen = 0;
+    this.request();
   }
 
-  /** @param {Picture | null} picture */
-  paintCall(picture) {
-    this.shown = picture;
+  /** @param {Picture} picture */
+  add(picture) {
+    this.seen++;
+    const blob = picture.bytes ? new Blob([picture.bytes], { type: picture.mime }) : null;
+    this.insert({ id: picture.id ?? `${picture.time_ms}`, t: entryTime(picture), step: picture.step, response_time: picture.response_time, prompt: picture.prompt, response: picture.response, extra: picture.extra, blob });
+  }
+
+  /** @param {Call} call */
+  insert(call) {
+    const known = this.calls.find((one) => one.id === call.id);
+    if (known) known.blob ??= call.blob;
+    else {
+      this.calls.push(call);
+      this.calls.sort((a, b) => a.t - b.t);
+      if (this.calls.length > MOST_CALLS) this.calls.shift();
+    }
+    this.request();
+  }
+
+  /** The calls from before the page was opened; their pictures are fetched when they are looked at. */
+  async load() {
+    const answer = await this.api().get("/api/vision", { limit: MOST_CALLS });
+    if (!Array.isArray(answer?.calls)) return;
+    for (const call of answer.calls) {
+      if (typeof call.id !== "string") continue;
+      this.insert({ id: call.id, t: entryTime(call), step: call.step ?? null, response_time: call.response_time ?? null, prompt: call.prompt ?? null, response: call.response ?? null, extra: call.extra ?? null, blob: null });
+    }
+  }
+
+  /** The call to show: the chosen one, else the last one before the moment. */
+  current() {
+    const { moment } = this.store;
+    const chosen = this.calls.findIndex((call) => call.id === this.chosen);
+    if (chosen >= 0) return chosen;
+    if (moment === null) return this.calls.length - 1;
+    return this.calls.findLastIndex((call) => call.t <= moment);
+  }
+
+  /** @param {1 | -1} direction */
+  step(direction) {
+    const at = this.current() + direction;
+    if (at < 0) return;
+    this.chosen = at >= this.calls.length - 1 && this.store.moment === null ? "" : (this.calls[at]?.id ?? "");
+    this.request();
+  }
+
+  paint() {
+    const at = this.current();
+    const call = this.calls[at] ?? null;
+    this.empty.hidden = call !== null;
+    say(this.empty, this.store.moment !== null && this.calls.length ? "No call at this moment yet." : "No call of a vision LLM yet.");
+    for (const node of [this.picture, this.details]) node.hidden = call === null;
+    if (call !== this.shown) this.paintCall(call);
+    this.where.textContent = this.calls.length > 1 ? `${at + 1}/${this.calls.length}` : "";
+    this.older.disabled = at <= 0;
+    this.newer.disabled = at >= this.calls.length - 1;
+    this.older.hidden = this.newer.hidden = this.calls.length < 2;
+    this.paintFoot();
+    const parts = call ? [call.extra?.model ? cut(String(call.extra.model), 40) : "", milliseconds(call.response_time), this.chosen || this.store.moment !== null ? time(call.t) : ago(this.store.now() - call.t)] : [];
+    say(this.meta, parts.filter((part) => part && part !== "—").join(" · "));
+    this.meta.title = call ? `step ${number(call.step)} at ${time(call.t)}` : "";
+  }
+
+  /** @param {Call | null} call */
+  async paintCall(call) {
+    this.shown = call;
+    const action = call?.extra?.action ?? call?.extra?.suggestion;
+    const error = call?.extra?.error;
+    this.action.classList.toggle("failed", Boolean(error));
+    say(this.action, error ? cut(String(error), 200) : action === undefined || action === null ? "" : value(action, 120));
+    if (call?.extra?.aligned === true) this.action.append(" ✓");
+    this.action.hidden = !this.action.textContent;
+    say(this.text, cut(call?.response ?? "", 16_384));
+    this.text.hidden = !call?.response;
+    say(this.prompt, cut(call?.prompt ?? "", 16_384));
+    this.details.hidden = !call?.prompt;
+    const extras = Object.entries(call?.extra ?? {}).filter(([name]) => !PLACED.has(name)).slice(0, 12);
+    fill(this.extras, ...extras.map(([name, shown]) => el("span", {}, `${cut(name, 40)} `, el("b", {}, value(shown, 60)))));
+    this.extras.hidden = !extras.length;
+    this.image.alt = call ? `What the model was shown at step ${number(call.step)}` : "";
+    if (call && !call.blob) call.blob = await this.api().blob(`/api/vision/${encodeURIComponent(call.id)}`);
+    if (call !== this.shown) return;
     URL.revokeObjectURL(this.url);
-    this.url = picture?.bytes ? URL.createObjectURL(new Blob([picture.bytes], { type: picture.mime })) : "";
+    this.url = call?.blob ? URL.createObjectURL(call.blob) : "";
     if (this.url) this.image.src = this.url;
     else this.image.removeAttribute("src");
-    this.image.alt = picture ? `What the model was shown at step ${number(picture.step)}` : "";
-    if (!picture) return;
-    const action = picture.extra?.action ?? picture.extra?.suggestion ?? this.store.find(NAMES.suggestion)?.value;
-    say(this.action, action === undefined || action === null ? "" : value(action, 120));
-    this.action.hidden = !this.action.textContent;
-    say(this.text, cut(picture.response ?? "", 16_384));
-    this.text.hidden = !picture.response;
-    say(this.prompt, cut(picture.prompt ?? "", 16_384));
   }
 
   paintFoot() {
@@ -96,13 +177,26 @@ export class Vision {
     if (success !== undefined) parts.push(["ok", percent(success)]);
     const alignment = find(NAMES.alignment);
     if (alignment !== undefined) parts.push(["aligned", percent(alignment)]);
-    this.foot.hidden = !parts.length && !this.latency.length;
+    const times = this.calls.map((call) => call.response_time).filter(isNumber);
+    if (times.length > 4) parts.push(["p95", milliseconds([...times].sort((a, b) => a - b)[Math.floor(times.length * 0.95)])]);
+    this.foot.hidden = !parts.length;
     const text = parts.map((part) => part.join(" ")).join();
-    if (this.foot.dataset.text !== text || !this.foot.childElementCount) {
+    if (this.foot.dataset.text !== text) {
       this.foot.dataset.text = text;
-      fill(this.foot, ...parts.map(([label, shown]) => el("span", {}, `${label} `, el("b", {}, shown))), this.spark);
+      fill(this.foot, ...parts.map(([label, shown]) => el("span", {}, `${label} `, el("b", {}, shown))));
     }
-    drawSpark(this.spark, this.latency.values, this.latency.length, "--series-3");
+    this.spark.hidden = times.length < 2;
+    drawSpark(this.spark, times, times.length, "--series-3");
+  }
+
+  enlarge() {
+    if (!this.url) return;
+    const image = el("img", { src: this.url, alt: this.image.alt });
+    const dialog = el("dialog", { class: "picture-dialog", "aria-label": "What the model was shown" }, el("button", { type: "button", class: "bare", onclick: () => dialog.close() }, "Close"), image);
+    dialog.addEventListener("close", () => dialog.remove());
+    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+    document.body.append(dialog);
+    dialog.showModal();
   }
 }
 
