@@ -56,7 +56,8 @@ def wide(array: Any) -> Any:
         Image.fromarray(RED).convert("P"),
     ],
     ids=[
-        "rgb", "rgba", "float 0-1", "float 0-255", "int64", "bool", "non-contiguous", "channels first", "PIL", "PIL with alpha", "PIL with palette",
+        "rgb", "rgba", "float 0-1", "float 0-255", "int64", "bool", "non-contiguous", "channels first", "PIL",
+        "PIL with alpha", "PIL with palette",
     ],
 )  # fmt: skip
 def test_a_red_picture_of_any_form_is_red(pixels: Any) -> None:
