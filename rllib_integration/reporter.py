@@ -14,7 +14,7 @@ from hud_publisher.protocol.replies import Published
 #: After so long without a sign of the reporter another env may take its place; publish.lua has the same number.
 SILENT_S = 10.0
 #: A reporter is silent while its learner works; whoever has sampled for so long since its last sign would have seen it.
-SAMPLED_S = 2.0
+SAMPLED_S = 1.0
 #: A sign of the reporter is dated by two clocks and a way through the network, so a newer date may be the same sign.
 _SAME_SIGN_S = 1.0
 

@@ -36,6 +36,7 @@ _TOP = {
 #: Under learners/{module}/ (new stack) and info/learner/{policy}/learner_stats/ (old stack).
 _LEARNER = {
     "policy_loss": "policy_loss",
+    "pi_loss": "policy_loss",
     "vf_loss": "vf_loss",
     "qf_loss": "qf_loss",
     "alpha_loss": "alpha_loss",
