@@ -16,7 +16,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up install check lint types imports test test-unit test-contract test-integration test-browser \
-        test-rllib wheel clean system
+        test-fuzz fuzz test-rllib wheel clean system
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -45,7 +45,7 @@ types: .make/dev
 imports: .make/dev
 	$(BIN)/lint-imports
 
-test: test-unit test-contract test-integration test-browser test-rllib ## Run all tests
+test: test-unit test-contract test-integration test-fuzz test-browser test-rllib ## Run all tests
 
 test-unit: .make/dev ## Seconds: fakeredis, no network, no sleeping
 	$(PYTEST) tests/unit
@@ -55,6 +55,12 @@ test-contract: .make/dev system ## One suite against every sink, one against fak
 
 test-integration: .make/dev system ## Real Redis, real sockets, real processes
 	$(PYTEST) tests/integration
+
+test-fuzz: .make/dev system ## Broken requests, generated requests, broken pictures: a few thousand each
+	$(PYTEST) tests/fuzz
+
+fuzz: .make/dev system ## The same for as long as it takes: 100,000 requests, 10 million pictures
+	HUD_FUZZ_REQUESTS=100000 HUD_FUZZ_EXAMPLES=500 HUD_FUZZ_IMAGES=10000000 $(PYTEST) tests/fuzz --timeout 7200 -s
 
 test-browser: .make/dev system ## Real Chromium
 	$(PYTEST) tests/browser

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from hud_publisher.protocol.batch import MEDIA_TYPE, Batch, encode_batch
 from hud_publisher.protocol.entries import EntryId, MetricsEntry
 from hud_publisher.protocol.errors import (
+    REDIS_IS_FULL,
     ConfigError,
     Holder,
     HudError,
@@ -190,7 +191,7 @@ class HttpSink:
             return TooLargeError(text)
         if status in (400, 415, 422):
             return MalformedError(text)
-        if status == 507:
+        if status == 503 and answer.get("error") == REDIS_IS_FULL:
             return StorageFullError(text)
         return UnavailableError(text, retry_after_s=retry_after_s)
 

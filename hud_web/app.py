@@ -30,6 +30,7 @@ from hud_web.errors import answer_crash, answer_http_error, answer_hud_error
 from hud_web.headers import SecurityHeaders
 from hud_web.limits import AddressLimits
 from hud_web.metrics import MetricsEndpoint
+from hud_web.openapi import openapi
 from hud_web.reading import ReadingEndpoints
 from hud_web.redis_client import connect_reader, connect_writer
 from hud_web.request_log import RequestLog
@@ -116,6 +117,7 @@ def _routes(
     return [
         Route("/", page),
         Route("/stream", stream, methods=["GET"]),
+        Route("/openapi.json", openapi),
         Route("/health", reading.health),
         Route("/ready", reading.ready),
         Route("/api/state", reading.state),

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from hud_publisher.protocol.errors import (
+    REDIS_IS_FULL,
     ConfigError,
     HudError,
     MalformedError,
@@ -37,7 +38,7 @@ STATUS: tuple[tuple[type[HudError], int, str], ...] = (
     (NotFoundError, 404, "Not found"),
     (SessionHeldError, 409, "Another session is active"),
     (TooManyRequestsError, 429, "Too many requests"),
-    (StorageFullError, 507, "Redis is full"),
+    (StorageFullError, 503, REDIS_IS_FULL),
     (UnavailableError, 503, "Redis is not available"),
 )
 

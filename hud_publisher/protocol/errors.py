@@ -11,7 +11,7 @@
     ├── SessionHeldError       another run holds the channel (HTTP 409)
     ├── TooManyRequestsError   slow down (HTTP 429)
     └── UnavailableError       Redis or the HUD server cannot be reached just now; try again (HTTP 503)
-        └── StorageFullError   Redis has no room left; nothing was written (HTTP 507)
+        └── StorageFullError   Redis has no room left; nothing was written (HTTP 503, title REDIS_IS_FULL)
 
 Errors carry data, not only text. Messages read "expected X, got Y: do Z". The table from error to HTTP status is in
 hud_web.errors; nothing on the training path raises any of these into user code except ConfigError.
@@ -20,6 +20,9 @@ hud_web.errors; nothing on the training path raises any of these into user code 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+#: By this title the HTTP sink tells a full Redis, where it drops pictures, from one that is away.
+REDIS_IS_FULL = "Redis is full"
 
 
 class HudError(Exception):

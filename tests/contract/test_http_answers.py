@@ -158,7 +158,6 @@ def test_a_server_below_a_path_is_reached(server: Script, make: Callable[..., Ht
         (500, UnavailableError),
         (502, UnavailableError),
         (503, UnavailableError),
-        (507, StorageFullError),
         (301, UnavailableError),
     ],
 )
@@ -170,6 +169,12 @@ def test_every_status_is_an_error_of_its_kind(
     with pytest.raises(kind) as error:
         sink.publish(SESSION, METRICS)
     assert type(error.value) is kind
+
+
+def test_a_full_redis_is_told_from_one_that_is_away(server: Script, sink: HttpSink) -> None:
+    server.status, server.answer = 503, {"error": "Redis is full", "detail": "because"}
+    with pytest.raises(StorageFullError):
+        sink.publish(SESSION, METRICS)
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ def test_no_answer_and_no_log_shows_a_session_id_or_run_id(web: WebServer, watch
     shown = [web.get(path)[1] for path in ("/api/state", "/api/sessions", "/api/history", "/api/export?format=json")]
     web.terminate()
     assert web.process is not None
-    for text in (json.dumps(shown), str(client.events)):
+    for text in (json.dumps(shown), str(client.events), "".join(web.output)):
         assert session_id.split(".")[2] not in text
         assert "the-secret-of-the-run" not in text
     assert "Breakout" in json.dumps(shown)
