@@ -143,16 +143,34 @@ def to_json(value: Json) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def merge(base: dict[str, Any], update: Mapping[str, Any]) -> None:
-    """Lay `update` over `base` in place: mappings merge field by field, anything else replaces."""
+#: Fields that a session's state may have; names that change with every step would fill the memory otherwise.
+MAX_STATE_FIELDS = 10_000
+
+
+def merge(base: dict[str, Any], update: Mapping[str, Any], room: int = MAX_STATE_FIELDS) -> int:
+    """Lay `update` over `base` in place: mappings merge field by field, anything else replaces.
+
+    Args:
+        base: what was known.
+        update: what is newer.
+        room: fields that may be new; further ones are left out.
+
+    Returns:
+        How many fields were new.
+    """
+    added = 0
     for name, value in update.items():
-        known = base.get(name)
+        known = base.get(name, _ABSENT)
+        if known is _ABSENT and added >= room:
+            continue
         if isinstance(value, Mapping):
             if not isinstance(known, dict):
                 known = base[name] = {}
-            merge(known, value)
+            added += merge(known, value, room - added)
         else:
+            added += known is _ABSENT
             base[name] = value
+    return added
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

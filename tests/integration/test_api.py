@@ -274,3 +274,21 @@ def test_ready_says_when_redis_is_away_and_health_does_not_care(web: WebServer, 
     assert web.get("/api/state")[0] == 503
     redis_server.restart()
     assert web.get("/ready")[0] == 200
+
+
+def test_a_session_has_room_for_ten_thousand_fields_and_known_ones_go_on(
+    web: WebServer, watch: Callable[..., SseClient]
+) -> None:
+    session_id = register(web)
+    client = watch(web, "frames=0")
+    client.wait(lambda c: c.named("snapshot"), "a snapshot")
+    for start in range(0, 12_000, 2_000):
+        data = {f"field {number}": 1 for number in range(start, start + 2_000)}
+        assert web.post("/api/update_training", {"session_id": session_id, "data": data})[0] == 200
+    assert web.post("/api/update_training", {"session_id": session_id, "data": {"field 0": 2, "late": 1}})[0] == 200
+    client.wait(lambda c: len(c.named("training_update")) == 7, "all updates")
+    live = watch(web, "frames=0").wait(lambda c: c.named("snapshot"), "a snapshot")[0]["state"]
+    for state in (web.get("/api/state")[1]["state"], live):
+        assert len(state) == 10_000
+        assert state["field 0"] == 2
+        assert "late" not in state

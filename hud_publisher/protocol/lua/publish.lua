@@ -11,6 +11,7 @@
 -- Reply {'ok' | 'duplicate' | 'lost' | 'full', viewers, wanted reporter or '', id of the last entry or '',
 --        env that is the reporter or '', ms since it last said so}
 local SILENT_MS = 10000  -- after so long without a claim another env may be the reporter
+local MOST_FIELDS = 10000  -- values.MAX_STATE_FIELDS: names that change with every step must not fill the memory
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local shown, since = '', 0
@@ -48,9 +49,11 @@ for _ = 1, tonumber(ARGV[8]) do
   end
   at = at + 4 + count
 end
-local states = tonumber(ARGV[at])
+local states, room = tonumber(ARGV[at]), MOST_FIELDS - redis.call('HLEN', KEYS[3])
 for i = at + 1, at + 2 * states, 2 do
-  redis.call('HSET', KEYS[3], ARGV[i], id .. ' ' .. ARGV[i + 1])
+  if room > 0 or redis.call('HEXISTS', KEYS[3], ARGV[i]) == 1 then
+    room = room - redis.call('HSET', KEYS[3], ARGV[i], id .. ' ' .. ARGV[i + 1])
+  end
 end
 if number > 0 then redis.call('HSET', KEYS[4], ARGV[4], ARGV[5]) end
 for i = 2, 9 do redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
