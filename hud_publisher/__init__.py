@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hud_publisher.client import HUDClient
+    from hud_publisher.openai_watch import watch_openai
     from hud_publisher.protocol.batch import Claim
     from hud_publisher.protocol.errors import ConfigError
     from hud_publisher.protocol.settings import Settings
     from hud_publisher.publisher import Publisher
     from hud_publisher.stats import Stats
 
-__all__ = ["Claim", "ConfigError", "HUDClient", "Publisher", "Settings", "Stats"]
+__all__ = ["Claim", "ConfigError", "HUDClient", "Publisher", "Settings", "Stats", "watch_openai"]
 
 _HOMES = {
     "Claim": "protocol.batch",
@@ -29,6 +30,7 @@ _HOMES = {
     "Publisher": "publisher",
     "Settings": "protocol.settings",
     "Stats": "stats",
+    "watch_openai": "openai_watch",
 }
 
 
