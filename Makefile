@@ -16,7 +16,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up install check lint types imports test test-unit test-contract test-integration test-browser \
-        test-fuzz fuzz test-rllib wheel clean system
+        test-fuzz fuzz test-rllib wheel lock audit sbom clean system
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -70,6 +70,25 @@ test-rllib: .make/dev .make/rllib system ## Real RLlib runs
 
 wheel: .make/dev ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m build --quiet
+
+## ---------------------------------------------------------------- what it is made of
+
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+        --no-annotate --no-header --quiet
+
+lock: .make/dev ## Pin what each part needs at run time, with hashes
+	$(LOCK) --upgrade -o requirements/publisher.txt
+	$(LOCK) --upgrade --extra web -o requirements/web.txt
+	$(LOCK) --upgrade --extra web --extra embedded --extra fast -o requirements/laptop.txt
+
+audit: .make/dev ## Ask the advisory database about the pinned versions (needs the internet)
+	for name in publisher web laptop; do $(BIN)/pip-audit --disable-pip --require-hashes -r requirements/$$name.txt || exit 1; done
+
+sbom: .make/dev ## Write CycloneDX bills of materials to dist/
+	@mkdir -p dist
+	for name in publisher web laptop; do \
+	    $(BIN)/cyclonedx-py requirements requirements/$$name.txt --pyproject pyproject.toml --output-reproducible \
+	        --of JSON -o dist/sbom-$$name.json || exit 1; done
 
 ## ---------------------------------------------------------------- install what is needed
 
