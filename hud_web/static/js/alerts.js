@@ -6,7 +6,7 @@
 
 import { duration, isNumber, milliseconds, number, percent } from "./format.js";
 import { recall, remember } from "./memory.js";
-import { isMapping } from "./feed.js";
+import { isMapping } from "./nested.js";
 import { stateOf } from "./status.js";
 
 /** @typedef {import("./store.js").Store} Store */

@@ -21,7 +21,7 @@ const OPEN_SECTIONS = 4;
 
 export class Charts {
   /**
-   * @param {{store: Store, api: () => import("./api.js").Api, compare: () => import("./compare.js").Compare,
+   * @param {{store: Store, api: () => import("./api.js").Api, compare: () => import("./compare.js").Compare | null,
    *   stepAt: (timeMs: number) => number | null}} parts
    */
   constructor({ store, api, compare, stepAt }) {
@@ -41,7 +41,7 @@ export class Charts {
       episodeAt: (timeMs) => this.episodeAt(timeMs),
       stepAt,
       moment: () => store.moment,
-      others: (path) => compare().of(path),
+      others: (path) => compare()?.of(path) ?? [],
       onZoom: (zoom) => this.zoom(zoom),
     };
     /** @type {Map<string, Chart>} */
@@ -248,7 +248,7 @@ export class Charts {
   /** Sessions to compare with were chosen. */
   async showCompared() {
     const paths = [...this.charts.values()].filter((chart) => chart.seen).flatMap((chart) => chart.lines.map((line) => line.path));
-    await this.compare().load(paths);
+    await this.compare()?.load(paths);
     this.rebuild();
   }
 
@@ -315,7 +315,7 @@ export class Charts {
       if (!entry.isIntersecting) continue;
       const paths = chart.lines.map((line) => line.path);
       this.loadPast(paths);
-      if (this.compare().all.size) this.compare().load(paths).then((came) => came && chart.rebuild());
+      this.compare()?.load(paths).then((came) => came && chart.rebuild());
     }
   }
 

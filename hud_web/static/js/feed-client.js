@@ -1,8 +1,6 @@
 // @ts-check
 /** The page's end of the feed: through a SharedWorker where there is one, else with a Feed of the page's own. */
 
-import { Feed } from "./feed.js";
-
 /** @typedef {import("./types.js").Message} Message */
 
 /** In the worker's name, so a page of a newer version does not meet a worker of an older one. */
@@ -69,12 +67,22 @@ function openWorker(what, take) {
  * @param {(messages: Message[]) => void} take
  */
 function openOwn(what, take) {
-  const feed = new Feed(what);
-  const id = feed.add(take, isVisible());
-  const onVisibility = () => feed.setVisible(id, isVisible());
-  document.addEventListener("visibilitychange", onVisibility);
+  let stop = () => {};
+  let isStopped = false;
+  // Only here is the feed itself loaded into the page.
+  import("./feed.js").then(({ Feed }) => {
+    if (isStopped) return;
+    const feed = new Feed(what);
+    const id = feed.add(take, isVisible());
+    const onVisibility = () => feed.setVisible(id, isVisible());
+    document.addEventListener("visibilitychange", onVisibility);
+    stop = () => {
+      document.removeEventListener("visibilitychange", onVisibility);
+      feed.remove(id);
+    };
+  });
   return () => {
-    document.removeEventListener("visibilitychange", onVisibility);
-    feed.remove(id);
+    isStopped = true;
+    stop();
   };
 }

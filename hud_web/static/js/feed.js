@@ -7,6 +7,7 @@
  */
 
 import { Link } from "./link.js";
+import { merge } from "./nested.js";
 
 /** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./types.js").Fields} Fields */
@@ -176,38 +177,6 @@ export class Feed {
     listener.queue.push(message);
     if (listener.queue.length > LONGEST_QUEUE) this.flush(listener);
   }
-}
-
-/**
- * Lay an update over a state: mapping over mapping, anything else replaces; what is missing keeps its value.
- * @param {Fields} base
- * @param {Fields} update
- */
-export function merge(base, update) {
-  for (const name of Object.keys(update)) {
-    const value = update[name];
-    if (value === null || value === undefined) continue;
-    const known = Object.hasOwn(base, name) ? base[name] : undefined;
-    if (isMapping(value)) {
-      if (isMapping(known)) merge(known, value);
-      else merge(put(base, name, {}), value);
-    } else put(base, name, value);
-  }
-}
-
-/**
- * Set a field of any name, "__proto__" too, as a plain field.
- * @param {Fields} base @param {string} name @param {any} value
- */
-function put(base, name, value) {
-  if (name === "__proto__") Object.defineProperty(base, name, { value, enumerable: true, configurable: true, writable: true });
-  else base[name] = value;
-  return value;
-}
-
-/** @param {unknown} value @returns {value is Fields} */
-export function isMapping(value) {
-  return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
 /**

@@ -1,9 +1,6 @@
 // @ts-check
 /** The keyboard: one table of what each key does, used by the page and by its sheet. */
 
-import { openDialog } from "./dialogs.js";
-import { el } from "./dom.js";
-
 /** @typedef {{keys: string, what: string, match: (event: KeyboardEvent) => boolean, run: (event: KeyboardEvent) => void}} Binding */
 
 /** @param {string} key @param {{shift?: boolean, ctrl?: boolean}} [with_] */
@@ -27,12 +24,4 @@ export function startKeys(bindings) {
       return;
     }
   });
-}
-
-/** @param {Binding[]} bindings */
-export function openKeySheet(bindings) {
-  openDialog("keys", "Keyboard", () => [
-    el("dl", { class: "keys-sheet" }, ...bindings.map(({ keys, what }) => el("div", {}, el("dt", {}, ...keys.split(" or ").flatMap((one, i) => [i ? " or " : null, ...(one === "+" ? [one] : one.split("+")).flatMap((key, j) => [j ? "+" : null, el("kbd", {}, key)])])), el("dd", {}, what)))),
-    el("p", { class: "muted" }, "Drag across a chart to zoom all of them; double-click to see the whole run again."),
-  ]);
 }

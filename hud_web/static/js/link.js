@@ -15,6 +15,13 @@ const LONGEST_WAIT_MS = 30_000;
 const SILENCE_MS = 20_000;
 const PROBE_TIMEOUT_MS = 5_000;
 
+const REASONS = /** @type {Record<number, string>} */ ({
+  401: "This HUD needs its link: open the link with the viewing token once more.",
+  404: "There is no such session (any more).",
+  429: "Too many pages are open from this address.",
+  503: "The server is going away or cannot take more viewers.",
+});
+
 export class Link {
   /**
    * @param {{events: string[], address: () => string, onEvent: (name: string, data: any) => void,
@@ -30,12 +37,15 @@ export class Link {
     this.lastId = "";
     this.attempts = 0;
     this.retryTimer = 0;
+    /** @type {number | null} */
+    this.retryAt = null;
     this.probeTimer = 0;
     this.lastEvent = 0;
   }
 
   open() {
     this.close();
+    this.retryAt = null;
     const address = this.address();
     const source = new EventSource(this.lastId ? `${address}&last_event_id=${encodeURIComponent(this.lastId)}` : address);
     this.source = source;
@@ -46,7 +56,7 @@ export class Link {
     };
     source.onerror = () => {
       if (source !== this.source) return;
-      if (source.readyState === EventSource.CLOSED) this.retry("The server refused the stream.");
+      if (source.readyState === EventSource.CLOSED) this.askWhy();
       else this.onState({ state: "down", retryAt: null, detail: "The connection to the server broke." });
     };
     for (const name of this.events) source.addEventListener(name, (event) => this.take(name, /** @type {MessageEvent} */ (event)));
@@ -80,12 +90,28 @@ export class Link {
     this.onEvent(name, data);
   }
 
+  /** An EventSource does not tell why it was refused; a plain request does. */
+  async askWhy() {
+    const source = this.source;
+    this.retry("The server refused the stream.");
+    let status = 0;
+    try {
+      status = (await fetch(this.address(), { method: "HEAD", signal: AbortSignal.timeout(PROBE_TIMEOUT_MS), cache: "no-store" })).status;
+    } catch {
+      // nobody answered: the connection broke, nothing was refused
+    }
+    if (this.source === source || !this.retryAt) return;
+    const detail = REASONS[status] ?? (status ? `The server refused the stream (${status}).` : "The connection to the server broke.");
+    this.onState({ state: "down", retryAt: this.retryAt, detail });
+  }
+
   /** @param {string} detail */
   retry(detail) {
     this.close();
     const most = Math.min(LONGEST_WAIT_MS, SHORTEST_WAIT_MS * 2 ** ++this.attempts);
     const wait = SHORTEST_WAIT_MS + Math.random() * (most - SHORTEST_WAIT_MS);
-    this.onState({ state: "down", retryAt: Date.now() + wait, detail });
+    this.retryAt = Date.now() + wait;
+    this.onState({ state: "down", retryAt: this.retryAt, detail });
     this.retryTimer = setTimeout(() => this.open(), wait);
   }
 

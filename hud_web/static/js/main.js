@@ -4,20 +4,15 @@
 import { Alerts } from "./alerts.js";
 import { Api, setToken } from "./api.js";
 import { Charts } from "./charts.js";
-import { Compare } from "./compare.js";
-import { askForToken } from "./dialogs.js";
 import { byId, button, el, fill, icon } from "./dom.js";
 import { listen } from "./feed-client.js";
 import { envName } from "./format.js";
 import { Frames } from "./frames.js";
 import { Game } from "./game.js";
-import { openKeySheet, pressed, startKeys } from "./keys.js";
+import { pressed, startKeys } from "./keys.js";
 import { Notices } from "./notices.js";
-import { openPicker } from "./picker.js";
 import { Player, SPEEDS } from "./player.js";
-import { openSaver } from "./saver.js";
 import { Scrubber } from "./scrubber.js";
-import { openSettings } from "./settings.js";
 import { Stage } from "./stage.js";
 import { StatusBar } from "./status.js";
 import { Store } from "./store.js";
@@ -36,7 +31,8 @@ for (const spot of document.querySelectorAll("[data-icon]")) if (!spot.firstChil
 
 let what = whatOf(location.search);
 let api = new Api(what);
-let compare = new Compare(what.channel);
+/** Made when sessions are first compared. @type {import("./compare.js").Compare | null} */
+let compare = null;
 let stop = () => {};
 const store = new Store();
 const frames = new Frames(() => api);
@@ -51,7 +47,7 @@ new Game(store);
 const table = new Table(store, () => api);
 const strip = new Strip(store, chooseEnv);
 const alerts = new Alerts(store, notices);
-new Scrubber({ store, player, frames, notices, onSave: () => openSaver(frames, store.moment) });
+new Scrubber({ store, player, frames, notices, onSave: save });
 startTabs();
 
 store.on("update", ({ fields }) => frames.learn(fields));
@@ -78,7 +74,7 @@ function whatOf(search) {
 function show(next) {
   stop();
   api.stop();
-  if (next.channel !== what.channel) compare = new Compare(next.channel);
+  if (next.channel !== what.channel) compare = null;
   what = next;
   api = new Api(what);
   player.live();
@@ -119,7 +115,8 @@ function announce(before, now) {
 /** Ask for an env to be shown. @param {[number, number]} env */
 async function chooseEnv(env) {
   let answer = await api.chooseReporter(env);
-  for (let tries = 0; (answer === 401 || answer === 403) && tries < 3; tries++) {
+  for (let tries = 0; answer === 401 && tries < 3; tries++) {
+    const { askForToken } = await import("./dialogs.js");
     const token = await askForToken(tries ? "That token was not accepted." : "To change which env is shown, this server wants a token.");
     if (!token) return;
     setToken(token);
@@ -127,18 +124,29 @@ async function chooseEnv(env) {
   }
   const ms = store.now();
   if (answer === 200) notices.add({ ms, kind: "session", tone: "info", icon: "pin", title: `${envName(env)} will be shown from its next episode on` }, { toast: true });
-  else notices.add({ ms, kind: "session", tone: "warn", icon: "warn", title: `The server did not take the wish for ${envName(env)}` }, { toast: true });
+  else notices.add({ ms, kind: "session", tone: "warn", icon: "warn", title: `The server did not take the wish for ${envName(env)}`, text: answer === 403 ? "this address is for looking only" : "" }, { toast: true });
 }
 
-function pick() {
-  openPicker({ api, what, compared: compare.chosen, onChoose: go, onCompare: (sessions) => {
-    compare.choose(sessions);
+// What is seldom opened is loaded when it is.
+
+async function pick() {
+  const [{ openPicker }, { Compare }] = await Promise.all([import("./picker.js"), import("./compare.js")]);
+  const sessions = (compare ??= new Compare(what.channel));
+  openPicker({ api, what, compared: sessions.chosen, onChoose: go, onCompare: (chosen) => {
+    sessions.choose(chosen);
     charts.showCompared();
   } });
 }
 
-function settings() {
+async function settings() {
+  const { openSettings } = await import("./settings.js");
   openSettings({ alerts, api, onKeys: keySheet });
+}
+
+async function save() {
+  if (!frames.all.length) return;
+  const { openSaver } = await import("./saver.js");
+  openSaver(frames, store.moment);
 }
 
 async function share() {
@@ -167,12 +175,13 @@ const bindings = [
   { keys: "Ctrl+K", what: "Sessions and channels", match: pressed("k", { ctrl: true }), run: pick },
   { keys: "F", what: "Full screen", match: pressed("f"), run: () => stage.toggleFull() },
   { keys: "S", what: "Save this frame as PNG", match: pressed("s"), run: () => stage.savePng() },
-  { keys: "G", what: "Save an episode", match: pressed("g"), run: () => frames.all.length && openSaver(frames, store.moment) },
+  { keys: "G", what: "Save an episode", match: pressed("g"), run: save },
   { keys: "?", what: "This sheet", match: (event) => event.key === "?", run: keySheet },
 ];
 startKeys(bindings);
 
-function keySheet() {
+async function keySheet() {
+  const { openKeySheet } = await import("./key-sheet.js");
   openKeySheet(bindings);
 }
 

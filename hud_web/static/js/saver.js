@@ -4,7 +4,7 @@
 import { openDialog } from "./dialogs.js";
 import { el, say } from "./dom.js";
 import { number, time } from "./format.js";
-import { download } from "./stage.js";
+import { download } from "./download.js";
 
 /** @typedef {import("./frames.js").Frames} Frames */
 /** @typedef {import("./frames.js").Episode} Episode */

@@ -5,6 +5,7 @@
  */
 
 import { button, byId, el, fill, icon, say } from "./dom.js";
+import { download } from "./download.js";
 import { bytes, envName, number, time, value } from "./format.js";
 import { painter } from "./paint.js";
 import { latencyText } from "./status.js";
@@ -243,11 +244,4 @@ export class Stage {
 function fact(label, className = "") {
   const text = el("b");
   return { node: el("span", { class: className || null }, label, text), text };
-}
-
-/** Hand a file to the viewer. @param {Blob} blob @param {string} name */
-export function download(blob, name) {
-  const url = URL.createObjectURL(blob);
-  el("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 30_000);
 }

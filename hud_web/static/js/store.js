@@ -6,8 +6,8 @@
  * topic and paints nothing.
  */
 
-import { isMapping } from "./feed.js";
 import { isNumber } from "./format.js";
+import { eachLeaf, isMapping } from "./nested.js";
 import { Rate, Series, Spark } from "./rings.js";
 import { Timeline } from "./timeline.js";
 
@@ -351,17 +351,4 @@ export class Store {
 export function entryTime(entry) {
   const millis = entry.id ? Number.parseInt(entry.id, 10) : NaN;
   return Number.isFinite(millis) && millis > 1e11 ? millis : entry.time_ms;
-}
-
-/**
- * Call back with every leaf of nested fields and its path.
- * @param {Fields} fields @param {string} prefix @param {(path: string, value: any) => void} take
- */
-export function eachLeaf(fields, prefix, take) {
-  for (const name of Object.keys(fields)) {
-    const value = fields[name];
-    if (value === null || value === undefined) continue;
-    if (isMapping(value)) eachLeaf(value, `${prefix}${name}/`, take);
-    else take(prefix + name, value);
-  }
 }
