@@ -16,7 +16,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up install check lint types imports test test-unit test-contract test-integration test-browser \
-        test-fuzz fuzz test-rllib wheel lock audit sbom clean system
+        test-fuzz fuzz test-rllib wheel prove-protections lock audit sbom clean system
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -70,6 +70,9 @@ test-rllib: .make/dev .make/rllib system ## Real RLlib runs
 
 wheel: .make/dev ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m build --quiet
+
+prove-protections: .make/dev system ## Take each protection away and see a test fail
+	$(BIN)/python tests/protections/prove.py
 
 ## ---------------------------------------------------------------- what it is made of
 

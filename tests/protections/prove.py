@@ -1,0 +1,115 @@
+"""Takes every protection away, one at a time, and shows that a test fails without it: `make prove-protections`.
+
+Works on a copy of the tree. A protection whose removal no test notices is reported, and so is one that is not where
+this list says: then the list is what needs mending.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ACCESS, API, UNIT = "tests/integration/test_access.py", "tests/integration/test_api.py", "tests/unit"
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What is taken away: `old` in `file` becomes `new`, and `tests` (pytest's arguments) must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def header(name: str) -> Removal:
+    """One of the headers that every answer carries."""
+    return Removal(
+        f"header {name}", "hud_web/headers.py", f'"{name}"', '"X-Removed"', (ACCESS, "-k", "security_headers")
+    )
+
+
+REMOVALS = [
+    *(
+        header(name)
+        for name in (
+            "Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy", "Cross-Origin-Opener-Policy",
+            "Cross-Origin-Resource-Policy",
+        )
+    ),
+    Removal("frame-ancestors", "hud_web/headers.py", "frame-ancestors 'none'; ", "", (ACCESS, "-k", "security_headers")),
+    Removal("writing token", "hud_web/auth.py", "if not bears_token(request, tokens):", "if False:", (API, "-k", "token_set")),
+    Removal("takeover needs a token", "hud_web/auth.py", "        if always:", "        if False:", (API, "-k", "refused")),
+    Removal("viewing token", "hud_web/viewing.py", "if self._may_look(request) else", "if True else", (ACCESS, "-k", "viewing_token")),
+    Removal("cookie is a digest", "hud_web/viewing.py", "COOKIE, _digest(token),", "COOKIE, token,", (ACCESS, "-k", "viewing_token")),
+    Removal("cookie HttpOnly", "hud_web/viewing.py", "httponly=True", "httponly=False", (ACCESS, "-k", "viewing_token")),
+    Removal("cookie Secure", "hud_web/viewing.py", "secure=is_tls", "secure=False", (ACCESS, "-k", "cookie_is_for_tls")),
+    Removal("trusted hosts", "hud_web/app.py", "    if settings.is_loopback:", "    if False:", (ACCESS, "-k", "named_hosts")),
+    Removal("CORS methods", "hud_web/app.py", 'allow_methods=["GET"]', 'allow_methods=["*"]', (ACCESS, "-k", "other_origins")),
+    Removal("CORS origins", "hud_web/app.py", "allow_origins=list(settings.cors_origins)", 'allow_origins=["*"]', (ACCESS, "-k", "other_origins")),
+    Removal("no listening beyond loopback", "hud_web/cli.py", "settings.tokens or settings.insecure", "True", (ACCESS, "-k", "beyond_loopback")),
+    Removal("registration rate", "hud_web/limits.py", "if wait_s := buckets.take(address):", "if wait_s := 0.0:", (ACCESS, "-k", "registers_too_often")),
+    Removal("streams per address", "hud_web/limits.py", "if held >= self._most_streams:", "if False:", (ACCESS, "-k", "so_many_streams")),
+    Removal("proxies are not believed", "hud_web/server.py", "forwarded_allow_ips=list(settings.trusted_proxies)", 'forwarded_allow_ips="*"', (ACCESS, "-k", "trusted_proxy")),
+    Removal("view-only port", "hud_web/view_only.py", "if came_by_view and", "if False and", ("tests", "-k", "view_port or viewing_port")),
+    Removal("body size", "hud_web/body.py", "if size > MAX_BODY_BYTES:", "if False:", (API, ACCESS, "-k", "refused or chunked")),
+    Removal("body time", "hud_web/body.py", "BODY_TIMEOUT_S = 10.0", "BODY_TIMEOUT_S = 1000.0", (ACCESS, "-k", "slow_sender")),
+    Removal("entry size", "hud_publisher/protocol/batch.py", "if size > MAX_METRICS_BYTES:", "if False:", (API, "-k", "refused")),
+    Removal("fields per session", "hud_publisher/protocol/lua/publish.lua", "if room > 0 or", "if true or", (API, "-k", "ten_thousand")),
+    Removal("image kind", "hud_publisher/protocol/images.py", "    if info is None or", "    if False and info is None or", (API, "-k", "refused")),
+    Removal("image pixels", "hud_publisher/protocol/images.py", "if info.width * info.height > MAX_IMAGE_PIXELS:", "if False:", (API, "-k", "refused")),
+    Removal("names without control characters", "hud_publisher/protocol/values.py", '_CONTROL.sub(" ", ', "str(", (UNIT, "-k", "name")),
+    Removal("session id checked", "hud_publisher/protocol/lua/publish.lua", "if redis.call('GET', KEYS[1]) ~= ARGV[1] then", "if false then", (API, "-k", "refused")),
+    Removal("lock respected", "hud_publisher/protocol/lua/register.lua", "if held and ARGV[5] ~= '1' then", "if false then", (API, "-k", "second_run")),
+    Removal("run id is a digest", "hud_publisher/protocol/scripts.py", 'return hashlib.sha256(run_id.encode("utf-8", "replace")).hexdigest() if run_id else ""', 'return run_id or ""', (UNIT, "-k", "digest or run_id")),
+    Removal("no formula in CSV", "hud_web/archive.py", "return f\"'{value}\" if", "return value if", (API, "-k", "formula")),
+    Removal("session hash is not shown", "hud_web/store.py", '_PRIVATE = frozenset({"run",', '_PRIVATE = frozenset({', (API, "-k", "session_id_or_run_id")),
+    Removal("Redis socket is ours alone", "hud_web/embedded.py", '"port": "0"', '"port": "16399"', ("tests/integration/test_up.py", "-k", "no_redis_set_up")),
+]  # fmt: skip
+
+
+def main() -> int:
+    """Return 0 if every removal was noticed."""
+    unnoticed = []
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "hud"
+        kept = shutil.ignore_patterns(".git", ".venv", ".make", "__pycache__", "dist", "node_modules")
+        shutil.copytree(ROOT, copy, ignore=kept)
+        for tests in sorted({removal.tests for removal in REMOVALS}):
+            if run(copy, tests) != 0:
+                print(f"expected these tests to pass before anything is removed: {' '.join(tests)}", file=sys.stderr)
+                return 1
+        for removal in REMOVALS:
+            path = copy / removal.file
+            before = path.read_text()
+            if removal.old not in before:
+                unnoticed.append(f"{removal.name}: {removal.file} has no {removal.old!r}")
+                continue
+            path.write_text(before.replace(removal.old, removal.new))
+            is_noticed = run(copy, removal.tests) == 1
+            path.write_text(before)
+            print(f"{'noticed  ' if is_noticed else 'UNNOTICED'}  {removal.name}", flush=True)
+            if not is_noticed:
+                unnoticed.append(f"{removal.name}: no test of {' '.join(removal.tests)} failed")
+    for line in unnoticed:
+        print(f"expected a failing test: {line}", file=sys.stderr)
+    print(f"{len(REMOVALS) - len(unnoticed)} of {len(REMOVALS)} removals were noticed")
+    return 1 if unnoticed else 0
+
+
+def run(copy: Path, tests: tuple[str, ...]) -> int:
+    """Run these tests, importing everything from the copy. Returns pytest's exit code: 1 where a test failed."""
+    environment = os.environ | {"PYTHONPATH": str(copy)}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", *tests]
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
