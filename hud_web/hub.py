@@ -1,106 +1,201 @@
-"""One channel's live events in this process: a ring of encoded events and a cursor per viewer.
+"""One channel's live events in this process: what stands on display, a ring of the newest events, and who watches.
 
-Every event is encoded once. A viewer that keeps up is woken once for all that one read of Redis brought and takes it
-joined; one that is slow finds the newest frame only; one that fell off the ring is told `reset` and gets a snapshot. A
-viewer never costs memory: what it has not taken stands in the ring alone. No I/O, no task. Called by the tailer, which
-puts, and by the stream endpoint, which takes.
+Every event is encoded once. What one read of Redis brought is joined and goes to every viewer that keeps up in one
+write; the others find it in the ring (`subscriber`). No I/O but writes that never wait, and no task. Called by the
+tailer, which puts, and by the stream endpoint.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from hud_publisher.protocol.values import merge
+from hud_publisher.protocol.entries import EntryId, StreamName
+from hud_publisher.protocol.keys import Sid
+from hud_publisher.protocol.values import MAX_STATE_FIELDS, flatten, merge
+from hud_web.cohort import Cohort
+from hud_web.outlet import Piece
+from hud_web.ring import Kind, Ring
 from hud_web.snapshot import encode_snapshot
 from hud_web.sse import HEARTBEAT, Position, dump, event
 from hud_web.store import SessionView
+from hud_web.subscriber import Subscriber
 from hud_web.tally import Tally
 
-#: A page reads a few thousand events within a second; who is further behind is better served by a snapshot.
-RING_EVENTS = 4_096
-RING_BYTES = 16 * 1024 * 1024
+#: Proxies cut a stream that is silent for 30 s; the contract says 10 s at most, and this is looked at once a second.
+HEARTBEAT_S = 8.0
+#: Envs whose thumbnails are kept for the strip.
+MAX_THUMBS = 256
+
+Env = tuple[int, int]
+#: An event that was delivered elsewhere: encoded, where it stands, and what it tells of.
+Remembered = tuple[bytes, Position, Kind]
+
+
+def _call_later(delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(delay_s, callback)
 
 
 class Hub:
-    """What a channel's viewers share."""
+    """What a channel's viewers share.
 
-    def __init__(self, channel: str, tally: Tally | None = None) -> None:
+    Attributes:
+        position: where a client stands that has seen everything put so far.
+        delivered: number of the first event that was not yet delivered to those who keep up.
+        subscribers: all who watch.
+    """
+
+    def __init__(
+        self,
+        channel: str,
+        tally: Tally | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        call_later: Callable[[float, Callable[[], None]], asyncio.TimerHandle] = _call_later,
+    ) -> None:
         self.channel = channel
         self.tally = tally or Tally()
+        self.clock = clock
+        self.call_later = call_later
         self.session = SessionView(channel)
-        self.position = Position(self.session.sid or _NO_SID)
+        self.position = Position(self.session.sid or Sid("0"))
         self.state: dict[str, Any] = {}
+        self._room = MAX_STATE_FIELDS
         self.vision: bytes | None = None
         self.viewers_total = 0
         self.redis_trouble: str | None = "not connected yet"
         self.is_ready = asyncio.Event()
         self.subscribers: set[Subscriber] = set()
-        self.last_put_s = time.monotonic()
+        self.ring = Ring(self.position)
+        self.delivered = 0
         self.frame: bytes | None = None
         self.frame_number = 0
         self.frame_at_ms: int | None = None
-        self.thumbs: dict[tuple[int, int] | None, bytes] = {}
         self.thumbs_number = 0
-        self._ring: deque[bytes] = deque()
-        self._ring_bytes = 0
-        self._first = 0
+        self._thumbs: dict[Env | None, tuple[int, bytes]] = {}
+        self._frame_event: bytes | None = None
+        self._cohorts: dict[float | None, Cohort] = {}
+        self._past: set[Subscriber] = set()
+        self._fresh: list[bytes] = []
+        self._put_s = self._past_beat_s = clock()
         self._snapshot: bytes | None = None
 
-    @property
-    def end(self) -> int:
-        """The number of the next event to come."""
-        return self._first + len(self._ring)
+    # -- what the tailer puts -----------------------------------------------------------------------------------------
 
-    @property
-    def first(self) -> int:
-        """The number of the oldest event still in the ring."""
-        return self._first
-
-    def put(self, encoded: bytes) -> None:
-        """Append one event; viewers see it when `wake` is called."""
-        self.last_put_s = time.monotonic()
-        self._ring.append(encoded)
-        self._ring_bytes += len(encoded)
-        while len(self._ring) > RING_EVENTS or self._ring_bytes > RING_BYTES:
-            self._ring_bytes -= len(self._ring.popleft())
-            self._first += 1
+    def put(self, encoded: bytes, kind: Kind = None) -> None:
+        """Append an event; viewers get it when `wake` is called."""
+        self._put_s = self.clock()
+        self.ring.append(encoded, self.position, kind)
+        self._fresh.append(encoded)
         self._snapshot = None
+
+    def put_entry(self, stream: StreamName, entry_id: EntryId, name: str, data: bytes) -> None:
+        """Append the event of a stream's entry, and stand behind it."""
+        self.position = self.position.after(stream, entry_id)
+        self.put(event(name, data, self.position), stream)
 
     def put_frame(self, encoded: bytes, at_ms: int | None = None) -> None:
         """Replace the newest frame; `at_ms` is when Redis got it."""
         self.frame = encoded
         self.frame_at_ms = at_ms
         self.frame_number += 1
-        self._snapshot = None
+        self._frame_event = self._snapshot = None
 
-    def put_thumb(self, env: tuple[int, int] | None, encoded: bytes) -> None:
+    def put_thumb(self, env: Env | None, encoded: bytes) -> None:
         """Replace one env's thumbnail."""
-        if len(self.thumbs) >= _MAX_THUMBS and env not in self.thumbs:
+        if len(self._thumbs) >= MAX_THUMBS and env not in self._thumbs:
             return
-        self.thumbs[env] = encoded
         self.thumbs_number += 1
+        self._thumbs[env] = (self.thumbs_number, event("thumbnail", encoded))
 
     def learn(self, data: dict[str, Any]) -> None:
         """Lay an entry's fields over the state that newcomers get."""
-        merge(self.state, data)
+        self._room -= merge(self.state, data, self._room)
 
-    def wake(self) -> None:
-        """Let every viewer take what was put since."""
-        for subscriber in self.subscribers:
-            subscriber.wake()
+    def begin(self, session: SessionView, position: Position, state: dict[str, Any]) -> None:
+        """Turn to another session (or to the first): nothing of the one before stays on display."""
+        self.session, self.position, self.state = session, position, state
+        self._room = MAX_STATE_FIELDS - sum(1 for _ in flatten(state))
+        self.frame = self.vision = self.frame_at_ms = None
+        self._thumbs = {}
+        self._frame_event = self._snapshot = None
 
-    def beat(self) -> None:
-        """Put a heartbeat; one shared event instead of a timer per viewer."""
-        self.put(HEARTBEAT)
-        self.wake()
+    def warm(self, base: Position, events: list[Remembered]) -> None:
+        """Fill the ring with what came before `position`, for viewers who saw its beginning on another replica.
 
-    def between(self, start: int, stop: int) -> list[bytes]:
-        """Return the ring's events of these numbers."""
-        ring, first = self._ring, self._first
-        return [ring[number - first] for number in range(start, stop)]
+        Args:
+            base: where a client must stand at the least to have missed nothing but these.
+            events: in order.
+        """
+        self.ring.restart(base)
+        for encoded, position, kind in events:
+            self.ring.append(encoded, position, kind)
+        self.delivered = self.ring.end
+
+    def wake(self) -> int:
+        """Deliver what was put since to all who keep up; returns the number of the next event."""
+        self.delivered = self.ring.end
+        events = b"".join(self._fresh)
+        self._fresh.clear()
+        for cohort in tuple(self._cohorts.values()):
+            cohort.deliver(events)
+        return self.delivered
+
+    # -- who watches --------------------------------------------------------------------------------------------------
+
+    def enter(self, interval_s: float | None, *, ends_s: float) -> Subscriber:
+        """Add a viewer; it gets nothing until it follows.
+
+        Args:
+            interval_s: least time between two frames, 0 for every frame, None for no pictures.
+            ends_s: when its stream has lasted long enough, on this hub's clock.
+        """
+        cohort = self._cohorts.get(interval_s)
+        if cohort is None:
+            cohort = self._cohorts[interval_s] = Cohort(self, interval_s)
+        subscriber = Subscriber(cohort, ends_s=ends_s)
+        self.subscribers.add(subscriber)
+        return subscriber
+
+    def watch_past(self, subscriber: Subscriber) -> None:
+        """Let a viewer of a past session have heartbeats alone."""
+        self._past.add(subscriber)
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Remove a viewer."""
+        subscriber.close()
+        self.subscribers.discard(subscriber)
+        self._past.discard(subscriber)
+
+    def tend(self) -> None:
+        """What is done about once a second: heartbeats where it was silent, an end for those who are due."""
+        now = self.clock()
+        if now - self._put_s >= HEARTBEAT_S:
+            self.put(HEARTBEAT)
+            self.wake()
+        if now - self._past_beat_s >= HEARTBEAT_S:
+            self._past_beat_s = now
+            beat = Piece(HEARTBEAT)
+            for subscriber in self._past:
+                subscriber.beat(beat)
+        for subscriber in tuple(self.subscribers):
+            subscriber.look_after(now)
+        used = {subscriber.cohort for subscriber in self.subscribers}
+        self._cohorts = {interval_s: cohort for interval_s, cohort in self._cohorts.items() if cohort in used}
+
+    # -- what they see ------------------------------------------------------------------------------------------------
+
+    def frame_event(self) -> bytes:
+        """Return the newest frame's event, encoded once; empty if there is none."""
+        if self._frame_event is None:
+            self._frame_event = b"" if self.frame is None else event("vision_update", self.frame)
+        return self._frame_event
+
+    def thumbs_between(self, after: int, last: int) -> bytes:
+        """Return the thumbnails that came after one of this number, up to another."""
+        return b"".join([encoded for number, encoded in self._thumbs.values() if after < number <= last])
 
     def status_event(self) -> bytes:
         """Return how this replica stands with Redis."""
@@ -126,106 +221,12 @@ class Hub:
             self._snapshot = event("snapshot", body, self.position)
         return self._snapshot
 
-    def begin(self, session: SessionView, position: Position, state: dict[str, Any]) -> None:
-        """Turn to another session (or to the first): nothing of the one before stays on display."""
-        self.session, self.position, self.state = session, position, state
-        self.frame = self.vision = self.frame_at_ms = None
-        self.thumbs = {}
-        self._snapshot = None
+    def whole_picture(self) -> tuple[bytes, int]:
+        """Return what a newcomer gets, and the number of the event from which it follows."""
+        cursor = self.wake()
+        return self.session_event() + self.snapshot_event(), cursor
 
-
-class Subscriber:
-    """One viewer: a cursor into the hub's ring and what it has seen of the newest-wins pictures."""
-
-    def __init__(self, hub: Hub, *, wants_frames: bool, fps: float | None) -> None:
-        self._hub = hub
-        self._cursor = hub.end
-        self._wants_frames = wants_frames
-        self._interval_s = 1.0 / fps if fps else 0.0
-        self._next_frame_s = 0.0
-        self._frame_number = hub.frame_number
-        self._thumbs_number = -1
-        self._seen_thumbs: dict[tuple[int, int] | None, bytes] = {}
-        self._waiter: asyncio.Future[None] | None = None
-        self.is_closed = False
-
-    def wake(self) -> None:
-        """End this viewer's `wait`."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def close(self) -> None:
-        """End this viewer's stream."""
-        self.is_closed = True
+    def missed(self, since: Position) -> tuple[bytes, int] | None:
+        """Return what a client that has seen `since` gets first, and from where it follows; see Ring.find."""
         self.wake()
-
-    def skip(self) -> None:
-        """Leave out all events put so far: the caller shows them in another way."""
-        self._cursor = self._hub.end
-
-    def want_frame_again(self) -> None:
-        """Let the next `take` bring the newest frame even if nothing new came."""
-        self._frame_number = -1
-
-    async def wait(self) -> None:
-        """Return when there may be something to take, or the viewer was closed."""
-        if self._has_some() or self.is_closed:
-            await asyncio.sleep(0)  # one turn for others, so that a busy stream starves nobody
-            return
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        frame_in_s = self._frame_in_s()
-        timer = None if frame_in_s is None else loop.call_later(frame_in_s, self.wake)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()
-
-    async def wait_for_close(self) -> None:
-        """Return when the viewer was closed, whatever happens in the hub meanwhile."""
-        while not self.is_closed:
-            self.skip()
-            self._frame_number, self._thumbs_number = self._hub.frame_number, self._hub.thumbs_number
-            await self.wait()
-
-    def _has_some(self) -> bool:
-        frame_in_s = self._frame_in_s()
-        return self._cursor < self._hub.end or (frame_in_s is not None and frame_in_s <= 0)
-
-    def _frame_in_s(self) -> float | None:
-        """In how many seconds this viewer is due a frame that it has not had; None if there is no such frame."""
-        hub = self._hub
-        if not self._wants_frames or self._frame_number == hub.frame_number or hub.frame is None:
-            return None
-        return self._next_frame_s - time.monotonic()
-
-    def take(self) -> bytes:
-        """Return everything new, joined; empty if there is nothing. Never waits."""
-        hub = self._hub
-        parts: list[bytes] = []
-        if self._cursor < hub.first:
-            hub.tally.drops["viewer fell behind"] += 1
-            parts += [event("reset", dump({"reason": "this viewer fell behind"})), hub.session_event()]
-            parts.append(hub.snapshot_event())
-        elif self._cursor < hub.end:
-            parts += hub.between(self._cursor, hub.end)
-        self._cursor = hub.end
-        if self._wants_frames:
-            if self._thumbs_number != hub.thumbs_number:
-                parts += [thumb for env, thumb in hub.thumbs.items() if self._seen_thumbs.get(env) is not thumb]
-                self._seen_thumbs, self._thumbs_number = dict(hub.thumbs), hub.thumbs_number
-            frame_in_s = self._frame_in_s()
-            if frame_in_s is not None and frame_in_s <= 0 and hub.frame is not None:
-                if self._frame_number >= 0:
-                    hub.tally.drops["frame skipped"] += hub.frame_number - self._frame_number - 1
-                self._frame_number = hub.frame_number
-                self._next_frame_s = time.monotonic() + self._interval_s
-                parts.append(event("vision_update", hub.frame))
-        return b"".join(parts)
-
-
-_NO_SID: Any = "0"
-#: Envs whose thumbnails are kept for the strip.
-_MAX_THUMBS = 256
+        return self.ring.find(since)

@@ -6,7 +6,7 @@ Called by the stream endpoint for a client that sends Last-Event-ID. Any replica
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from hud_publisher.protocol.entries import EntryId, StreamName, VisionEntry, decode_entry
 from hud_publisher.protocol.keys import Sid
@@ -25,7 +25,7 @@ class HistoryGoneError(Exception):
     """Some of what the client missed is not kept any more."""
 
 
-async def replay(store: Store, channel: str, since: Position, until: Position) -> AsyncIterator[bytes]:
+async def replay(store: Store, channel: str, since: Position, until: Position) -> AsyncGenerator[bytes]:
     """Yield, in chunks, the events after `since` up to `until`.
 
     Raises:

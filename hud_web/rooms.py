@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
 from hud_publisher.protocol.errors import HudError, TooManyRequestsError
-from hud_web.hub import Hub, Subscriber
+from hud_web.hub import Hub
 from hud_web.store import Store
+from hud_web.subscriber import Subscriber
 from hud_web.tailer import CHECK_S, Tailer
 from hud_web.tally import Tally
 
@@ -29,6 +32,9 @@ IDLE_S = 60.0
 MAX_ROOMS = 256
 #: Wait between the restarts of a tailer that failed by a defect.
 RESTART_S = 1.0
+#: A replica that goes away ends its streams over this time, and fewer in proportion: one viewer does not wait for that.
+DRAIN_S = 6.0
+DRAIN_EACH_S = 0.05
 
 
 @dataclass(slots=True, eq=False)
@@ -81,8 +87,8 @@ class Rooms:
                     if room.task is not None:
                         room.task.cancel()
 
-    def enter(self, channel: str, *, wants_frames: bool, fps: float | None) -> tuple[Room, Subscriber]:
-        """Add a viewer to a channel, opening its room if needed.
+    def enter(self, channel: str, interval_s: float | None, *, ends_s: float) -> tuple[Hub, Subscriber]:
+        """Add a viewer to a channel, opening its room if needed; see Hub.enter.
 
         Raises:
             TooManyRequestsError: this process follows MAX_ROOMS channels already, or is going away.
@@ -98,17 +104,18 @@ class Rooms:
             room = Room(hub, Tailer(hub, self._store, self._reader, replica=self._replica))
             room.task = self._group.create_task(self._keep(room))
             self._rooms[channel] = room
-        subscriber = Subscriber(room.hub, wants_frames=wants_frames, fps=fps)
         was_empty = not room.hub.subscribers
-        room.hub.subscribers.add(subscriber)
+        subscriber = room.hub.enter(interval_s, ends_s=ends_s)
         if was_empty and room.hub.is_ready.is_set():
             room.tailer.check_soon()
-        return room, subscriber
+        return room.hub, subscriber
 
-    def leave(self, room: Room, subscriber: Subscriber) -> None:
+    def leave(self, hub: Hub, subscriber: Subscriber) -> None:
         """Remove a viewer."""
-        room.hub.subscribers.discard(subscriber)
-        room.empty_since_s = time.monotonic()
+        hub.leave(subscriber)
+        room = self._rooms.get(hub.channel)
+        if room is not None:
+            room.empty_since_s = time.monotonic()
 
     async def _keep(self, room: Room) -> None:
         while True:
@@ -118,12 +125,22 @@ class Rooms:
                 logger.exception("channel %s: the tailer failed and starts again", room.hub.channel)
                 await asyncio.sleep(RESTART_S)
 
-    async def drain(self) -> None:
-        """End every stream; new ones are refused. Tell Redis that nobody watches here any more."""
+    async def drain(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
+        """End every stream, one after another, so that a hall does not come back all at once; new ones are turned away.
+
+        Args:
+            is_hurried: asked now and then; once it is true, all that are left end at once.
+        """
         self.is_draining = True
-        for room in self._rooms.values():
-            for subscriber in list(room.hub.subscribers):
-                subscriber.close()
+        viewers = [subscriber for hub in self.hubs for subscriber in hub.subscribers]
+        random.shuffle(viewers)  # of every address some are early and some late
+        total, began_s = len(viewers), time.monotonic()
+        spread_s = min(DRAIN_S, total * DRAIN_EACH_S)
+        while viewers:
+            left = 0.0 if is_hurried() else 1.0 - (time.monotonic() - began_s) / spread_s
+            while len(viewers) > total * left:
+                viewers.pop().close()
+            await asyncio.sleep(DRAIN_EACH_S)
 
     async def sign_off(self) -> None:
         """Take this replica's viewers off the count, as far as Redis is there."""

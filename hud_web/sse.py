@@ -19,6 +19,7 @@ from hud_publisher.protocol.values import to_json
 #: The streams that a client must not lose; frames and thumbnails are newest-wins and have no place in a position.
 KEPT_STREAMS: tuple[StreamName, ...] = ("metrics", "iterations", "vision")
 HEARTBEAT = b": heartbeat\n\n"
+_PARTS = (*KEPT_STREAMS, "events")
 
 _ENTRY_ID = r"([0-9]{1,16}-[0-9]{1,19})"
 _POSITION = re.compile(rf"([0-9]{{1,16}})_{_ENTRY_ID}_{_ENTRY_ID}_{_ENTRY_ID}_{_ENTRY_ID}")
@@ -58,6 +59,19 @@ class Position:
         entry_id: EntryId = getattr(self, stream)
         return entry_id
 
+    def covers(self, other: Position) -> bool:
+        """Whether who stands here has seen all that one who stands there has."""
+        if self.sid != other.sid:
+            return int(self.sid) > int(other.sid)
+        return all(order(other.of(stream)) <= order(self.of(stream)) for stream in _PARTS)
+
+    def union(self, other: Position) -> Position:
+        """Return where one stands who has seen what was seen here and there."""
+        if self.sid != other.sid:
+            return self if int(self.sid) > int(other.sid) else other
+        newest = {stream: max(self.of(stream), other.of(stream), key=order) for stream in _PARTS}
+        return replace(self, **newest)  # type: ignore[arg-type]
+
 
 def order(entry_id: str) -> tuple[int, int]:
     """Return an entry id as numbers that compare."""
@@ -70,6 +84,11 @@ def event(name: str, data: bytes | str, position: Position | None = None) -> byt
     body = data if isinstance(data, bytes) else data.encode("utf-8")
     head = f"id: {position.encode()}\nevent: {name}\ndata: " if position else f"event: {name}\ndata: "
     return head.encode("ascii") + body + b"\n\n"
+
+
+def with_position(encoded: bytes, position: Position) -> bytes:
+    """Return the same event under another id."""
+    return b"id: %b%b" % (position.encode().encode("ascii"), encoded[encoded.index(b"\n") :])
 
 
 def retry(delay_ms: int) -> bytes:

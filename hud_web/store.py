@@ -182,11 +182,13 @@ class Store:
             found: Any = await self._redis.xrange(key, first, last, count=limit)
         return [(EntryId(text(entry_id)), fields) for entry_id, fields in found]
 
-    async def newest(self, channel: str, sid: Sid, stream: StreamName, limit: int) -> list[StreamEntry]:
-        """Return a stream's newest entries, newest first."""
+    async def newest(
+        self, channel: str, sid: Sid, stream: StreamName, limit: int, *, up_to: str = "+"
+    ) -> list[StreamEntry]:
+        """Return a stream's newest entries, newest first, none newer than `up_to`."""
         key = ChannelKeys(channel).session(sid).stream(stream)
         async with self._translated():
-            found: Any = await self._redis.xrevrange(key, count=limit)
+            found: Any = await self._redis.xrevrange(key, max=up_to, count=limit)
         return [(EntryId(text(entry_id)), fields) for entry_id, fields in found]
 
     async def entry(self, channel: str, sid: Sid, stream: StreamName, entry_id: str) -> Fields:

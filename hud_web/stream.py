@@ -1,17 +1,17 @@
 """`GET /stream`: one viewer's Server-Sent Events, as a plain ASGI application.
 
-It stays outside Starlette's responses, which cost twice as much per event (docs/decisions/fan-out.md). Owns the
-order of what a viewer gets: status, session, then what it missed or a snapshot, then live events from its hub.
+Owns the order of what a viewer gets: status, session, then what it missed or a snapshot; then its hub writes to it
+until the stream ends. It stays outside Starlette's responses, which cost several times as much per event.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import random
 import time
-from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Self
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
@@ -19,25 +19,29 @@ from starlette.types import Receive, Scope, Send
 from hud_publisher.protocol.errors import MalformedError, NotFoundError, UnavailableError
 from hud_publisher.protocol.keys import Sid, check_sid
 from hud_web import sse
-from hud_web.hub import Hub, Subscriber
+from hud_web.hub import HEARTBEAT_S, Hub
+from hud_web.outlet import outlet_for
 from hud_web.query import channel_of
 from hud_web.replay import HistoryGoneError, replay
 from hud_web.rooms import Rooms
 from hud_web.snapshot import encode_opening
 from hud_web.sse import Position
 from hud_web.store import Store
-from hud_web.tailer import HEARTBEAT_S
+from hud_web.subscriber import Subscriber
 
-logger = logging.getLogger("hud.stream")
-
-#: A viewer that takes nothing for so long is cut; its browser comes back by itself.
-SEND_TIMEOUT_S = 30.0
 #: Streams end after 80–100 % of this, so that viewers spread over new replicas.
 MAX_AGE_S = 600.0
 #: The browser's wait before it reconnects; it has no jitter of its own, so the server varies it.
 RETRY_MS = (500, 2_000)
+#: The same for who comes to a replica that is going away: time for the way in to lead elsewhere.
+TURNED_AWAY_RETRY_MS = (1_000, 5_000)
 #: How long a viewer waits for the room's first look at Redis before it is told that Redis is away.
 FIRST_LOOK_S = 0.5
+#: How long this replica may be behind the one that a viewer comes from.
+REACH_S = 3.0
+_REACH_POLL_S = 0.02
+#: Viewers whom Redis is asked at once for what they missed; the others wait their turn.
+REPLAYS_AT_ONCE = 4
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -46,129 +50,168 @@ _HEADERS = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a viewer asks for.
+
+    Attributes:
+        channel: which display.
+        sid: a past session instead of the present one.
+        interval_s: least time between two frames, 0 for every frame, None for none.
+        since: what it has seen already.
+    """
+
+    channel: str
+    sid: Sid | None
+    interval_s: float | None
+    since: Position | None
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """Read the query and the Last-Event-ID.
+
+        Raises:
+            HudError: something is not what it must be.
+        """
+        query = request.query_params
+        sid = query.get("session")
+        is_pictureless = query.get("frames", "1") in ("0", "false", "off")
+        last_id = request.headers.get("last-event-id") or query.get("last_event_id")
+        return cls(
+            channel_of(request), check_sid(sid) if sid else None,
+            None if is_pictureless else _interval_s(query.get("fps")), Position.parse(last_id),
+        )  # fmt: skip
+
+
 class StreamEndpoint:
     """The ASGI application behind `/stream`."""
 
     def __init__(self, rooms: Rooms, store: Store) -> None:
         self._rooms = rooms
         self._store = store
+        self._replays = asyncio.Semaphore(REPLAYS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one viewer until it leaves, is cut, grows too old, or the server drains."""
-        request = Request(scope, receive)
-        channel = channel_of(request)
-        wanted = request.query_params.get("session")
-        sid = check_sid(wanted) if wanted else None
-        wants_frames = request.query_params.get("frames", "1") not in ("0", "false", "off")
-        last_id = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
-        if self._rooms.is_draining:
-            raise UnavailableError("expected a server that stays, got one that is going away: connect again")
-        tally = self._rooms.tally
-        room, viewer = self._rooms.enter(channel, wants_frames=wants_frames, fps=_fps(request))
-        watcher = asyncio.create_task(_watch_disconnect(receive, viewer))
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-            if scope["method"] == "HEAD":
-                await send({"type": "http.response.body", "body": b""})
-                return
-            events = self._events(room.hub, viewer, sid, Position.parse(last_id))
-            async with contextlib.aclosing(events):
-                async for chunk in events:
-                    async with asyncio.timeout(SEND_TIMEOUT_S):
-                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                    tally.deliveries += 1
-                    tally.delivered_bytes += len(chunk)
-            await send({"type": "http.response.body", "body": sse.retry(random.randint(*RETRY_MS))})
-        except TimeoutError:
-            tally.drops["viewer stalled"] += 1
-            logger.info("channel %s: cut a viewer that took nothing for %.0f s", channel, SEND_TIMEOUT_S)
-            await _abort(send)
-        finally:
-            watcher.cancel()
-            self._rooms.leave(room, viewer)
-
-    async def _events(
-        self, hub: Hub, viewer: Subscriber, sid: Sid | None, since: Position | None
-    ) -> AsyncGenerator[bytes]:
-        ends_s = time.monotonic() + random.uniform(0.8, 1.0) * MAX_AGE_S
-        yield sse.retry(random.randint(*RETRY_MS))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_LOOK_S):
-                await hub.is_ready.wait()
-        yield hub.status_event()
-        while not hub.is_ready.is_set() and not viewer.is_closed:
-            viewer.skip()
-            await viewer.wait()
-            yield viewer.take()
-        if sid is not None and sid != hub.position.sid:
-            async for chunk in self._past(hub, viewer, sid, ends_s):
-                yield chunk
+        wish = Wish.of(Request(scope))
+        if scope["method"] == "HEAD" or self._rooms.is_draining:
+            await _turn_away(send)
             return
-        async for chunk in self._opening(hub, viewer, since):
-            yield chunk
-        while not viewer.is_closed and time.monotonic() < ends_s:
-            await viewer.wait()
-            if chunk := viewer.take():
-                yield chunk
+        ends_s = time.monotonic() + random.uniform(0.8, 1.0) * MAX_AGE_S
+        hub, viewer = self._rooms.enter(wish.channel, wish.interval_s, ends_s=ends_s)
+        viewer.outlet = outlet = outlet_for(scope, receive, send, viewer)
+        # What the request brought is of no use from here on, and ten thousand viewers would hold it.
+        del scope, receive, send
+        try:
+            await outlet.start(_HEADERS)
+            await self._open(hub, viewer, wish)
+            await viewer.closed
+            viewer.part(sse.retry(random.randint(*RETRY_MS)))
+        finally:
+            self._rooms.leave(hub, viewer)
+            await outlet.end()
 
-    async def _opening(self, hub: Hub, viewer: Subscriber, since: Position | None) -> AsyncGenerator[bytes]:
-        """What a viewer gets before live events: what it missed, or the whole picture."""
-        while since is not None and not viewer.is_closed:
-            until = hub.position
-            viewer.skip()  # live begins exactly where the replay ends
+    async def _open(self, hub: Hub, viewer: Subscriber, wish: Wish) -> None:
+        """Bring a viewer to where it follows its hub."""
+        hello = sse.retry(random.randint(*RETRY_MS))
+        if not hub.is_ready.is_set():
+            await self._await_redis(hub, viewer, hello)
+            hello = b""
+        hello += hub.status_event()
+        if wish.sid is not None and wish.sid != hub.position.sid:
+            await self._show_past(hub, viewer, wish.sid, hello)
+        elif wish.since is None or not await self._resume(hub, viewer, wish.since, hello):
+            await self._show(hub, viewer, hello if wish.since is None else b"")
+
+    async def _await_redis(self, hub: Hub, viewer: Subscriber, hello: bytes) -> None:
+        ready = asyncio.create_task(hub.is_ready.wait())
+        either: set[asyncio.Future[Any]] = {ready, viewer.closed}
+        wait_s = FIRST_LOOK_S
+        try:
+            while not hub.is_ready.is_set() and not viewer.is_closed:
+                await asyncio.wait(either, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+                await viewer.write(hello if hub.is_ready.is_set() else hello + hub.status_event())
+                hello, wait_s = b"", HEARTBEAT_S
+        finally:
+            ready.cancel()
+
+    async def _show(self, hub: Hub, viewer: Subscriber, hello: bytes) -> None:
+        picture, cursor = hub.whole_picture()
+        await viewer.write(hello + picture)
+        viewer.follow(cursor, has_frame=True)
+
+    async def _resume(self, hub: Hub, viewer: Subscriber, since: Position, hello: bytes) -> bool:
+        """Give a viewer what it missed, and let it follow. Returns False if that is not kept any more."""
+        await viewer.write(hello + hub.session_event_without_id())
+        try:
+            await self._reach(hub, viewer, since)
+            missed = hub.missed(since)
+            if missed is not None:
+                head, cursor = missed
+                await viewer.write(head)
+            else:
+                async with self._replays:
+                    cursor = await self._replay(hub, viewer, since)
+        except HistoryGoneError as error:
+            await viewer.write(sse.event("reset", sse.dump({"reason": str(error)})))
+            return False
+        viewer.follow(cursor, has_frame=False)
+        return True
+
+    async def _reach(self, hub: Hub, viewer: Subscriber, since: Position) -> None:
+        """Return once this replica has read what another has shown the viewer: it would show it again otherwise."""
+        ends_s = beat_s = time.monotonic() + REACH_S
+        while not hub.position.covers(since) and not viewer.is_closed:
+            now = time.monotonic()
+            if hub.redis_trouble is not None:
+                ends_s = now + REACH_S
+            elif now > ends_s:
+                raise HistoryGoneError("the client has seen more than there is")
+            if now > beat_s:
+                beat_s = now + HEARTBEAT_S
+                await viewer.write(hub.status_event())
+            await asyncio.sleep(_REACH_POLL_S)
+
+    async def _replay(self, hub: Hub, viewer: Subscriber, since: Position) -> int:
+        while not viewer.is_closed:
+            cursor, until = hub.wake(), hub.position  # the hub goes on exactly where the replay ends
             try:
-                yield hub.session_event_without_id()
-                async for chunk in replay(self._store, hub.channel, since, until):
-                    yield chunk
-                viewer.want_frame_again()
-                return
-            except HistoryGoneError as error:
-                yield sse.event("reset", sse.dump({"reason": str(error)}))
-                since = None
-            except UnavailableError:  # went away just now: the tailer says so to all; wait for its return
+                async with aclosing(replay(self._store, hub.channel, since, until)) as chunks:
+                    async for chunk in chunks:
+                        await viewer.write(chunk)
+            except UnavailableError:  # went away just now; wait for its return
                 await asyncio.sleep(random.uniform(0.2, 1.0))
-        viewer.skip()
-        yield hub.session_event() + hub.snapshot_event()
+                await viewer.write(hub.status_event())
+            else:
+                return cursor
+        return hub.delivered
 
-    async def _past(self, hub: Hub, viewer: Subscriber, sid: Sid, ends_s: float) -> AsyncGenerator[bytes]:
+    async def _show_past(self, hub: Hub, viewer: Subscriber, sid: Sid, hello: bytes) -> None:
         """A session that is over: its last state, then nothing but heartbeats."""
         try:
             opening = await self._store.open(hub.channel, sid)
-        except NotFoundError as error:
-            yield sse.event("reset", sse.dump({"reason": str(error)}))
+        except (NotFoundError, UnavailableError) as error:
+            await viewer.write(hello + sse.event("reset", sse.dump({"reason": str(error)})))
+            viewer.close()
             return
-        yield sse.event("session", sse.dump(opening.session.describe())) + sse.event(
-            "snapshot", encode_opening(opening, hub.viewers_total)
-        )
-        while not viewer.is_closed and time.monotonic() < ends_s:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_S):
-                    await viewer.wait_for_close()
-                    return
-            yield sse.HEARTBEAT
+        session = sse.event("session", sse.dump(opening.session.describe()))
+        await viewer.write(hello + session + sse.event("snapshot", encode_opening(opening, hub.viewers_total)))
+        hub.watch_past(viewer)
 
 
-def _fps(request: Request) -> float | None:
-    text = request.query_params.get("fps")
+def _interval_s(text: str | None) -> float:
     if not text:
-        return None
+        return 0.0
     try:
         fps = float(text)
     except ValueError:
         fps = -1.0
     if not 0.05 <= fps <= 120:
         raise MalformedError(f"expected fps to be a number from 0.05 to 120, got {text[:40]!r}")
-    return fps
+    return 1.0 / fps
 
 
-async def _watch_disconnect(receive: Receive, viewer: Subscriber) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    viewer.close()
-
-
-async def _abort(send: Send) -> None:
-    """Try to end the body; a viewer that takes nothing does not take this either, so the wait is short."""
-    with contextlib.suppress(TimeoutError, OSError):
-        async with asyncio.timeout(0.1):
-            await send({"type": "http.response.body", "body": b""})
+async def _turn_away(send: Send) -> None:
+    """Ask a viewer to come again: an EventSource comes back after this, and never after an error (HTML §9.2.2)."""
+    await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, (b"connection", b"close")]})
+    await send({"type": "http.response.body", "body": sse.retry(random.randint(*TURNED_AWAY_RETRY_MS))})

@@ -12,18 +12,20 @@ import json
 import logging
 import random
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from hud_publisher.protocol import scripts
-from hud_publisher.protocol.entries import STREAMS, EntryId, StreamName, parse_env
+from hud_publisher.protocol.entries import START, STREAMS, EntryId, StreamName, parse_env
 from hud_publisher.protocol.errors import NotFoundError, UnavailableError
 from hud_publisher.protocol.keys import ChannelKeys, Sid
 from hud_publisher.protocol.replies import text
 from hud_web import sse
-from hud_web.hub import Hub
+from hud_web.hub import Hub, Remembered
 from hud_web.snapshot import encode_picture
 from hud_web.sse import Position
 from hud_web.store import Fields, SessionView, Store
@@ -37,12 +39,22 @@ READ_COUNT = 500
 #: How often the lease is looked at and the viewers are told; a third of VIEWERS_LAST_MS.
 CHECK_S = 2.0
 VIEWERS_LAST_MS = 6_000
-#: Proxies cut a stream that is silent for 30 s; the contract says 10 s at most.
-HEARTBEAT_S = 8.0
 RETRY_S = (0.1, 2.0)
-#: Above about 200 events per second a short pause between reads joins what they bring (docs/decisions/fan-out.md).
+#: A read that brings so many is followed by a short pause, so that the next one brings more: each costs as much as ten
+#: entries do (docs/decisions/fan-out.md).
 BUSY_ENTRIES = 4
 BUSY_PAUSE_S = 0.005
+#: A delivery is followed by a pause as long as it took, up to this: so deliveries take half of the process's time at
+#: most, and join what came meanwhile. An event that finds the stream idle waits for nothing.
+MOST_PAUSE_S = 0.05
+#: Shorter pauses are not worth a timer.
+SHORTEST_PAUSE_S = 0.0005
+#: Entries before the present state that a replica reads when it opens a channel, so that the viewers of one that went
+#: away find what they missed here: 10 s at 100 per second. Vision calls hold pictures, so there are fewer.
+WARM_ENTRIES = 1_000
+WARM_VISION = 16
+#: Entries encoded without giving way to other tasks: a few milliseconds.
+WARM_CHUNK = 200
 
 
 class Tailer:
@@ -87,8 +99,7 @@ class Tailer:
     async def _keep_streams_awake(self) -> None:
         while True:
             await asyncio.sleep(1.0)
-            if time.monotonic() - self._hub.last_put_s >= HEARTBEAT_S:
-                self._hub.beat()
+            self._hub.tend()
 
     async def _follow_for_ever(self) -> None:
         pause_s = RETRY_S[0]
@@ -142,12 +153,42 @@ class Tailer:
         kept = {name: ids[name] for name in sse.KEPT_STREAMS if name in ids}
         session = opening.session
         position = Position(session.sid or sid or Sid("0"), events=opening.events, **kept)
+        base, events = await self._read_recent(position)
         self._hub.begin(session, position, opening.state)
+        self._hub.warm(base, events)
         self._at = {"events": opening.events} | {name: ids.get(name, EntryId("0-0")) for name in STREAMS}
         pictures: tuple[StreamName, ...] = ("frames", "vision")
         for name in pictures:
             if name in opening.newest:
-                self._put_picture(name, *opening.newest[name])
+                self._show_picture(name, *opening.newest[name])
+
+    async def _read_recent(self, until: Position) -> tuple[Position, list[Remembered]]:
+        """Read the newest entries up to a position, for viewers who come from another replica.
+
+        Returns:
+            Where a client must stand to have missed nothing but these, and their events.
+        """
+        base = replace(until, events=START)
+        found: list[tuple[EntryId, StreamName, Fields]] = []
+        for name in sse.KEPT_STREAMS:
+            newest = until.of(name)
+            if newest == START:
+                continue
+            most = WARM_VISION if name == "vision" else WARM_ENTRIES
+            entries = await self._store.newest(self._hub.channel, until.sid, name, most, up_to=newest)
+            base = base.after(name, entries[-1][0] if entries else newest)
+            found += [(entry_id, name, fields) for entry_id, fields in entries[:-1]]
+        found.sort(key=lambda item: sse.order(item[0]))
+        position = replace(base, events=until.events)
+        events: list[Remembered] = []
+        for number, (entry_id, name, fields) in enumerate(found):
+            if number % WARM_CHUNK == 0:
+                await asyncio.sleep(0)
+            position = position.after(name, entry_id)
+            with self._passing_over(name, entry_id):
+                kind, data = self._encode(name, entry_id, fields)
+                events.append((sse.event(kind, data, position), position, name))
+        return base, events
 
     def _start_over(self, reason: str) -> None:
         hub = self._hub
@@ -160,9 +201,12 @@ class Tailer:
         count = await self._read(block_ms=BLOCK_MS)
         if time.monotonic() >= self._next_check_s:
             await self._check_lease()
+        began_s = time.monotonic()
         self._hub.wake()
-        if count >= BUSY_ENTRIES:
-            await asyncio.sleep(BUSY_PAUSE_S)
+        spent_s = time.monotonic() - began_s
+        pause_s = max(min(spent_s, MOST_PAUSE_S), BUSY_PAUSE_S if count >= BUSY_ENTRIES else 0.0)
+        if pause_s > SHORTEST_PAUSE_S:
+            await asyncio.sleep(pause_s)
 
     async def _read(self, block_ms: int) -> int:
         session = self._keys.session(self._hub.position.sid)
@@ -192,30 +236,43 @@ class Tailer:
 
     def _put_entry(self, name: StreamName, entry_id: EntryId, fields: Fields) -> None:
         hub = self._hub
-        try:
-            if name == "metrics" or name == "iterations":
-                data = json.loads(fields[b"data"])
-                update = sse.training_update(fields, data, entry_id, name)
-                hub.position = hub.position.after(name, entry_id)
-                data.pop("_hud", None)
-                hub.learn(data)
-                hub.put(sse.event("training_update", update, hub.position))
+        with self._passing_over(name, entry_id):
+            if name in sse.KEPT_STREAMS:
+                event, data = self._encode(name, entry_id, fields, learn=True)
+                hub.put_entry(name, entry_id, event, data)
             else:
-                self._put_picture(name, entry_id, fields)
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            logger.warning("channel %s: passed over entry %s of %s: %r", hub.channel, entry_id, name, error)
+                self._show_picture(name, entry_id, fields)
 
-    def _put_picture(self, name: StreamName, entry_id: EntryId, fields: Fields) -> None:
-        hub = self._hub
+    def _encode(self, name: StreamName, entry_id: EntryId, fields: Fields, *, learn: bool = False) -> tuple[str, bytes]:
+        """Return the name and the data of an entry's event."""
+        if name == "vision":
+            encoded = encode_picture(name, (entry_id, fields))
+            if learn:
+                self._hub.vision = encoded
+            return "vision_update", encoded
+        data = json.loads(fields[b"data"])
+        update = sse.training_update(fields, data, entry_id, name)
+        if learn:
+            data.pop("_hud", None)
+            self._hub.learn(data)
+        return "training_update", update
+
+    def _show_picture(self, name: StreamName, entry_id: EntryId, fields: Fields) -> None:
         encoded = encode_picture(name, (entry_id, fields))
         if name == "vision":
-            hub.vision = encoded
-            hub.position = hub.position.after(name, entry_id)
-            hub.put(sse.event("vision_update", encoded, hub.position))
+            self._hub.vision = encoded
         elif name == "frames":
-            hub.put_frame(encoded, _millis(entry_id))
+            self._hub.put_frame(encoded, _millis(entry_id))
         else:
-            hub.put_thumb(parse_env(text(fields.get(b"env", b""))), sse.event("thumbnail", encoded))
+            self._hub.put_thumb(parse_env(text(fields.get(b"env", b""))), encoded)
+
+    @contextlib.contextmanager
+    def _passing_over(self, name: StreamName, entry_id: EntryId) -> Iterator[None]:
+        """An entry that is not one of ours costs only itself."""
+        try:
+            yield
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            logger.warning("channel %s: passed over entry %s of %s: %r", self._hub.channel, entry_id, name, error)
 
     async def _handle_events(self, events: list[tuple[EntryId, Fields]]) -> None:
         """Tell what happened to the channel's session."""
@@ -224,9 +281,10 @@ class Tailer:
         if newest is not None and int(newest) > int(hub.position.sid):
             await self._turn_to_newer(newest)
         else:
+            session = await self._session()
             hub.position = hub.position.after("events", events[-1][0])
-            hub.session = await self._session()
-            hub.put(hub.session_event())
+            hub.session = session
+            hub.put(hub.session_event(), "events")
 
     async def _turn_to_newer(self, sid: Sid) -> None:
         """Show a session that began after the present one: viewers miss nothing of either."""
@@ -234,13 +292,13 @@ class Tailer:
         # Nothing can be appended to the old session's streams any more, so a short read means their end.
         while await self._drain() >= READ_COUNT:
             pass
-        hub.put(sse.event("session", sse.dump((await self._session()).describe()), hub.position))
+        hub.put(sse.event("session", sse.dump((await self._session()).describe()), hub.position), "events")
         hub.wake()
         events_at = self._at["events"]
         hub.begin(await self._store.session(hub.channel, sid), Position(sid, events=events_at), {})
         self._at = {"events": events_at} | {name: EntryId("0-0") for name in STREAMS}
-        hub.put(hub.session_event())
-        hub.put(hub.snapshot_event())
+        hub.put(hub.session_event(), "turn")
+        hub.put(hub.snapshot_event(), "turn")
 
     async def _drain(self) -> int:
         hub, most = self._hub, 0
@@ -269,7 +327,7 @@ class Tailer:
         )  # fmt: skip
         hub.session = session
         if has_changed:
-            hub.put(hub.session_event())
+            hub.put(hub.session_event(), "events")
         if total != hub.viewers_total:
             hub.viewers_total = total
             hub.put(hub.status_event())

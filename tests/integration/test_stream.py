@@ -135,8 +135,9 @@ def test_a_client_that_missed_a_whole_session_gets_both_to_their_ends(
 
 
 def test_a_client_whose_history_is_gone_is_told_so_and_gets_a_snapshot(
-    web: WebServer, watch: Callable[..., SseClient], redis_server: Any
+    serve: Callable[..., WebServer], watch: Callable[..., SseClient], redis_server: Any
 ) -> None:
+    web = serve()
     session_id = register(web)
     client = watch(web)
     log(web, session_id, n=1)
@@ -146,7 +147,11 @@ def test_a_client_whose_history_is_gone_is_told_so_and_gets_a_snapshot(
     key = f"hud:{{default}}:s:{session_id.split('.')[1]}:metrics"
     with redis.Redis.from_url(redis_server.url) as direct:
         direct.xtrim(key, maxlen=1, approximate=False)
-    resumed = watch(web, last_id=client.last_id)
+    at_home = watch(web, last_id=client.last_id)
+    at_home.wait(lambda c: numbers(c) == [2], "the replica's own memory of it")
+    assert not at_home.named("reset")
+    elsewhere = serve()
+    resumed = watch(elsewhere, last_id=client.last_id)
     resumed.wait(lambda c: c.named("snapshot"), "a snapshot")
     names = [event.name for event in resumed.events]
     assert names.index("reset") < names.index("snapshot")

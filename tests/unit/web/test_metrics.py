@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
 
-from hud_web.hub import Hub, Subscriber
+from hud_web.hub import Hub
 from hud_web.metrics import MetricsEndpoint
 from hud_web.rooms import Rooms
 from hud_web.tally import Histogram, Tally
@@ -28,7 +28,7 @@ async def samples(tally: Tally, *hubs: Hub, is_draining: bool = False) -> dict[t
 
 async def test_viewers_sessions_and_frame_ages_are_told_by_channel() -> None:
     hub = Hub("team-a")
-    hub.subscribers.add(Subscriber(hub, wants_frames=True, fps=None))
+    hub.enter(0.0, ends_s=60.0)
     hub.put_frame(b"{}", int(time.time() * 1000) - 3_000)
     hub.redis_trouble = None
     found = await samples(Tally(), hub, Hub("quiet"))
@@ -73,28 +73,3 @@ def test_a_value_on_a_bound_counts_below_it() -> None:
     histogram = Histogram((1.0, 2.0))
     histogram.add(1.0)
     assert histogram.counts == [1, 0, 0]
-
-
-def a_viewer(hub: Hub) -> Subscriber:
-    viewer = Subscriber(hub, wants_frames=True, fps=None)
-    hub.subscribers.add(viewer)
-    return viewer
-
-
-def test_frames_that_a_viewer_did_not_take_in_time_are_counted() -> None:
-    hub = Hub("default")
-    viewer = a_viewer(hub)
-    for _ in range(4):
-        hub.put_frame(b"{}")
-    assert b"vision_update" in viewer.take()
-    assert hub.tally.drops == {"frame skipped": 3}
-
-
-def test_a_viewer_that_fell_off_the_ring_is_counted(monkeypatch: Any) -> None:
-    monkeypatch.setattr("hud_web.hub.RING_EVENTS", 2)
-    hub = Hub("default")
-    viewer = a_viewer(hub)
-    for _ in range(3):
-        hub.put(b"event: x\ndata: 1\n\n")
-    viewer.take()
-    assert hub.tally.drops["viewer fell behind"] == 1

@@ -1,0 +1,89 @@
+"""The viewers of a channel who want frames at the same rate: what they get is made once and written to each.
+
+Owns which frame and thumbnails they were given last. A loop over writes that never wait is all that a delivery costs;
+whoever does not keep up has left the loop (`subscriber`). Called by the hub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from hud_web.outlet import Piece
+
+if TYPE_CHECKING:
+    from hud_web.hub import Hub
+    from hud_web.subscriber import Subscriber
+
+
+class Cohort:
+    """Subscribers with one wish.
+
+    Attributes:
+        hub: whose events they get.
+        current: those that have been given everything that was delivered.
+        frame_number: number of the newest frame that they were given.
+        thumbs_number: the same for thumbnails.
+    """
+
+    def __init__(self, hub: Hub, interval_s: float | None) -> None:
+        """Make a cohort.
+
+        Args:
+            hub: whose events they get.
+            interval_s: least time between two frames, 0 for every frame, None for no pictures at all.
+        """
+        self.hub = hub
+        self.current: set[Subscriber] = set()
+        self.frame_number = hub.frame_number
+        self.thumbs_number = hub.thumbs_number
+        self._frame = hub.frame_event()
+        self._interval_s = interval_s
+        self._next_frame_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def deliver(self, events: bytes) -> None:
+        """Write events, and the pictures that are due, to all who keep up."""
+        data = events + self._due_pictures() if self._interval_s is not None else events
+        if not data or not self.current:
+            return
+        piece = Piece(data)
+        tally = self.hub.tally
+        tally.deliveries += len(self.current)
+        tally.delivered_bytes += len(data) * len(self.current)
+        for subscriber in tuple(self.current):  # a write may find one full, which takes it out
+            subscriber.outlet.write(piece)
+
+    def pictures_since(self, frame_number: int, thumbs_number: int) -> bytes:
+        """Return the newest of what was given to the cohort since."""
+        if self._interval_s is None:
+            return b""
+        thumbs = self.hub.thumbs_between(thumbs_number, self.thumbs_number)
+        if frame_number == self.frame_number:
+            return thumbs
+        if frame_number >= 0:
+            self.hub.tally.drops["frame skipped"] += self.frame_number - frame_number - 1
+        return thumbs + self._frame
+
+    def _due_pictures(self) -> bytes:
+        hub = self.hub
+        pictures = b""
+        if self.thumbs_number != hub.thumbs_number:
+            pictures = hub.thumbs_between(self.thumbs_number, hub.thumbs_number)
+            self.thumbs_number = hub.thumbs_number
+        if self.frame_number == hub.frame_number:
+            return pictures
+        wait_s = self._next_frame_s - hub.clock()
+        if wait_s > 0:
+            if self._timer is None:
+                self._timer = hub.call_later(wait_s, self._on_due)
+            return pictures
+        self._next_frame_s = hub.clock() + (self._interval_s or 0.0)
+        if not self._interval_s:
+            hub.tally.drops["frame skipped"] += (hub.frame_number - self.frame_number - 1) * len(self.current)
+        self.frame_number, self._frame = hub.frame_number, hub.frame_event()
+        return pictures + self._frame
+
+    def _on_due(self) -> None:
+        self._timer = None
+        self.deliver(b"")

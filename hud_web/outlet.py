@@ -1,0 +1,193 @@
+"""How bytes reach one viewer, behind one seam: straight to the server's transport, or by ASGI messages.
+
+Both take what is written at once and say when they are full, when they have room again, and when the viewer left; what
+a viewer gets is decided elsewhere. Called by the stream endpoint, which opens and ends outlets, and by subscribers,
+which write.
+
+An ASGI message costs two to ten times as much as a write to the transport (docs/decisions/fan-out.md), so under our own
+server (`wire`) the body goes to the transport, as the chunks of HTTP/1.1 (RFC 9112 §7.1) that the response announced.
+Any other ASGI server gets messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from hud_web.wire import Wire, wire_of
+
+#: Above this much that a viewer has not taken, it gets nothing more until it has taken most of it: two large frames.
+#: It is also the high-water mark of asyncio's and uvloop's transports.
+FULL_BYTES = 64 * 1024
+ROOM_BYTES = FULL_BYTES // 4
+#: How long the end of a stream may wait for a viewer that takes nothing.
+END_S = 1.0
+
+
+class Piece:
+    """Bytes for any number of viewers, framed once for all of them."""
+
+    __slots__ = ("_chunk", "plain")
+
+    def __init__(self, plain: bytes) -> None:
+        self.plain = plain
+        self._chunk: bytes | None = None
+
+    @property
+    def chunk(self) -> bytes:
+        """The bytes as a chunk of HTTP/1.1."""
+        if self._chunk is None:
+            self._chunk = b"%x\r\n%b\r\n" % (len(self.plain), self.plain)
+        return self._chunk
+
+
+class Listener(Protocol):
+    """Who is told how an outlet stands."""
+
+    def on_full(self) -> None:
+        """The viewer has more than FULL_BYTES still to take. May be called from within `write`."""
+
+    def on_room(self) -> None:
+        """The viewer has taken most of it."""
+
+    def on_gone(self) -> None:
+        """The viewer left."""
+
+
+class Outlet(Protocol):
+    """The way to one viewer, open between `start` and `end`."""
+
+    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head of the response."""
+
+    def write(self, piece: Piece) -> None:
+        """Take some of the body. Never waits."""
+
+    @property
+    def backlog(self) -> int:
+        """How many bytes the viewer has not taken; what stands in the kernel's buffers counts as taken."""
+
+    def abort(self) -> None:
+        """Drop the viewer with all that it has not taken."""
+
+    async def end(self) -> None:
+        """Send the end of the body, or abort if the viewer does not take what comes before it within END_S."""
+
+
+class WireOutlet:
+    """Writes to the transport that our own server gives."""
+
+    def __init__(self, wire: Wire, send: Send, listener: Listener) -> None:
+        self._wire = wire
+        self._send = send
+        self._listener = listener
+
+    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head of the response."""
+        # The connection ends with the stream, so that a viewer who comes again may land on another replica.
+        framing = [(b"transfer-encoding", b"chunked"), (b"connection", b"close")]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers + framing})
+        self._wire.listener = self._listener
+        if self._wire.is_gone:
+            self._listener.on_gone()
+
+    def write(self, piece: Piece) -> None:
+        """Take some of the body."""
+        self._wire.transport.write(piece.chunk)
+
+    @property
+    def backlog(self) -> int:
+        """How many bytes the viewer has not taken."""
+        return self._wire.transport.get_write_buffer_size()
+
+    def abort(self) -> None:
+        """Drop the viewer."""
+        self._wire.transport.abort()
+
+    async def end(self) -> None:
+        """Send the end of the body."""
+        self._wire.listener = None
+        try:
+            async with asyncio.timeout(END_S):
+                await self._send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            self.abort()
+
+
+class AsgiOutlet:
+    """Sends ASGI messages: whatever was written while one was on its way goes with the next."""
+
+    def __init__(self, receive: Receive, send: Send, listener: Listener) -> None:
+        self._receive = receive
+        self._send = send
+        self._listener = listener
+        self._pending: list[bytes] = []
+        self._has_pending = asyncio.Event()
+        self._is_full = False
+        self._is_ending = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self.backlog = 0
+
+    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head of the response, and begin to pump."""
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._watch())]
+
+    def write(self, piece: Piece) -> None:
+        """Take some of the body."""
+        self._pending.append(piece.plain)
+        self.backlog += len(piece.plain)
+        self._has_pending.set()
+        if self.backlog > FULL_BYTES and not self._is_full:
+            self._is_full = True
+            self._listener.on_full()
+
+    def abort(self) -> None:
+        """Drop the viewer, as far as ASGI allows: the server ends the connection of a body without an end."""
+        for task in self._tasks:
+            task.cancel()
+        self._listener.on_gone()
+
+    async def end(self) -> None:
+        """Send the end of the body."""
+        self._is_ending = True
+        self._has_pending.set()
+        pump, watcher = self._tasks
+        watcher.cancel()
+        await asyncio.wait({pump, watcher}, timeout=END_S)
+        pump.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await pump
+
+    async def _pump(self) -> None:
+        while True:
+            await self._has_pending.wait()
+            self._has_pending.clear()
+            data = b"".join(self._pending)
+            self._pending.clear()
+            is_last = self._is_ending
+            try:
+                await self._send({"type": "http.response.body", "body": data, "more_body": not is_last})
+            except OSError:  # how ASGI servers say that the client is gone (ASGI 3.0, HTTP, 2.4)
+                self._listener.on_gone()
+                return
+            if is_last:
+                return
+            self.backlog -= len(data)
+            if self._is_full and self.backlog <= ROOM_BYTES:
+                self._is_full = False
+                self._listener.on_room()
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._listener.on_gone()
+
+
+def outlet_for(scope: Scope, receive: Receive, send: Send, listener: Listener) -> Outlet:
+    """Return the cheapest outlet that the server allows."""
+    wire = wire_of(scope)
+    return AsgiOutlet(receive, send, listener) if wire is None else WireOutlet(wire, send, listener)

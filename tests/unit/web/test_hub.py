@@ -1,0 +1,330 @@
+"""Who gets what from a hub: viewers that keep up, that lag, that come late and that stop reading. No sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hud_publisher.protocol.entries import EntryId
+from hud_publisher.protocol.keys import Sid
+from hud_web.hub import HEARTBEAT_S, Hub
+from hud_web.outlet import FULL_BYTES, Piece
+from hud_web.sse import Position
+from hud_web.store import SessionView
+from hud_web.subscriber import STALL_S, Subscriber
+
+
+class Clock:
+    """Seconds that pass only when told to, and what waits for them."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Any:
+        self.timers.append((self.now + delay_s, callback))
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        due = [timer for timer in self.timers if timer[0] <= self.now]
+        self.timers = [timer for timer in self.timers if timer[0] > self.now]
+        for _at, callback in due:
+            callback()
+
+
+class FakeOutlet:
+    """A viewer that takes everything at once while `is_reading`."""
+
+    def __init__(self, subscriber: Subscriber) -> None:
+        self.subscriber = subscriber
+        self.pieces: list[Piece] = []
+        self.is_reading = True
+        self.is_aborted = False
+        self.backlog = 0
+
+    def write(self, piece: Piece) -> None:
+        self.pieces.append(piece)
+        if not self.is_reading:
+            was_full = self.backlog > FULL_BYTES
+            self.backlog += len(piece.plain)
+            if self.backlog > FULL_BYTES and not was_full:
+                self.subscriber.on_full()
+
+    def read(self) -> None:
+        """Take all and go on reading."""
+        self.is_reading = True
+        was_full, self.backlog = self.backlog > FULL_BYTES, 0
+        if was_full:
+            self.subscriber.on_room()
+
+    def abort(self) -> None:
+        self.is_aborted = True
+        self.subscriber.on_gone()
+
+    @property
+    def text(self) -> str:
+        return b"".join(piece.plain for piece in self.pieces).decode()
+
+    @property
+    def numbers(self) -> list[int]:
+        return [int(number) for number in re.findall(r'"n":(\d+)', self.text)]
+
+    @property
+    def frames(self) -> list[int]:
+        return [int(number) for number in re.findall(r'vision_update\ndata: {"frame":(\d+)', self.text)]
+
+    @property
+    def snapshots(self) -> list[Any]:
+        return [json.loads(data) for data in re.findall(r"event: snapshot\ndata: (.*)\n", self.text)]
+
+
+class Hall:
+    """A hub, its clock, and what a test does to it."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.hub = Hub("default", clock=self.clock, call_later=self.clock.call_later)
+        self.hub.begin(SessionView("default", Sid("7")), Position(Sid("7")), {})
+        self.hub.warm(self.hub.position, [])
+        self.number = 0
+
+    def enter(self, interval_s: float | None = 0.0, *, ends_s: float = 1e9) -> FakeOutlet:
+        """A viewer that has its snapshot and follows."""
+        viewer = self.hub.enter(interval_s, ends_s=ends_s)
+        outlet = FakeOutlet(viewer)
+        viewer.outlet = outlet  # type: ignore[assignment]
+        picture, cursor = self.hub.whole_picture()
+        outlet.write(Piece(picture))
+        viewer.follow(cursor, has_frame=True)
+        return outlet
+
+    def log(self, count: int = 1, *, padding: int = 0) -> None:
+        for _ in range(count):
+            self.number += 1
+            data = {"n": self.number, "pad": "x" * padding}
+            self.hub.learn(data)
+            encoded = json.dumps(data, separators=(",", ":")).encode()
+            self.hub.put_entry("metrics", EntryId(f"{self.number}-0"), "training_update", encoded)
+
+    def frame(self, number: int) -> None:
+        self.hub.put_frame(b'{"frame":%d}' % number)
+
+
+@pytest.fixture
+async def hall() -> Hall:
+    return Hall()
+
+
+async def test_what_one_read_brought_is_framed_once_and_written_once_to_each(hall: Hall) -> None:
+    outlets = [hall.enter() for _ in range(3)]
+    before = [len(outlet.pieces) for outlet in outlets]
+    hall.log(5)
+    hall.frame(1)
+    hall.hub.wake()
+    pieces = {id(outlet.pieces[-1]) for outlet in outlets}
+    assert len(pieces) == 1
+    assert [len(outlet.pieces) for outlet in outlets] == [count + 1 for count in before]
+    assert [outlet.numbers for outlet in outlets] == [[1, 2, 3, 4, 5]] * 3
+    assert [outlet.frames for outlet in outlets] == [[1]] * 3
+    plain = outlets[0].pieces[-1].plain
+    assert outlets[0].pieces[-1].chunk == b"%x\r\n" % len(plain) + plain + b"\r\n"
+
+
+async def test_a_newcomer_gets_each_number_once_in_its_snapshot_or_live(hall: Hall) -> None:
+    early = hall.enter()
+    hall.log(2)
+    late = hall.enter()  # what was put is not delivered yet
+    hall.log()
+    hall.hub.wake()
+    assert late.snapshots[0]["state"]["n"] == 2
+    assert [number for number in late.numbers if number > 2] == [3]
+    assert late.text.count("event: training_update\n") == 1
+    assert early.numbers == [1, 2, 3]
+
+
+async def test_a_viewer_that_is_full_is_left_alone_and_then_gets_all_metrics_and_the_newest_frame(hall: Hall) -> None:
+    slow, quick = hall.enter(), hall.enter()
+    slow.is_reading = False
+    hall.log(1, padding=FULL_BYTES)
+    hall.frame(1)
+    hall.hub.wake()
+    taken = len(slow.pieces)
+    for number in range(2, 9):
+        hall.log()
+        hall.frame(number)
+        hall.hub.wake()
+    assert len(slow.pieces) == taken
+    assert quick.numbers == list(range(1, 9))
+    slow.read()
+    assert slow.numbers == list(range(1, 9))
+    assert slow.frames == [1, 8]
+    assert quick.frames == list(range(1, 9))
+    assert hall.hub.tally.drops["frame skipped"] == 6
+    hall.log()
+    hall.hub.wake()
+    assert slow.numbers == list(range(1, 10))
+    assert not slow.snapshots[1:]
+
+
+async def test_a_viewer_that_catches_up_gets_no_more_at_once_than_makes_it_full(hall: Hall) -> None:
+    slow = hall.enter()
+    slow.is_reading = False
+    hall.log(2, padding=FULL_BYTES)
+    hall.hub.wake()
+    hall.log(40, padding=FULL_BYTES)
+    hall.hub.wake()
+    before = len(slow.pieces)
+    slow.backlog, slow.is_reading = 0, False
+    slow.subscriber.on_room()
+    assert len(slow.pieces) == before + 1
+    for _ in range(20):
+        slow.is_reading = False
+        slow.backlog = 0
+        slow.subscriber.on_room()
+    assert slow.numbers == list(range(1, 43))
+
+
+async def test_a_viewer_that_fell_off_the_ring_is_reset_and_gets_a_snapshot(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hud_web.ring.RING_EVENTS", 4)
+    slow = hall.enter()
+    slow.is_reading = False
+    hall.log(1, padding=FULL_BYTES)
+    hall.hub.wake()
+    hall.log(9)
+    hall.hub.wake()
+    slow.read()
+    assert slow.text.index("event: reset") < slow.text.rindex("event: snapshot")
+    assert slow.snapshots[-1]["state"]["n"] == 10
+    assert hall.hub.tally.drops["viewer fell behind"] == 1
+    hall.log()
+    hall.hub.wake()
+    assert slow.numbers[-1] == 11
+    assert slow.text.count('event: training_update\ndata: {"n":10,') == 0
+
+
+async def test_frames_come_at_most_as_often_as_asked_and_the_newest_is_never_kept_back(hall: Hall) -> None:
+    few, none = hall.enter(2.0), hall.enter(None)
+    for number in range(1, 6):
+        hall.frame(number)
+        hall.hub.wake()
+        hall.clock.advance(0.1)
+    assert few.frames == [1]
+    hall.clock.advance(2.0)
+    assert few.frames == [1, 5]
+    assert none.frames == []
+    hall.clock.advance(10.0)
+    assert few.frames == [1, 5]
+    assert hall.hub.tally.drops["frame skipped"] == 0  # it was wished so
+
+
+async def test_thumbnails_come_once_and_to_newcomers_at_once(hall: Hall) -> None:
+    early = hall.enter()
+    hall.hub.put_thumb((1, 0), b'"a"')
+    hall.hub.put_thumb((1, 1), b'"b"')
+    hall.hub.wake()
+    hall.hub.put_thumb((1, 0), b'"c"')
+    hall.hub.wake()
+    late, none = hall.enter(), hall.enter(None)
+    assert re.findall(r"thumbnail\ndata: (.*)", early.text) == ['"a"', '"b"', '"c"']
+    assert sorted(re.findall(r"thumbnail\ndata: (.*)", late.text)) == ['"b"', '"c"']
+    assert "thumbnail" not in none.text
+
+
+async def test_a_viewer_that_takes_nothing_for_long_is_cut_and_one_that_trickles_is_not(hall: Hall) -> None:
+    dead, trickling = hall.enter(), hall.enter()
+    dead.is_reading = trickling.is_reading = False
+    hall.log(1, padding=FULL_BYTES * 2)
+    hall.hub.wake()
+    for _ in range(int(STALL_S) + 2):
+        hall.clock.advance(1.0)
+        trickling.backlog -= 1
+        hall.hub.tend()
+    assert dead.is_aborted
+    assert dead.subscriber.is_closed
+    assert not trickling.is_aborted
+    assert hall.hub.tally.drops["viewer stalled"] == 1
+
+
+async def test_a_stream_ends_when_it_has_lasted_long_enough(hall: Hall) -> None:
+    old, young = hall.enter(ends_s=hall.clock.now + 10), hall.enter(ends_s=hall.clock.now + 100)
+    hall.clock.advance(11.0)
+    hall.hub.tend()
+    assert old.subscriber.is_closed
+    assert not young.subscriber.is_closed
+    hall.log()
+    hall.hub.wake()
+    assert old.numbers == []
+    assert young.numbers == [1]
+
+
+async def test_who_is_silent_gets_heartbeats_and_those_of_a_past_session_too(hall: Hall) -> None:
+    quiet = hall.enter()
+    past = hall.hub.enter(0.0, ends_s=1e9)
+    past.outlet = outlet = FakeOutlet(past)  # type: ignore[assignment]
+    hall.hub.watch_past(past)
+    for _ in range(20):
+        hall.clock.advance(1.0)
+        hall.hub.tend()
+    assert quiet.text.count(": heartbeat\n\n") == outlet.text.count(": heartbeat\n\n") == int(20 / HEARTBEAT_S)
+    for _ in range(20):
+        hall.log()
+        hall.hub.wake()
+        hall.clock.advance(1.0)
+        hall.hub.tend()
+    assert quiet.text.count(": heartbeat\n\n") == 2
+    assert outlet.text.count(": heartbeat\n\n") == int(40 / HEARTBEAT_S)
+
+
+async def test_who_resumes_follows_from_what_it_saw_and_gets_the_newest_frame(hall: Hall) -> None:
+    hall.log(5)
+    hall.frame(1)
+    hall.hub.wake()
+    viewer = hall.hub.enter(0.0, ends_s=1e9)
+    viewer.outlet = outlet = FakeOutlet(viewer)  # type: ignore[assignment]
+    missed = hall.hub.missed(Position(Sid("7"), metrics=EntryId("3-0")))
+    assert missed is not None
+    viewer.follow(missed[1], has_frame=False)
+    hall.log()
+    hall.hub.wake()
+    assert outlet.numbers == [4, 5, 6]
+    assert outlet.frames == [1]
+
+
+async def test_what_a_viewer_is_told_before_it_follows_waits_for_room(hall: Hall) -> None:
+    viewer = hall.hub.enter(0.0, ends_s=1e9)
+    viewer.outlet = outlet = FakeOutlet(viewer)  # type: ignore[assignment]
+    outlet.is_reading = False
+    writing = asyncio.ensure_future(viewer.write(b"x" * (FULL_BYTES + 1)))
+    await asyncio.sleep(0)
+    assert not writing.done()
+    outlet.read()
+    await writing
+    outlet.is_reading = False
+    writing = asyncio.ensure_future(viewer.write(b"x" * (FULL_BYTES + 1)))
+    await asyncio.sleep(0)
+    viewer.on_gone()
+    await writing
+    await viewer.write(b"")
+    await viewer.write(b"x")
+    assert len(outlet.pieces) == 2
+
+
+async def test_groups_that_nobody_is_in_any_more_are_forgotten(hall: Hall) -> None:
+    for fps in range(1, 50):
+        hall.hub.leave(hall.enter(1 / fps).subscriber)
+    kept = hall.enter(0.5)
+    hall.hub.tend()
+    assert len(hall.hub._cohorts) == 1
+    hall.frame(1)
+    hall.hub.wake()
+    assert kept.frames == [1]
