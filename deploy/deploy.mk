@@ -1,0 +1,25 @@
+# Targets of the deployment: image, docker-compose.yml, k8s/. Included by the Makefile.
+
+.PHONY: test-deploy test-manifests test-engine test-router manifests
+
+.make/tools/ok: deploy/tools.txt | .make/venv
+	@echo "installing kubectl, docker-compose and the checkers of manifests …"
+	@rm -rf .make/tools && $(PYTHON) -m venv .make/tools
+	@.make/tools/bin/pip --disable-pip-version-check install --quiet -r deploy/tools.txt
+	@touch $@
+
+test-deploy: test-manifests test-engine test-router ## The image, compose with a real engine, the manifests, the router
+
+test-manifests: .make/dev .make/tools/ok system ## Seconds: every overlay validated, scanned and cross-checked; hud doctor
+	$(PYTEST) tests/deploy --ignore=tests/deploy/engine --ignore=tests/deploy/router
+
+test-engine: .make/dev .make/tools/ok system ## Needs root: a Docker engine of its own in namespaces of its own
+	@tests/deploy/prepare-engine.sh .make/deploy
+	@unshare --net --mount --pid --fork --mount-proc --kill-child sh -c \
+	  'ip link set lo up && exec $(PYTEST) tests/deploy/engine'
+
+test-router: .make/dev system ## haproxy as OpenShift's router; HUD_ROUTER_S=330 lets a stream live that long
+	$(PYTEST) tests/deploy/router
+
+manifests: .make/tools/ok ## Render k8s/hud-deployment.yaml from its overlay
+	.make/tools/bin/kubectl kustomize k8s/overlays/openshift >k8s/hud-deployment.yaml
