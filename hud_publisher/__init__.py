@@ -14,19 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hud_publisher.client import HUDClient
+    from hud_publisher.gym import HudWrapper as HudWrapper
     from hud_publisher.openai_watch import watch_openai
     from hud_publisher.protocol.batch import Claim
     from hud_publisher.protocol.errors import ConfigError
     from hud_publisher.protocol.settings import Settings
     from hud_publisher.publisher import Publisher
+    from hud_publisher.sb3 import HudCallback as HudCallback
     from hud_publisher.stats import Stats
 
+# HudWrapper and HudCallback are not among them: they need gymnasium and Stable-Baselines3, which `import *` must not.
 __all__ = ["Claim", "ConfigError", "HUDClient", "Publisher", "Settings", "Stats", "watch_openai"]
 
 _HOMES = {
     "Claim": "protocol.batch",
     "ConfigError": "protocol.errors",
     "HUDClient": "client",
+    "HudCallback": "sb3",
+    "HudWrapper": "gym",
     "Publisher": "publisher",
     "Settings": "protocol.settings",
     "Stats": "stats",

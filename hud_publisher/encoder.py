@@ -90,7 +90,7 @@ def _to_array(pixels: Any) -> Any:
         array = array.astype(np.uint8) * 255
     elif array.dtype.kind == "f":
         array = np.nan_to_num(array, nan=0.0, posinf=1.0, neginf=0.0)
-        scale = 255.0 if array.max(initial=0.0) <= 1.0 else 1.0
+        scale = 255.0 if array.max(initial=0.0) <= 1.5 else 1.0  # networks overshoot 1 a little
         array = np.clip(array * scale + 0.5, 0, 255).astype(np.uint8)
     elif array.dtype != np.uint8:
         array = np.clip(array, 0, 255).astype(np.uint8)
