@@ -20,8 +20,8 @@ def test_a_network_in_training_is_shown(redis_server: Server) -> None:
     pytest.importorskip("torch")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HUD_", "REDIS_"))}
     ended = subprocess.run(
-        [sys.executable, str(EXAMPLE)], env=environment | {"REDIS_URL": redis_server.url}, capture_output=True, text=True,
-        timeout=100, check=False,
+        [sys.executable, str(EXAMPLE)], env=environment | {"REDIS_URL": redis_server.url}, capture_output=True,
+        text=True, timeout=100, check=False,
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, "")
     with redis.Redis.from_url(redis_server.url) as link:
