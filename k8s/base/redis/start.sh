@@ -1,0 +1,25 @@
+#!/bin/sh
+# Writes who may do what, with the passwords of the Secret, and starts Redis. The passwords stand in memory only.
+set -eu
+umask 077
+for name in WEB_PASSWORD PUBLISHER_PASSWORD ADMIN_PASSWORD; do
+    eval "value=\${$name:-}"
+    case "$value" in
+        "" | *[!A-Za-z0-9_-]*) echo "expected $name of letters, digits, '_' and '-' in the Secret zelda-hud-redis" >&2; exit 1 ;;
+    esac
+done
+
+# What the scripts in hud_publisher/protocol/lua do: Redis checks a script's commands against its caller's rights.
+writes="+evalsha +eval +get +set +del +exists +pexpire +pttl +time +hget +hmget +hset +hdel +hvals +hgetall"
+writes="$writes +xadd +xtrim +zadd +zrange +zrem"
+# What replicas read beside that.
+reads="+xread +xrange +xrevrange +xinfo +xlen +zrevrange +smembers +multi +exec +discard"
+anyone="+auth +hello +ping +select +echo +quit +reset +info"
+cat >/run/redis/users.acl <<ACL
+user default off
+user probe on nopass resetkeys resetchannels -@all +ping
+user web on >$WEB_PASSWORD ~hud:* resetchannels -@all $anyone $writes $reads
+user publisher on >$PUBLISHER_PASSWORD ~hud:* resetchannels -@all $anyone $writes
+user admin on >$ADMIN_PASSWORD ~* &* +@all
+ACL
+exec redis-server /etc/redis/redis.conf

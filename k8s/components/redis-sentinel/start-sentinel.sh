@@ -1,0 +1,35 @@
+#!/bin/sh
+# A Sentinel: anybody who reaches it may ask who is primary; only Sentinels may change that.
+set -eu
+umask 077
+own="$(hostname).zelda-hud-redis"
+first="zelda-hud-redis-0.zelda-hud-redis"
+primary="$(timeout 5 redis-cli -h zelda-hud-redis -p 26379 sentinel get-master-addr-by-name zelda-hud 2>/dev/null |
+    head -n 1 | tr -d '"')" || true
+case "$primary" in
+    *.zelda-hud-redis) ;;
+    *) primary="$first" ;;
+esac
+# `sentinel monitor` wants a name that resolves; pods get theirs a moment after they start.
+until getent hosts "$primary" >/dev/null && getent hosts "$own" >/dev/null; do sleep 0.5; done
+cat >/run/sentinel/sentinel.conf <<CONF
+bind * -::*
+port 26379
+protected-mode no
+dir /run/sentinel
+sentinel resolve-hostnames yes
+sentinel announce-hostnames yes
+sentinel announce-ip $own
+sentinel monitor zelda-hud $primary 6379 2
+sentinel auth-user zelda-hud admin
+sentinel auth-pass zelda-hud $ADMIN_PASSWORD
+# 3 s of silence and a primary counts as lost: below the time in which viewers notice, above a slow disk's pause.
+sentinel down-after-milliseconds zelda-hud 3000
+sentinel failover-timeout zelda-hud 10000
+sentinel parallel-syncs zelda-hud 1
+sentinel sentinel-user sentinel
+sentinel sentinel-pass $ADMIN_PASSWORD
+user sentinel on >$ADMIN_PASSWORD allchannels +@all
+user default on nopass resetchannels -@all +ping +auth +hello +sentinel|masters +sentinel|master +sentinel|replicas +sentinel|slaves +sentinel|get-master-addr-by-name
+CONF
+exec redis-server /run/sentinel/sentinel.conf --sentinel
