@@ -126,4 +126,4 @@ system: ## What the tests need from the system: redis-server, chromium, haproxy
 clean: ## Remove what make made
 	rm -rf $(VENV) .make dist build
 
--include bench/bench.mk deploy/deploy.mk
+-include bench/bench.mk deploy/deploy.mk tests/faults/faults.mk

@@ -1,0 +1,11 @@
+# The fault suite and the soak; included by the Makefile.
+
+.PHONY: test-faults test-faults-quick soak
+
+test: test-faults-quick
+
+test-faults-quick: .make/dev system # a part of `make test`
+	$(PYTEST) tests/faults -m "not long"
+
+test-faults: .make/dev system ## Break everything at random: HUD_FAULT_SEED=, HUD_FAULT_SCHEDULES=20
+	$(PYTEST) tests/faults
