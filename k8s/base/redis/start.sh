@@ -2,6 +2,8 @@
 # Writes who may do what, with the passwords of the Secret, and starts Redis. The passwords stand in memory only.
 set -eu
 umask 077
+run="${RUN_FOLDER:-/run/redis}"
+config="${CONFIG:-/etc/redis/redis.conf}"
 for name in WEB_PASSWORD PUBLISHER_PASSWORD ADMIN_PASSWORD; do
     eval "value=\${$name:-}"
     case "$value" in
@@ -15,11 +17,11 @@ writes="$writes +xadd +xtrim +zadd +zrange +zrem"
 # What replicas read beside that.
 reads="+xread +xrange +xrevrange +xinfo +xlen +zrevrange +smembers +multi +exec +discard"
 anyone="+auth +hello +ping +select +echo +quit +reset +info"
-cat >/run/redis/users.acl <<ACL
+cat >"$run/users.acl" <<ACL
 user default off
 user probe on nopass resetkeys resetchannels -@all +ping
 user web on >$WEB_PASSWORD ~hud:* resetchannels -@all $anyone $writes $reads
 user publisher on >$PUBLISHER_PASSWORD ~hud:* resetchannels -@all $anyone $writes
 user admin on >$ADMIN_PASSWORD ~* &* +@all
 ACL
-exec redis-server /etc/redis/redis.conf
+exec redis-server "$config" --aclfile "$run/users.acl" "$@"

@@ -21,5 +21,4 @@ esac
     echo "replica-serve-stale-data no"
     [ "$primary" = "$own" ] || echo "replicaof $primary 6379"
 } >/run/redis/redis.conf
-sed 's#/etc/redis/redis.conf#/run/redis/redis.conf#' /etc/redis/start.sh >/run/redis/start.sh
-exec sh /run/redis/start.sh
+CONFIG=/run/redis/redis.conf exec sh /etc/redis/start.sh
