@@ -15,6 +15,7 @@ from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, Stre
 from hud_publisher.protocol.errors import TooLargeError, UnsupportedImageError
 from hud_publisher.protocol.images import Mime, inspect_image
 from hud_publisher.protocol.values import MAX_TEXT_CHARS, clean_metrics
+from hud_publisher.snapshot import copy_step
 from hud_publisher.stats import Cause, Counters
 
 logger = logging.getLogger("hud_publisher")
@@ -51,7 +52,7 @@ class Composer:
         return self._vision(item)
 
     def _metrics(self, item: Fields) -> MetricsEntry:
-        return check_metrics(clean_metrics(item.data, self._note), item.time_ms, item.step, item.stream)
+        return check_metrics(clean_metrics(item.data, self._note), item.time_ms, copy_step(item.step), item.stream)
 
     def _vision(self, item: Vision) -> VisionEntry:
         image, mime = self._image(item.image, lambda: self._encoder.encode(item.image, is_exact=True))

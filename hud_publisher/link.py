@@ -29,7 +29,8 @@ class Link:
         outbox: what waits to be sent.
         frames: paces live frames.
         thumbs: paces thumbnails.
-        counters: the numbers behind `stats`.
+        counters: the numbers behind `stats`, as far as they grow in the thread.
+        refusals: those that grow in the training threads.
         wants_frames: whether pictures of envs are sent at all.
         doorbell: wakes the thread.
         status: see Status.
@@ -45,6 +46,7 @@ class Link:
     frames: Pacer
     thumbs: Pacer
     counters: Counters
+    refusals: Counters
     wants_frames: bool = True
     doorbell: Doorbell = field(default_factory=Doorbell)
     status: Status = "connecting"
@@ -54,3 +56,11 @@ class Link:
     claim: Claim | None = None
     close_by: float | None = None
     release: bool | None = None
+
+    def close(self, close_by: float, release: bool | None) -> None:
+        """Ask the thread to end by then, on the monotonic clock; the first call decides."""
+        if self.close_by is None:
+            self.release = release
+            self.close_by = close_by
+        self.frames.is_open = self.thumbs.is_open = self.wants_frames = False
+        self.doorbell.ring()

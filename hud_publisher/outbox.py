@@ -1,13 +1,13 @@
 """What waits to be sent: bounded, newest first to survive, never blocking.
 
-Step metrics and iterations wait in queues of their own, so a flood of steps cannot push an iteration out. Of frames
-and thumbnails only the newest of each env waits. Filled by training threads, emptied by the publisher's thread; both
-hold its lock for a few steps only.
+Two parts. *Inboxes and slots* take what training threads offer, with single operations that need no lock: a thread that
+logs cannot be held up by the one that sends. *Queues* belong to the publisher's thread alone: it moves the inboxes into
+them at least once a second and bounds them there. Step metrics and iterations wait apart, so a flood of steps cannot
+push an iteration out. Of frames and thumbnails only the newest of each env waits.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +17,11 @@ from hud_publisher.protocol.entries import StreamName
 from hud_publisher.stats import Counters
 
 Env = tuple[int, int]
+#: Unix time in ns, step, fields, and how many values the fields hold (0: as many as there are fields).
+Offered = tuple[int, int | None, dict[Any, Any], int]
+
+#: Entries that an inbox holds at most, while the thread waits in a call that nobody answers; about 35 MB of ten values.
+MAX_INBOX = 50_000
 
 
 @dataclass(slots=True)
@@ -76,91 +81,148 @@ class Room:
     envs: int = 256
 
 
-class Outbox:
-    """The queues and slots, and their bounds."""
+class _Queue:
+    """Entries of one stream in the publisher's thread, bounded by how many values they hold."""
 
-    def __init__(self, counters: Counters, room: Room | None = None) -> None:
-        self._counters = counters
+    def __init__(self, stream: Literal["metrics", "iterations"], room: int, counters: Counters) -> None:
+        self.inbox: deque[Offered] = deque()
+        self.waiting: deque[Fields] = deque()
+        self._stream, self._room, self._counters = stream, room, counters
+        self._weight = 0
+
+    def collect(self) -> None:
+        """Move the inbox here; the oldest entries give way where there is no room."""
+        while self.inbox:
+            time_ns, step, data, weight = self.inbox.popleft()
+            weight = weight or len(data)
+            self.waiting.append(Fields(data, time_ns // 1_000_000, step, self._stream, weight))
+            self._counters.taken[self._stream] += 1
+            self._weight += weight
+        while self._weight > self._room and len(self.waiting) > 1:
+            self._weight -= self.waiting.popleft().weight
+            self._counters.drop(self._stream, "overflow")
+
+    def take(self) -> Fields:
+        item = self.waiting.popleft()
+        self._weight -= item.weight
+        return item
+
+    def __len__(self) -> int:
+        return len(self.inbox) + len(self.waiting)
+
+
+class Outbox:
+    """The inboxes, slots and queues, and their bounds.
+
+    Args:
+        counters: of the publisher's thread.
+        refusals: of the training threads.
+        room: how much may wait.
+    """
+
+    def __init__(self, counters: Counters, refusals: Counters, room: Room | None = None) -> None:
+        self._counters, self._refusals = counters, refusals
         self._room = room or Room()
-        # Re-entrant: a signal handler or a finalizer may log while its own thread is inside.
-        self._lock = threading.RLock()
-        self._metrics: deque[Fields] = deque()
-        self._iterations: deque[Fields] = deque()
+        self._metrics = _Queue("metrics", self._room.metrics, counters)
+        self._iterations = _Queue("iterations", self._room.iterations, counters)
         self._vision: deque[Vision] = deque()
         self._frames: dict[Env | None, Picture] = {}
         self._thumbs: dict[Env | None, Picture] = {}
-        self._weights: dict[StreamName, int] = {"metrics": 0, "iterations": 0}
+        #: Whoever appends looks at the length first, see `make_room`.
+        self.metrics_inbox = self._metrics.inbox
+        self.iterations_inbox = self._iterations.inbox
 
-    def offer_fields(self, item: Fields) -> None:
-        """Put metrics at the end; the oldest of the same stream give way where there is no room."""
-        is_metrics = item.stream == "metrics"
-        queue, room = (self._metrics, self._room.metrics) if is_metrics else (self._iterations, self._room.iterations)
-        with self._lock:
-            queue.append(item)
-            self._counters.taken[item.stream] += 1
-            weight = self._weights[item.stream] + item.weight
-            while weight > room and len(queue) > 1:
-                weight -= queue.popleft().weight
-                self._counters.drop(item.stream, "overflow")
-            self._weights[item.stream] = weight
+    # -- for training threads -----------------------------------------------------------------------------------------
+
+    def make_room(self, stream: Literal["metrics", "iterations"]) -> None:
+        """Drop the oldest entry of an inbox that is full."""
+        inbox = self.metrics_inbox if stream == "metrics" else self.iterations_inbox
+        try:
+            inbox.popleft()
+        except IndexError:  # the publisher's thread has just emptied it
+            return
+        self._refusals.drop(stream, "overflow")
 
     def offer_picture(self, item: Picture) -> None:
         """Put a frame or thumbnail in its env's slot, in place of an older one that was not sent yet."""
         slots = self._frames if item.stream == "frames" else self._thumbs
-        with self._lock:
-            self._counters.taken[item.stream] += 1
-            if slots.pop(item.env, None) is not None:
-                self._counters.drop(item.stream, "replaced")
-            elif len(slots) >= self._room.envs:
-                slots.pop(next(iter(slots)))
-                self._counters.drop(item.stream, "overflow")
-            slots[item.env] = item
+        if slots.pop(item.env, None) is not None:
+            self._refusals.drop(item.stream, "replaced")
+        slots[item.env] = item
+        if len(slots) > self._room.envs and _pop_oldest(slots) is not None:
+            self._refusals.drop(item.stream, "overflow")
 
     def offer_vision(self, item: Vision) -> None:
         """Put a call of the vision LLM at the end; the oldest gives way where there is no room."""
-        with self._lock:
-            self._counters.taken["vision"] += 1
-            self._vision.append(item)
-            if len(self._vision) > self._room.vision:
+        self._vision.append(item)
+        if len(self._vision) > self._room.vision:
+            try:
                 self._vision.popleft()
-                self._counters.drop("vision", "overflow")
+            except IndexError:  # the publisher's thread has just emptied it
+                return
+            self._refusals.drop("vision", "overflow")
+
+    # -- for the publisher's thread -----------------------------------------------------------------------------------
+
+    def collect(self) -> None:
+        """Bound what was logged since the last time. Called at least once a second."""
+        self._metrics.collect()
+        self._iterations.collect()
 
     def take(self, max_fields: int, max_pictures: int) -> list[Item]:
         """Remove and return the next items: fields in the order they were logged, then pictures, oldest slot first."""
+        self.collect()
         taken: list[Item] = []
-        with self._lock:
-            for queue in (self._iterations, self._metrics):
-                while queue and len(taken) < max_fields:
-                    item = queue.popleft()
-                    self._weights[item.stream] -= item.weight
-                    taken.append(item)
-            taken.sort(key=lambda item: item.time_ms)
-            for _ in range(max_pictures):
-                if self._frames:
-                    taken.append(self._frames.pop(next(iter(self._frames))))
-                elif self._vision:
-                    taken.append(self._vision.popleft())
-                elif self._thumbs:
-                    taken.append(self._thumbs.pop(next(iter(self._thumbs))))
+        for queue in (self._iterations, self._metrics):
+            while queue.waiting and len(taken) < max_fields:
+                taken.append(queue.take())
+        taken.sort(key=lambda item: item.time_ms)
+        while max_pictures > 0 and (picture := self._take_picture()) is not None:
+            self._counters.taken[picture.stream] += 1
+            taken.append(picture)
+            max_pictures -= 1
         return taken
+
+    def _take_picture(self) -> Picture | Vision | None:
+        if self._frames and (frame := _pop_oldest(self._frames)) is not None:
+            return frame
+        if self._vision:
+            try:
+                return self._vision.popleft()
+            except IndexError:  # a training thread has just dropped it for a newer one
+                pass
+        return _pop_oldest(self._thumbs) if self._thumbs else None
+
+    def clear(self) -> None:
+        """Count everything that waits as dropped at closing, and forget it."""
+        while items := self.take(1000, 1000):
+            for item in items:
+                self._counters.drop(item.stream, "closed")
+
+    # -- for both -----------------------------------------------------------------------------------------------------
 
     def is_empty(self) -> bool:
         """Whether nothing waits."""
-        return not (self._metrics or self._frames or self._iterations or self._vision or self._thumbs)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            for queue in (self._metrics, self._iterations, self._vision, self._frames, self._thumbs):
-                queue.clear()
-            self._weights = {"metrics": 0, "iterations": 0}
+        return not (len(self._metrics) or self._frames or len(self._iterations) or self._vision or self._thumbs)
 
     def waiting(self) -> Mapping[StreamName, int]:
         """How many entries of each stream wait."""
+        return {**self.offered(), "metrics": len(self._metrics), "iterations": len(self._iterations)}
+
+    def offered(self) -> Mapping[StreamName, int]:
+        """How many entries of each stream wait where the publisher's thread has not seen them yet."""
         return {
-            "metrics": len(self._metrics),
-            "iterations": len(self._iterations),
+            "metrics": len(self.metrics_inbox),
+            "iterations": len(self.iterations_inbox),
             "frames": len(self._frames),
             "thumbs": len(self._thumbs),
             "vision": len(self._vision),
         }
+
+
+def _pop_oldest(slots: dict[Env | None, Picture]) -> Picture | None:
+    """Remove and return the slot that was filled first; None where another thread was faster."""
+    try:
+        return slots.pop(next(iter(slots)))
+    except (StopIteration, KeyError, RuntimeError):
+        return None

@@ -33,19 +33,18 @@ class Pacer:
     def is_due(self, env: Any = None) -> bool:
         """Whether a picture of this env would be taken now. Costs one clock read."""
         now = self.asked_at = self._clock()
-        return self.is_open and now >= self._due_at.get(_key(env), now)
+        return self.is_open and now >= self._due(env, now)
 
     def take(self, env: Any = None) -> bool:
         """The same; if so, the next one is due a period later."""
         now = self.asked_at = self._clock()
-        env = _key(env)
-        due_at = self._due_at.get(env, now)
+        due_at = self._due(env, now)
         if not self.is_open or now < due_at:
             return False
         if len(self._due_at) >= MAX_ENVS:
             self._due_at.clear()
         # Counted from when it was due, so that the rate is right on average; from now after a pause.
-        self._due_at[env] = max(due_at, now - self.period_s) + self.period_s
+        self._due_at[_key(env)] = max(due_at, now - self.period_s) + self.period_s
         return True
 
     def set_period(self, period_s: float) -> None:
@@ -53,6 +52,12 @@ class Pacer:
         if period_s < self.period_s:
             self._due_at.clear()
         self.period_s = period_s
+
+    def _due(self, env: Any, now: float) -> float:
+        try:
+            return self._due_at.get(env, now)
+        except Exception:  # a foreign object's hash may raise anything
+            return self._due_at.get(_key(env), now)
 
 
 def _key(env: Any) -> Any:

@@ -7,49 +7,38 @@ joins the same session; a pickled publisher does the same where it is unpickled.
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
-import re
 import secrets
 import socket
 import sys
 import threading
 import time
-import weakref
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
+from time import time_ns
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Self
 
-from hud_publisher.composer import Composer
-from hud_publisher.encoder import Encoder
-from hud_publisher.http_sink import HttpSink, parse_hud_url
+from hud_publisher import process
+from hud_publisher.assembly import SinkFactory, make_link, make_sink, make_worker, read_settings
+from hud_publisher.doorbell import Doorbell
 from hud_publisher.link import Link, Status
-from hud_publisher.outbox import Env, Fields, Outbox, Picture, Vision
-from hud_publisher.pacer import SLOW_S, Pacer
+from hud_publisher.outbox import MAX_INBOX, Env, Offered, Picture, Vision
 from hud_publisher.protocol.batch import Claim
+from hud_publisher.protocol.entries import StreamName
 from hud_publisher.protocol.keys import Sid
-from hud_publisher.protocol.redis_url import parse_redis_url
 from hud_publisher.protocol.replies import Published
 from hud_publisher.protocol.settings import Settings
-from hud_publisher.redis_sink import RedisSink
-from hud_publisher.sink import Sink
-from hud_publisher.snapshot import copy_env, copy_fields, copy_pixels, copy_step
-from hud_publisher.stats import Counters, Stats
-from hud_publisher.worker import Worker
+from hud_publisher.snapshot import PLAIN, copy_env, copy_fields, copy_pixels, copy_step
+from hud_publisher.stats import Stats, make_stats
 
 logger = logging.getLogger("hud_publisher")
 
 #: How long closing may take, in seconds: one time-out of a server that does not answer.
-CLOSE_S = 2.0
+CLOSE_S = process.CLOSE_S
 
 PixelArray = Any
-
-
-class _SinkFactory(Protocol):
-    def __call__(self, publisher: Publisher) -> Sink: ...
 
 
 class Publisher:
@@ -96,20 +85,16 @@ class Publisher:
             ConfigError: a setting is wrong; it names all that are.
         """
         overrides |= {"run_id": run_id, "channel": channel, "redis_url": redis_url, "hud_url": hud_url, "fps": fps}
-        self.settings = _settings(settings, overrides)
-        if self.settings.redis_url:
-            parse_redis_url(self.settings.redis_url)
-        elif self.settings.hud_url:
-            parse_hud_url(self.settings.hud_url)
+        self.settings = read_settings(settings, overrides)
         self.run_id = self.settings.run_id or secrets.token_urlsafe(18)
         self.name = name or f"{Path(sys.argv[0]).stem or 'run'}@{socket.gethostname()}"
         self.info = {str(field): str(value) for field, value in (info or {}).items()}
         self._max_side, self._writer_hint = max_side, writer
-        self._sink_factory: _SinkFactory = _make_sink
+        self._sink_factory: SinkFactory = make_sink
         self._claim: Claim | None = None
         self._reset()
         if not self._is_enabled:
-            _say_disabled()
+            process.say_disabled()
 
     def _reset(self) -> None:
         """Forget the thread and what it shares with us: at first, and in the child of a fork."""
@@ -117,9 +102,19 @@ class Publisher:
         self._start_lock = threading.RLock()
         self._link: Link | None = None
         self._thread: threading.Thread | None = None
+        # What `log` touches, at hand: a training thread finds everything else out of its cache, and that is what costs.
+        self._metrics: deque[Offered] | None = None
+        self._iterations: deque[Offered] | None = None
+        self._doorbell: Doorbell | None = None
         self._is_closed = False
         self._is_enabled = bool(self.settings.redis_url or self.settings.hud_url)
-        _publishers.add(self)
+        process.publishers.add(self)
+
+    def start_anew_in_child(self) -> None:
+        """After a fork only the forking thread lives on: locks may be held for ever, sockets are the parent's."""
+        was_closed = self._is_closed
+        self._reset()
+        self._is_closed = was_closed
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("settings", "run_id", "name", "info", "_max_side", "_writer_hint", "_sink_factory", "_claim")
@@ -152,11 +147,38 @@ class Publisher:
                 dataclasses. None and non-finite numbers are left out.
             step: environment steps sampled so far in this run.
         """
-        self._offer_fields(data, step, "metrics")
+        inbox = self._metrics
+        if inbox is None:
+            self._offer_late("metrics", data, step)
+            return
+        try:
+            fields, weight = dict(data), 0
+            if not PLAIN.issuperset(map(type, fields.values())):
+                fields, weight = copy_fields(fields)
+            if step is not None and type(step) is not int:
+                step = copy_step(step)
+            if len(inbox) >= MAX_INBOX:
+                self._make_room("metrics")
+            inbox.append((time_ns(), step, fields, weight))
+            if self._doorbell.is_armed:  # type: ignore[union-attr]
+                self._doorbell.ring()  # type: ignore[union-attr]
+        except Exception as error:  # a foreign object's methods may raise anything
+            self._refuse("metrics", error)
 
     def log_iteration(self, data: Mapping[Any, Any], step: int | None = None) -> None:
         """Publish the results of one training iteration; the same as `log`, kept apart and kept whole."""
-        self._offer_fields(data, step, "iterations")
+        inbox = self._iterations
+        if inbox is None:
+            self._offer_late("iterations", data, step)
+            return
+        try:
+            fields, weight = copy_fields(data)
+            if len(inbox) >= MAX_INBOX:
+                self._make_room("iterations")
+            inbox.append((time_ns(), copy_step(step), fields, weight))
+            self._wake()
+        except Exception as error:  # a foreign object's methods may raise anything
+            self._refuse("iterations", error)
 
     def wants_frame(self, env: Env | None = None) -> bool:
         """Whether `frame` would take one now: ask before rendering. Costs one clock read."""
@@ -183,7 +205,7 @@ class Publisher:
         link = self._link or self._start()
         if link is None or not link.frames.take(env):
             return False
-        return self._offer_picture(link, Picture(pixels, _now_ms(), step, episode, env, "frames"))
+        return self._offer_picture(link, Picture(pixels, time_ns() // 1_000_000, step, episode, env, "frames"))
 
     def wants_thumbnail(self, env: Env) -> bool:
         """Whether `thumbnail` would take one of this env now. Costs one clock read."""
@@ -204,7 +226,7 @@ class Publisher:
         link = self._link or self._start()
         if link is None or not link.thumbs.take(env):
             return False
-        return self._offer_picture(link, Picture(pixels, _now_ms(), step, None, env, "thumbs"))
+        return self._offer_picture(link, Picture(pixels, time_ns() // 1_000_000, step, None, env, "thumbs"))
 
     def vision(
         self,
@@ -227,21 +249,20 @@ class Publisher:
             **extra: further fields, shown by their names (model, action, tokens, error …).
         """
         link = self._link or self._start()
-        if link is None or self._is_closing(link, "vision"):
+        if link is None or self._is_closing("vision"):
             return
         try:
             latency = None if response_time_ms is None else float(response_time_ms)
             if latency is not None and not 0 <= latency < 1e12:
                 latency = None
-            text = [None if part is None else str(part) for part in (prompt, response)]
-            item = Vision(
-                copy_pixels(image), _now_ms(), copy_step(step), text[0], text[1], latency, copy_fields(extra)[0]
+            said = [None if part is None else str(part) for part in (prompt, response)]
+            pixels, fields = copy_pixels(image), copy_fields(extra)[0]
+            link.outbox.offer_vision(
+                Vision(pixels, time_ns() // 1_000_000, copy_step(step), said[0], said[1], latency, fields)
             )
+            self._wake()
         except Exception as error:  # a foreign object's methods may raise anything
-            self._refuse(link, "vision", error)
-            return
-        link.outbox.offer_vision(item)
-        self._wake(link)
+            self._refuse("vision", error)
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -304,16 +325,7 @@ class Publisher:
     def stats(self) -> Stats:
         """Counters since this process began to publish."""
         link = self._link
-        if link is None:
-            return Stats()
-        counted = link.counters.freeze({})
-        waiting = {
-            stream: taken
-            - counted.sent.get(stream, 0)
-            - sum(count for name, count in counted.dropped.items() if name.startswith(f"{stream}/"))
-            for stream, taken in counted.taken.items()
-        }
-        return replace(counted, pending=waiting)
+        return Stats() if link is None else make_stats(link.counters, link.refusals, link.outbox.offered())
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -329,21 +341,19 @@ class Publisher:
             timeout_s: how long it may take at most, in seconds; what is not sent by then is dropped and counted.
             release: whether to end the session for the whole run; None: if this process began it.
         """
-        thread = self._ask_to_close(time.monotonic() + timeout_s, release)
+        thread = self.ask_to_close(time.monotonic() + timeout_s, release)
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.0, timeout_s) + 0.1)
 
-    def _ask_to_close(self, close_by: float, release: bool | None = None) -> threading.Thread | None:
+    def ask_to_close(self, close_by: float, release: bool | None = None) -> threading.Thread | None:
+        """Tell the thread to end by then, on the monotonic clock; return it without waiting for it."""
         with self._start_lock:
             self._is_closed = True
             link = self._link
         if link is None:
             return None
-        if link.close_by is None:
-            link.release = release
-            link.close_by = close_by
-        link.frames.is_open = link.thumbs.is_open = link.wants_frames = False
-        link.doorbell.ring()
+        self._metrics = self._iterations = None
+        link.close(close_by, release)
         return self._thread
 
     def _start(self) -> Link | None:
@@ -353,147 +363,61 @@ class Publisher:
         with self._start_lock:
             if self._link is None and not self._is_closed:
                 try:
-                    self._thread, self._link = self._make_thread()
+                    link = make_link(self.settings, self._claim)
+                    worker = make_worker(
+                        self.settings, link, self._sink_factory(self), self._writer_hint, self._max_side
+                    )
+                    self._thread = threading.Thread(target=worker.run, name="hud-publisher", daemon=True)
                     self._thread.start()
                 except Exception as error:  # no thread can be started while the interpreter ends, for one
-                    self._link, self._is_closed = None, True
+                    self._is_closed = True
                     logger.warning("HUD: could not start publishing: %r", error)
+                    return None
+                process.close_when_forgotten(self, link)
+                self._metrics, self._iterations = link.outbox.metrics_inbox, link.outbox.iterations_inbox
+                self._doorbell, self._link = link.doorbell, link
             return self._link
-
-    def _make_thread(self) -> tuple[threading.Thread, Link]:
-        settings = self.settings
-        counters = Counters()
-        frames, thumbs = Pacer(max(SLOW_S, 1.0 / settings.fps)), Pacer(SLOW_S)
-        if settings.frames == "always":
-            frames.set_period(1.0 / settings.fps)
-        link = Link(Outbox(counters), frames, thumbs, counters, wants_frames=settings.frames != "off")
-        link.claim = self._claim
-        frames.is_open, thumbs.is_open = link.wants_frames, False
-        encoder = Encoder(quality=settings.jpeg_quality, image_format=settings.frame_format, max_side=self._max_side)
-        worker = Worker(
-            link,
-            self._sink_factory(self),
-            Composer(encoder, counters),
-            writer=_writer_name(self._writer_hint),
-            fast_period_s=1.0 / settings.fps,
-            is_watched_only=settings.frames == "watched",
-        )
-        weakref.finalize(self, _close_orphan, link).atexit = False
-        return threading.Thread(target=worker.run, name="hud-publisher", daemon=True), link
 
     # -- the way into the outbox --------------------------------------------------------------------------------------
 
-    def _offer_fields(self, data: Mapping[Any, Any], step: Any, stream: Any) -> None:
-        link = self._link or self._start()
-        if link is None or self._is_closing(link, stream):
+    def _offer_late(self, stream: Literal["metrics", "iterations"], data: Mapping[Any, Any], step: Any) -> None:
+        """The first entry starts the thread; one after closing is counted."""
+        if self._is_closing(stream) or self._start() is None:
             return
-        try:
-            fields, weight = copy_fields(data)
-            if step is not None:
-                step = copy_step(step)
-        except Exception as error:  # a foreign object's methods may raise anything
-            self._refuse(link, stream, error)
-            return
-        link.outbox.offer_fields(Fields(fields, _now_ms(), step, stream, weight))
-        if link.doorbell.is_armed:
-            link.doorbell.ring()
+        if stream == "metrics":
+            self.log(data, step)
+        else:
+            self.log_iteration(data, step)
 
     def _offer_picture(self, link: Link, item: Picture) -> bool:
         try:
             item.pixels = copy_pixels(item.pixels)
             item.step, item.episode, item.env = copy_step(item.step), copy_step(item.episode), copy_env(item.env)
+            link.outbox.offer_picture(item)
+            self._wake()
         except Exception as error:  # a foreign object's methods may raise anything
-            self._refuse(link, item.stream, error)
+            self._refuse(item.stream, error)
             return False
-        link.outbox.offer_picture(item)
-        self._wake(link)
         return True
 
-    def _is_closing(self, link: Link, stream: Any) -> bool:
-        if link.close_by is None:
+    def _make_room(self, stream: Literal["metrics", "iterations"]) -> None:
+        if self._link is not None:
+            self._link.outbox.make_room(stream)
+
+    def _wake(self) -> None:
+        if self._doorbell is not None and self._doorbell.is_armed:
+            self._doorbell.ring()
+
+    def _is_closing(self, stream: StreamName) -> bool:
+        link = self._link
+        if link is None or link.close_by is None:
             return False
-        link.counters.taken[stream] += 1
-        link.counters.drop(stream, "closed")
+        link.refusals.drop(stream, "closed")
         return True
 
-    def _wake(self, link: Link) -> None:
-        if link.doorbell.is_armed:
-            link.doorbell.ring()
-
-    def _refuse(self, link: Link, stream: Any, error: Exception) -> None:
-        link.counters.taken[stream] += 1
-        link.counters.drop(stream, "unusable")
-        if link.counters.note_unusable(stream):
-            logger.warning("HUD left out an entry of %s: %s", stream, error)
-
-
-def _settings(settings: Settings | None, overrides: dict[str, Any]) -> Settings:
-    given = {field: value for field, value in overrides.items() if value is not None}
-    if settings is not None:
-        # Read again, so that arguments are checked as the environment is.
-        kept = {field: getattr(settings, field) for field in Settings.__slots__}
-        settings = Settings.from_env({}, **(kept | given))
-    else:
-        settings = Settings.from_env(**given)
-    if "hud_url" in given and "redis_url" not in given:
-        settings = replace(settings, redis_url=None)
-    return settings
-
-
-def _make_sink(publisher: Publisher) -> Sink:
-    settings = publisher.settings
-    who: dict[str, Any] = {
-        "channel": publisher.channel, "run_id": publisher.run_id, "name": publisher.name, "info": publisher.info
-    }  # fmt: skip
-    if settings.redis_url:
-        return RedisSink(settings.redis_url, limits=settings.limits, **who)
-    return HttpSink(settings.hud_url or "", token=settings.token, **who)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _writer_name(hint: str | None) -> str:
-    """Unique per process, and readable: what it is, where it runs, which process, and which of its publishers."""
-    parts = [hint, socket.gethostname()[:40], str(os.getpid()), secrets.token_hex(3)]
-    return re.sub(r"[^A-Za-z0-9_.:/\-]", "_", "-".join(part for part in parts if part))[-80:]
-
-
-def _say_disabled() -> None:
-    global _has_said_disabled
-    if not _has_said_disabled:
-        _has_said_disabled = True
-        logger.warning("HUD is disabled: set REDIS_URL or HUD_URL to publish (`hud up` starts both and prints them)")
-
-
-_has_said_disabled = False
-_publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
-
-
-def _close_orphan(link: Link) -> None:
-    """The publisher was forgotten without `close`: its thread sends what waits and ends, nobody waits for it."""
-    link.close_by = link.close_by or time.monotonic() + CLOSE_S
-    link.doorbell.ring()
-
-
-def _close_all() -> None:
-    """At exit: all publishers together get CLOSE_S seconds."""
-    close_by = time.monotonic() + CLOSE_S
-    threads = [publisher._ask_to_close(close_by) for publisher in list(_publishers)]
-    for thread in threads:
-        if thread is not None:
-            thread.join(max(0.0, close_by - time.monotonic()) + 0.1)
-
-
-def _start_anew_in_child() -> None:
-    """After a fork only the forking thread lives on: locks may be held for ever and sockets belong to the parent."""
-    for publisher in list(_publishers):
-        was_closed = publisher._is_closed
-        publisher._reset()
-        publisher._is_closed = was_closed
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew_in_child)
+    def _refuse(self, stream: StreamName, error: Exception) -> None:
+        link = self._link
+        if link is not None:
+            link.refusals.drop(stream, "unusable")
+            if link.refusals.note_unusable(stream):
+                logger.warning("HUD left out an entry of %s: %s", stream, error)

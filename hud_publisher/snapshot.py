@@ -17,7 +17,8 @@ from PIL import Image
 from hud_publisher.protocol.batch import MAX_NUMBER
 from hud_publisher.protocol.values import MAX_DEPTH, MAX_LIST_ITEMS, MAX_TEXT_CHARS
 
-_PLAIN = frozenset({float, int, bool, type(None), complex, bytes})
+#: Types whose values nobody can change and that weigh one: nearly every metric.
+PLAIN = frozenset({float, int, bool, type(None)})
 #: More pixels than protocol.images allows could not be sent anyway: 4096×4096, 4 channels of 4-byte floats.
 MAX_PIXEL_BYTES = 4096 * 4096 * 4 * 4
 
@@ -35,7 +36,7 @@ def copy_fields(data: Mapping[Any, Any]) -> tuple[dict[Any, Any], int]:
     weight = len(copied)
     for name, value in copied.items():
         kind = type(value)
-        if kind in _PLAIN:
+        if kind in PLAIN:
             continue
         if kind is str:
             if len(value) > 256:  # shorter ones weigh about as much as a number
@@ -60,7 +61,7 @@ class _Weight:
 def _copy_value(value: Any, depth: int, weight: _Weight) -> Any:
     weight.total += 1
     kind = type(value)
-    if kind in _PLAIN:
+    if kind in PLAIN:
         return value
     if kind is str:
         weight.total += len(value) >> 6

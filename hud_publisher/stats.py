@@ -1,8 +1,8 @@
 """What the publisher has done, as numbers: taken, sent, still waiting, dropped and why.
 
-`Counters` is written by the training threads (under the outbox's lock) and by the publisher's thread, never the same
-name by both; `Stats` is the frozen view that users read. For each stream
-`taken == sent + pending + the drops of that stream`.
+`Counters` grow in two places, each with a set of its own, so that no lock is needed: in the training threads, for what
+is refused or replaced before the publisher's thread sees it, and in that thread. `Stats` is the frozen view of both
+that users read. For each stream `taken == sent + pending + the drops of that stream`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hud_publisher.protocol.entries import StreamName
+from hud_publisher.protocol.entries import STREAMS, StreamName
 
 #: overflow: the outbox was full; replaced: a newer picture of the same env came first; unusable: it cannot be shown;
 #: too large: over a limit of the protocol; full: Redis had no room; rejected: refused for its content; closed: the
 #: publisher closed before it could be sent.
 Cause = Literal["overflow", "replaced", "unusable", "too large", "full", "rejected", "closed"]
+
+#: Names of unusable fields that are kept; a program that makes up names must not fill the memory.
+MAX_UNUSABLE_NAMES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Stats:
     """Counters since this process began to publish.
 
     Attributes:
-        taken: entries accepted, by stream (metrics, iterations, frames, thumbs, vision).
+        taken: entries offered, by stream (metrics, iterations, frames, thumbs, vision).
         sent: entries acknowledged, by stream.
         pending: entries that wait, or are on the way, by stream.
         dropped: entries given up, by `stream/cause`, such as `metrics/overflow` (causes: stats.Cause).
@@ -58,13 +61,12 @@ class Stats:
         return sum(self.dropped.values())
 
 
-#: Names of unusable fields that are kept; a program that makes up names must not fill the memory.
-MAX_UNUSABLE_NAMES = 100
-
-
 @dataclass(slots=True)
 class Counters:
-    """The numbers behind Stats, while they grow."""
+    """The numbers behind Stats, while they grow.
+
+    In the training threads' set only `dropped` and `unusable` grow: what they drop counts as taken there and then.
+    """
 
     taken: Counter[StreamName] = field(default_factory=Counter)
     sent: Counter[StreamName] = field(default_factory=Counter)
@@ -83,6 +85,10 @@ class Counters:
         if count:
             self.dropped[f"{stream}/{cause}"] += count
 
+    def dropped_of(self, stream: StreamName) -> int:
+        """How many entries of a stream were given up."""
+        return sum(count for name, count in list(self.dropped.items()) if name.startswith(f"{stream}/"))
+
     def note_unusable(self, name: str) -> bool:
         """Count a field or picture that cannot be shown; return whether this is the first of its name."""
         if name not in self.unusable and len(self.unusable) >= MAX_UNUSABLE_NAMES:
@@ -90,9 +96,23 @@ class Counters:
         self.unusable[name] += 1
         return self.unusable[name] == 1
 
-    def freeze(self, pending: Mapping[StreamName, int]) -> Stats:
-        """Return the numbers as they are now."""
-        return Stats(
-            dict(self.taken), dict(self.sent), dict(pending), dict(self.dropped), dict(self.unusable), self.batches,
-            self.retries, self.duplicates, self.failures, self.registrations, self.refusals, self.losses,
-        )  # fmt: skip
+
+def make_stats(counters: Counters, refusals: Counters, offered: Mapping[StreamName, int]) -> Stats:
+    """Return the numbers as they are now.
+
+    Args:
+        counters: of the publisher's thread.
+        refusals: of the training threads.
+        offered: entries that wait where the publisher's thread has not seen them yet.
+    """
+    taken, pending = {}, {}
+    for stream in STREAMS:
+        ours, theirs = counters.dropped_of(stream), refusals.dropped_of(stream)
+        if count := counters.taken[stream] + theirs + offered[stream]:
+            taken[stream] = count
+            pending[stream] = count - counters.sent[stream] - ours - theirs
+    return Stats(
+        taken, dict(counters.sent), pending, dict(counters.dropped + refusals.dropped),
+        dict(counters.unusable + refusals.unusable), counters.batches, counters.retries, counters.duplicates,
+        counters.failures, counters.registrations, counters.refusals, counters.losses,
+    )  # fmt: skip

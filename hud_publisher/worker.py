@@ -50,6 +50,8 @@ BATCH_BYTES = 4 * 1024 * 1024
 POLL_S = 0.01
 #: The same with nobody watching.
 SLOW_POLL_S = 0.04
+#: How often what was logged is bounded while nothing can be sent.
+COLLECT_S = 1.0
 #: How long after the last traffic it goes on looking before it asks to be rung for.
 LINGER_S = 0.5
 #: How old the viewers' count may be while somebody offers frames: they rise within a second of the first viewer.
@@ -107,6 +109,8 @@ class Worker:
                 self._trouble.reset()
             except Exception as error:  # the only place: whatever goes wrong here must not end the thread
                 sleep_s = self._survive(error)
+            if not link.doorbell.is_armed:
+                sleep_s = min(sleep_s, COLLECT_S)
             if link.close_by is not None:
                 sleep_s = min(sleep_s, link.close_by - self._clock())
             link.doorbell.wait(sleep_s)
@@ -116,6 +120,7 @@ class Worker:
         """Do at most one call; return how many seconds to sleep, unless the doorbell rings."""
         now = self._clock()
         if now < self._not_before:
+            self._link.outbox.collect()
             return self._not_before - now
         session = self._link.session
         if session is None:
@@ -285,8 +290,6 @@ class Worker:
             self._give_up(self._inflight, "closed")
         for entry in self._ready:
             link.counters.drop(entry.stream, "closed")
-        for stream, count in link.outbox.waiting().items():
-            link.counters.drop(stream, "closed", count)
         link.outbox.clear()
         releases = self._session.is_ours if link.release is None else link.release
         if link.session is not None and releases:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hud_publisher import HUDClient, Publisher
-from hud_publisher import publisher as publisher_module
+from hud_publisher import HUDClient, Publisher, process
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import Holder, SessionHeldError, UnavailableError
 from tests.fixtures.publishing import JPEG, MemorySink
@@ -23,7 +22,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("HUD_", "REDIS_")):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(publisher_module, "_has_said_disabled", True)
+    monkeypatch.setattr(process, "_said", {"disabled"})
 
 
 @pytest.fixture

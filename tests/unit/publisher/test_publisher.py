@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hud_publisher import ConfigError, Publisher, Settings
-from hud_publisher import publisher as publisher_module
+from hud_publisher import ConfigError, Publisher, Settings, process
 from hud_publisher.protocol.batch import Claim
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import UnavailableError
@@ -36,7 +35,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("HUD_", "REDIS_")):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(publisher_module, "_has_said_disabled", False)
+    monkeypatch.setattr(process, "_said", set())
 
 
 @pytest.fixture
@@ -339,7 +338,7 @@ def test_a_forked_child_publishes_as_a_writer_of_its_own_and_the_parent_goes_on(
     hud.log({"from": "parent"})
     wait_until(lambda: len(sink.landed) == 1, "the parent's first entry")
     reader, writer = os.pipe()
-    hud._link.outbox._lock.acquire()  # type: ignore[union-attr]
+    hud._start_lock.acquire()
     child = os.fork()
     if child == 0:  # locks that were held, sockets and threads of the parent are none of the child's business
         try:
@@ -349,7 +348,7 @@ def test_a_forked_child_publishes_as_a_writer_of_its_own_and_the_parent_goes_on(
         finally:
             os._exit(0)
     os.close(writer)
-    hud._link.outbox._lock.release()  # type: ignore[union-attr]
+    hud._start_lock.release()
     os.waitpid(child, 0)
     with os.fdopen(reader) as said:
         assert said.read() == "2"
@@ -360,7 +359,7 @@ def test_a_forked_child_publishes_as_a_writer_of_its_own_and_the_parent_goes_on(
 def test_a_publisher_closed_before_a_fork_stays_closed_in_the_child(make: Make) -> None:
     hud = make()
     hud.close()
-    publisher_module._start_anew_in_child()
+    process._start_anew_in_child()
     assert hud.status == "closed"
 
 

@@ -107,6 +107,8 @@ def test_a_refused_run_keeps_a_bounded_outbox_and_nothing_is_rendered_for_it() -
     bench = Bench(sink, room=Room(metrics=10))
     bench.turns(1)
     bench.log(25)
+    bench.run(0.5)
+    bench.run(0.5)
     assert not bench.link.frames.is_due()
     assert bench.link.outbox.waiting()["metrics"] == 10
     assert bench.counters.dropped == {"metrics/overflow": 15}
