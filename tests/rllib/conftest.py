@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +29,11 @@ _QUIET = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The warnings of ray, torch and gymnasium are not ours to mend."""
+    """The warnings of ray, torch and gymnasium are not ours to mend, and starting ray takes time under load."""
     for item in items:
         if Path(item.path).is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.filterwarnings("ignore"))
+            item.add_marker(pytest.mark.timeout(400))
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +46,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = dict(os.environ)
     # Env runners are processes of their own: they import the environments of the tests from here.
     os.environ |= _QUIET | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False, object_store_memory=150 * 1024 * 1024)
+    for attempts_left in (2, 1, 0):
+        try:
+            ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False, object_store_memory=150 * 1024 * 1024)
+            break
+        except Exception:  # ray gives its own processes 30 s to start, which a machine under load may exceed
+            ray.shutdown()
+            if not attempts_left:
+                raise
     yield
     ray.shutdown()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # ray does not wait for the processes that it ended
+        gc.collect()
     os.environ.clear()
     os.environ |= before
 

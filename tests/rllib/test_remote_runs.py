@@ -13,7 +13,7 @@ import pytest
 from tests.rllib.conftest import Display, running_algorithm, small
 from tests.rllib.envs import EPISODE_RETURN, Counting
 
-pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.usefixtures("cluster")
 
 
 def ppo(**env_config: Any) -> Any:

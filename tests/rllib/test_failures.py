@@ -1,0 +1,146 @@
+"""Whatever breaks inside HUD, RLlib's training does not notice: every part is made to fail in a real run."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+import os
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from hud_publisher import ConfigError, Publisher
+from rllib_integration import HudCallbacks, driver, episodes, guard, rendering, runner
+from rllib_integration.driver import DriverHud
+from rllib_integration.reporter import Reporter
+from rllib_integration.runner import RunnerHud
+from rllib_integration.steps import StepCount
+from tests.rllib.conftest import Display, running_algorithm
+from tests.rllib.envs import EPISODE_RETURN
+from tests.rllib.test_local_runs import ppo
+
+
+class Broken(Exception):
+    """What the broken part raises."""
+
+
+def broken(*_: Any, **__: Any) -> Any:
+    raise Broken("on purpose")
+
+
+PARTS = [
+    (Publisher, "__init__"),
+    (Publisher, "start"),
+    (Publisher, "log"),
+    (Publisher, "log_iteration"),
+    (Publisher, "wants_frame"),
+    (Publisher, "frame"),
+    (Publisher, "wants_thumbnail"),
+    (Publisher, "close"),
+    (Publisher, "feedback"),
+    (Publisher, "claim"),
+    (DriverHud, "start"),
+    (DriverHud, "attach"),
+    (DriverHud, "publish"),
+    (DriverHud, "begin_evaluation"),
+    (DriverHud, "end_evaluation"),
+    (driver, "describe"),
+    (driver, "_run_id"),
+    (RunnerHud, "begin_episode"),
+    (RunnerHud, "step"),
+    (RunnerHud, "end_episode"),
+    (RunnerHud, "pause"),
+    (RunnerHud, "close"),
+    (runner, "view_of"),
+    (rendering, "_render"),
+    (episodes.RunningEpisode, "sums"),
+    (Reporter, "look"),
+    (StepCount, "sync"),
+]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_training_never_notices_a_part_that_fails(
+    display: Display, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    config = ppo(step_s=0).evaluation(evaluation_duration=1)
+    with running_algorithm(config.callbacks(display.callbacks())) as algorithm:
+        callbacks = algorithm.callbacks[0]
+        for owner, name in PARTS:
+            with subtests.test(f"{getattr(owner, '__name__', owner)}.{name}"), monkeypatch.context() as patch:
+                guard.swallowed.clear()
+                patch.setattr(owner, name, property(broken, broken) if name in ("feedback", "claim") else broken)
+                callbacks.on_algorithm_init(algorithm=algorithm)
+                result = algorithm.train()
+                algorithm.evaluate()
+                if callbacks._driver is not None:
+                    callbacks._driver._detach_all()
+                    callbacks._driver._finish()
+                assert result["env_runners"]["episode_return_mean"] == EPISODE_RETURN
+                assert result["fault_tolerance"]["num_healthy_workers"] == 0  # none is remote
+                assert {error for _place, error in guard.swallowed} == {"Broken"}
+
+
+class Sabotage(HudCallbacks):
+    """Breaks every step in all processes but the test's."""
+
+    def __init__(self, *, spared: int, **options: Any) -> None:
+        super().__init__(**options)
+        if os.getpid() != spared:
+            RunnerHud.step = broken  # type: ignore[method-assign]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_remote_env_runner_stays_healthy_where_each_step_of_ours_fails(display: Display) -> None:
+    sabotage = functools.partial(Sabotage, spared=os.getpid(), channel=display.channel, redis_url=display.hud.redis.url)
+    with running_algorithm(ppo().env_runners(num_env_runners=1).callbacks(sabotage)) as algorithm:
+        result = algorithm.train()
+    assert result["env_runners"]["episode_return_mean"] == EPISODE_RETURN
+    assert result["fault_tolerance"]["num_healthy_workers"] == 1
+    display.wait_for_end()
+    assert display.updates("episode_id", writer="w1")  # it had joined
+    assert not display.updates("action")  # and then failed
+
+
+def test_a_cause_is_logged_once_and_counted_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    guard.swallowed.clear()
+
+    @guard.guarded
+    def on_episode_step() -> None:
+        raise Broken("on purpose")
+
+    with caplog.at_level(logging.WARNING, "hud.rllib"):
+        for _ in range(3):
+            assert on_episode_step() is None
+    assert len(caplog.records) == 1
+    assert "on_episode_step failed with Broken: on purpose. Training goes on" in caplog.text
+    assert guard.swallowed == {("on_episode_step", "Broken"): 3}
+
+
+def test_a_mistake_in_the_arguments_shows_at_once_and_names_the_argument() -> None:
+    with pytest.raises(ConfigError, match="channel name of 1 to 64"):
+        HudCallbacks(channel="team a")
+    with pytest.raises(ConfigError, match="HUD_FPS: expected a number"):
+        HudCallbacks(fps=0)
+    with pytest.raises(ConfigError, match="chanel"):
+        HudCallbacks(chanel="team-a")
+
+
+def test_a_mistake_in_the_environment_switches_the_hud_off_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HUD_FPS", "many")
+    callbacks = HudCallbacks()
+    callbacks.on_algorithm_init(algorithm=object())
+    assert callbacks._driver is None
+    assert "HUD is off: HUD_FPS: expected a number" in caplog.text
+
+
+def test_copies_and_pickles_hold_the_configuration_only() -> None:
+    callbacks = HudCallbacks(channel="team-a", info_keys="health")
+    callbacks._driver = callbacks._runner = callbacks._attachment = object()  # type: ignore[assignment]
+    for copied in (copy.deepcopy(callbacks), cloudpickle.loads(cloudpickle.dumps(callbacks))):
+        assert (copied.channel, copied.info_keys) == ("team-a", ("health",))
+        assert copied._driver is copied._runner is copied._attachment is None

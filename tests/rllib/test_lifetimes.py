@@ -1,0 +1,141 @@
+"""Runs that are tuned, restored, cut off from their HUD, or shown over HTTP."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from hud_publisher.protocol.keys import ChannelKeys
+from tests.fixtures.servers import free_port
+from tests.rllib.conftest import Display, Hud, running_algorithm
+from tests.rllib.envs import EPISODE_RETURN
+from tests.rllib.test_local_runs import assert_is_complete, ppo, train_twice
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def test_concurrent_trials_have_a_display_each_or_wait_for_a_shared_one(
+    hud: Hud, displays: Any, tmp_path: Path
+) -> None:
+    from ray import tune
+
+    shared = displays("shared-by-trials")
+    callbacks = [shared.callbacks(channel="auto", run_id="of-the-job"), shared.callbacks(run_id="of-the-job")]
+    tuner = tune.Tuner(
+        "PPO",
+        param_space=ppo(step_s=0.01).callbacks(callbacks),
+        tune_config=tune.TuneConfig(num_samples=2, max_concurrent_trials=2),
+        run_config=tune.RunConfig(stop={"training_iteration": 3}, storage_path=str(tmp_path), verbose=0),
+    )
+    results = tuner.fit()
+    assert not results.errors
+    names = sorted(Path(result.path).name for result in results)
+    channels = sorted(
+        key.decode().split("{")[1].split("}")[0]
+        for key in redis.Redis.from_url(hud.redis.url).keys("hud:{PPO_*}:fence")
+    )
+    assert len(channels) == 2
+    for channel, name in zip(channels, names, strict=True):
+        display = displays(channel)
+        snapshot = display.wait(lambda shown: shown.stream.named("snapshot"), "the snapshot")[0]
+        assert snapshot["session"]["name"] == name
+        assert snapshot["session"]["status"] == "ended"
+        assert snapshot["state"]["iteration"] == 3
+        assert snapshot["frame"]["image"]
+    shared.wait_for_end()
+    owners: dict[str, str] = {}
+    for session in shared.sessions():
+        if session["sid"]:
+            owners.setdefault(session["sid"], session["name"])
+    assert set(owners.values()) <= set(names)
+    assert len(owners) == len(set(owners.values())), "a trial took the shared display twice"
+    iterations = [update["iteration"] for update in shared.updates("iteration", stream="iterations")]
+    assert iterations[0] == 1  # the first owner was not disturbed by the other trial
+    assert iterations[: iterations.index(3) + 1] == [1, 2, 3]
+
+
+def test_a_restored_run_goes_on_where_the_checkpoint_was_and_no_checkpoint_holds_a_secret(
+    display: Display, hud: Hud, tmp_path: Path
+) -> None:
+    from ray.rllib.algorithms.ppo import PPO
+
+    with running_algorithm(ppo().callbacks(display.callbacks(run_id="kept-secret"))) as algorithm:
+        algorithm.train()
+        session_id = redis.Redis.from_url(hud.redis.url).get(ChannelKeys(display.channel).lock)
+        algorithm.save_to_path(str(tmp_path))
+    display.wait_for_end()
+    stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert session_id
+    assert session_id not in stored
+    algorithm = PPO.from_checkpoint(str(tmp_path))
+    try:
+        algorithm.train()
+    finally:
+        algorithm.stop()
+    display.wait(lambda shown: len(shown.updates("iteration", stream="iterations")) == 2, "the second iteration")
+    display.wait_for_end()
+    iterations = display.updates("iteration", stream="iterations")
+    assert [update["iteration"] for update in iterations] == [1, 2]
+    assert iterations[1]["_hud"]["step"] == 2 * iterations[0]["_hud"]["step"]
+    assert len({session["sid"] for session in display.sessions() if session["sid"]}) == 2
+    steps = [update["_hud"]["step"] for update in display.updates("episode_length")]
+    assert steps == sorted(steps)
+
+
+def test_a_run_that_reaches_no_redis_is_shown_through_http(display: Display) -> None:
+    train_twice(ppo().callbacks(display.callbacks(redis_url=None, hud_url=display.hud.web.url)))
+    assert_is_complete(display)
+
+
+def test_training_goes_on_where_redis_is_away(display: Display) -> None:
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    with running_algorithm(ppo().callbacks(display.callbacks(redis_url=nowhere))) as algorithm:
+        result = algorithm.train()
+    assert result["env_runners"]["episode_return_mean"] == EPISODE_RETURN
+
+
+@pytest.mark.parametrize(
+    ("env_config", "trouble"), [({"render_mode": None}, "rgb_array"), ({"render": "raise"}, "gave no picture")]
+)
+def test_an_environment_without_pictures_says_why_and_shows_its_numbers(
+    display: Display, env_config: dict[str, Any], trouble: str
+) -> None:
+    train_twice(ppo(**env_config).callbacks(display.callbacks()))
+    display.wait_for_end()
+    assert [trouble in update["no_picture"] for update in display.updates("no_picture")] == [True]
+    assert {update["episode_return"] for update in display.updates("episode_return")} == {EPISODE_RETURN}
+    assert display.frames() == []
+
+
+def test_without_a_hud_nothing_happens_and_one_line_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    from rllib_integration import HudCallbacks
+
+    with caplog.at_level(logging.INFO, "hud.rllib"), running_algorithm(ppo().callbacks(HudCallbacks)) as algorithm:
+        result = algorithm.train()
+        assert all(callback._driver is None for callback in algorithm.callbacks)
+    assert result["env_runners"]["episode_return_mean"] == EPISODE_RETURN
+    assert [record.message for record in caplog.records if record.name == "hud.rllib"] == [
+        "HUD is off: set REDIS_URL or HUD_URL to see this run"
+    ]
+
+
+def test_evaluating_on_the_training_runner_shows_no_evaluation_episode(display: Display) -> None:
+    config = ppo().evaluation(evaluation_duration=3, evaluation_duration_unit="episodes")
+    with running_algorithm(config.callbacks(display.callbacks())) as algorithm:
+        algorithm.train()
+        display.wait(lambda shown: shown.updates("iteration", stream="iterations"), "the iteration")
+        before = len(display.updates("episode_return"))
+        algorithm.evaluate()
+        algorithm.train()
+    display.wait_for_end()
+    phases = [update["phase"] for update in display.updates("phase", writer="driver")]
+    assert phases == ["evaluating", "sampling"]
+    evaluated_at = display.updates("phase", writer="driver")[0]["_hud"]["time_ms"]
+    resumed_at = display.updates("phase", writer="driver")[1]["_hud"]["time_ms"]
+    during = [u for u in display.updates("episode_length") if evaluated_at < u["_hud"]["time_ms"] < resumed_at]
+    assert during == []
+    assert len(display.updates("episode_return")) > before
