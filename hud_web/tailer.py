@@ -145,10 +145,16 @@ class Tailer:
 
     async def _turn_to(self, sid: Sid | None) -> None:
         """Show another session from its present state on."""
-        try:
-            opening = await self._store.open(self._hub.channel, sid)
-        except NotFoundError:  # the fence outlives the session's own keys
-            opening = await self._store.open(self._hub.channel, None)
+        while True:
+            try:
+                opening = await self._store.open(self._hub.channel, sid)
+            except NotFoundError:  # the fence outlives the session's own keys
+                opening = await self._store.open(self._hub.channel, None)
+            # A session that began since stands behind the opening's position: it would never be heard of.
+            newest = await self._store.current_sid(self._hub.channel)
+            if newest == sid:
+                break
+            sid = newest
         ids = {name: opening.newest[name][0] for name in STREAMS if name in opening.newest}
         kept = {name: ids[name] for name in sse.KEPT_STREAMS if name in ids}
         session = opening.session

@@ -1,18 +1,29 @@
-"""What viewers see on /stream, over real sockets from real replicas on a real Redis."""
+"""What viewers see on /stream, over real sockets from real replicas on a real Redis.
+
+Every test runs twice: on our own server, where streams are written to the transport, and on one that gives none.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import redis
 from PIL import Image
 
 from tests.fixtures.web import SseClient, WebServer, poll
+
+
+@pytest.fixture(params=["hud_web", "tests.fixtures.plain_server"], ids=["transport", "asgi"])
+def program(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def jpeg(color: tuple[int, int, int] = (200, 30, 60), size: tuple[int, int] = (16, 12)) -> bytes:
@@ -122,6 +133,7 @@ def test_a_client_that_missed_a_whole_session_gets_both_to_their_ends(
 ) -> None:
     first = register(web, run_id="run-one-secret", name="one")
     client = watch(web)
+    client.wait(lambda c: c.named("snapshot"), "a snapshot")
     log(web, first, n=0)
     client.wait(lambda c: numbers(c) == [0], "the first update")
     client.close()
@@ -140,6 +152,7 @@ def test_a_client_whose_history_is_gone_is_told_so_and_gets_a_snapshot(
     web = serve()
     session_id = register(web)
     client = watch(web)
+    client.wait(lambda c: c.named("snapshot"), "a snapshot")
     log(web, session_id, n=1)
     client.wait(lambda c: numbers(c) == [1], "the update")
     client.close()
@@ -166,6 +179,7 @@ def test_a_session_that_follows_another_is_announced_and_starts_empty(
     web: WebServer, watch: Callable[..., SseClient]
 ) -> None:
     client = watch(web)
+    client.wait(lambda c: c.named("snapshot"), "a snapshot")
     first = register(web, name="one")
     log(web, first, n=1, only_in_one=True)
     web.post("/api/reset_session")
@@ -233,6 +247,7 @@ def test_a_lapsed_lease_is_shown_and_the_same_run_goes_on_in_its_session(
 ) -> None:
     web = serve(environment={"HUD_SESSION_TTL": "1"})
     client = watch(web)
+    client.wait(lambda c: c.named("snapshot"), "a snapshot")
     first = register(web, run_id="the-run-secret")
     log(web, first, n=1)
     client.wait(lambda c: any(data["status"] == "lapsed" for data in c.named("session")), "the lapse")
@@ -256,3 +271,79 @@ def test_viewers_of_all_replicas_are_counted_and_a_killed_replica_is_forgotten(
     poll(lambda: viewers() == 3, "three viewers")
     second.kill()
     poll(lambda: viewers() == 2, "two viewers")
+
+
+class SlowReader:
+    """A viewer that reads only when told to."""
+
+    def __init__(self, web: WebServer, query: str = "") -> None:
+        self._socket = socket.create_connection(("127.0.0.1", web.port))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._socket.sendall(b"GET /stream?%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % query.encode())
+        self._raw = b""
+
+    def read_until(self, text: str, timeout_s: float = 20.0) -> None:
+        self._socket.settimeout(timeout_s)
+        while text not in self.body:
+            data = self._socket.recv(1 << 16)
+            assert data, f"the stream ended before {text!r}"
+            self._raw += data
+
+    @property
+    def body(self) -> str:
+        """What came so far, out of its chunks."""
+        rest = self._raw.partition(b"\r\n\r\n")[2]
+        found = []
+        while rest:
+            size, _, rest = rest.partition(b"\r\n")
+            found.append(rest[: int(size or b"0", 16)])
+            rest = rest[int(size or b"0", 16) + 2 :]
+        return b"".join(found).decode()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def test_a_viewer_that_reads_late_gets_every_metric_and_no_stale_frames_and_costs_nobody_else(
+    web: WebServer, watch: Callable[..., SseClient]
+) -> None:
+    session_id = register(web)
+    slow, quick = SlowReader(web), watch(web)
+    slow.read_until("event: snapshot")
+    quick.wait(lambda c: c.named("snapshot"), "a snapshot")
+    image = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x09\x00\x00\x00\x09\x08\x02" + b"\0" * 40_000
+    body = {"session_id": session_id, "image_base64": base64.b64encode(image).decode()}
+    for n in range(60):
+        log(web, session_id, n=n)
+        assert web.post("/api/update_vision", body)[0] == 200
+        quick.wait(lambda c, n=n: numbers(c)[-1:] == [n], "the number")
+    quick.wait(lambda c: len(c.named("vision_update")) > 50, "the frames")
+    log(web, session_id, n=60)
+    slow.read_until('{"n":60,')
+    assert [int(n) for n in re.findall(r'"n":(\d+),', slow.body)] == list(range(61))
+    assert slow.body.count("event: vision_update") < 40
+    slow.read_until(web.get("/api/state")[1]["frame"]["id"])
+    slow.close()
+
+
+def test_a_replica_that_goes_away_ends_its_streams_bit_by_bit_and_asks_newcomers_to_come_again(web: WebServer) -> None:
+    viewers = [SlowReader(web) for _ in range(40)]
+    for viewer in viewers:
+        viewer.read_until("event: snapshot")
+    code: list[int] = []
+    ending = threading.Thread(target=lambda: code.append(web.terminate(20.0)))
+    ending.start()
+    poll(lambda: web.get("/ready")[0] == 503, "the replica to say so")
+    newcomer = SlowReader(web)
+    newcomer.read_until("retry: ")
+    assert "event:" not in newcomer.body
+    began = time.monotonic()
+    ended: list[float] = []
+    for viewer in viewers:
+        viewer.read_until("\n\nretry: ")
+        ended.append(time.monotonic() - began)
+    ending.join()
+    assert code == [0]
+    assert ended[-1] > 0.3  # of the 2 s that 40 viewers are given
+    for viewer in (*viewers, newcomer):
+        viewer.close()
