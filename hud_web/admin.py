@@ -1,4 +1,4 @@
-"""The `hud` commands that ask a running server: status, sessions, reset.
+"""The `hud` commands that ask a running server: status, sessions, reset, export.
 
 They go over HTTP, so they show what a page or a client would get. Called by the command line.
 """
@@ -6,8 +6,10 @@ They go over HTTP, so they show what a page or a client would get. Called by the
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
+import shutil
 import sys
 import time
 import urllib.error
@@ -25,7 +27,7 @@ DEFAULT_URL = "http://localhost:8086"
 def status(options: argparse.Namespace) -> int:
     """Print who holds the channel; exit code 0 if it is live, 1 if not."""
     settings, url = _where(options)
-    state = ask(url, "/api/state", channel=settings.channel)
+    state = ask(url, "/api/state", token=_token(settings), channel=settings.channel)
     session = state["session"]
     _print(f"{url}  channel {settings.channel}: {_line(session)}")
     for name, value in sorted(session["info"].items()):
@@ -37,7 +39,7 @@ def status(options: argparse.Namespace) -> int:
 def sessions(options: argparse.Namespace) -> int:
     """Print the channel's sessions, newest first."""
     settings, url = _where(options)
-    found = ask(url, "/api/sessions", channel=settings.channel)["sessions"]
+    found = ask(url, "/api/sessions", token=_token(settings), channel=settings.channel)["sessions"]
     for session in found:
         _print(_line(session))
     if not found:
@@ -48,10 +50,27 @@ def sessions(options: argparse.Namespace) -> int:
 def reset(options: argparse.Namespace) -> int:
     """End the session that holds the channel."""
     settings, url = _where(options)
-    token = settings.tokens[0] if settings.tokens else None
-    answer = ask(url, "/api/reset_session", body={"channel": settings.channel}, token=token)
+    answer = ask(url, "/api/reset_session", body={"channel": settings.channel}, token=_token(settings))
     ended = answer["previous_session"]
     _print(f"session {ended} has ended" if ended else f"nobody held channel {settings.channel}")
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write everything that is kept of a session's metrics, as it comes: memory does not grow with the run."""
+    settings, url = _where(options)
+    query = {"channel": settings.channel, "format": options.format}
+    if options.session:
+        query["session"] = options.session
+    with contextlib.ExitStack() as stack:
+        response = stack.enter_context(_open(url, "/api/export", token=_token(settings), **query))
+        if options.output is None:
+            shutil.copyfileobj(response, sys.stdout.buffer)
+            return 0
+        try:
+            shutil.copyfileobj(response, stack.enter_context(open(options.output, "wb")))
+        except OSError as error:
+            raise HudError(f"expected to write {options.output}, got {error}") from error
     return 0
 
 
@@ -63,6 +82,14 @@ def ask(url: str, path: str, *, body: dict[str, Any] | None = None, token: str |
         UnauthorizedError: the token is missing or wrong.
         HudError: the server refused; the message is its own.
     """
+    with _open(url, path, body=body, token=token, **query) as response:
+        try:
+            return json.load(response)
+        except ValueError as error:
+            raise UnavailableError(f"expected a HUD server at {url}, got an answer that is no JSON: {error}") from error
+
+
+def _open(url: str, path: str, *, body: dict[str, Any] | None = None, token: str | None = None, **query: str) -> Any:
     request = urllib.request.Request(f"{url}{path}?{urlencode(query)}", method="GET" if body is None else "POST")
     if body is not None:
         request.data = json.dumps(body).encode()
@@ -70,8 +97,7 @@ def ask(url: str, path: str, *, body: dict[str, Any] | None = None, token: str |
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            return json.load(response)
+        return urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         words = error.read().decode("utf-8", "replace")[:500]
         kind = {401: UnauthorizedError, 503: UnavailableError}.get(error.code, HudError)
@@ -85,6 +111,11 @@ def ask(url: str, path: str, *, body: dict[str, Any] | None = None, token: str |
 def _where(options: argparse.Namespace) -> tuple[Settings, str]:
     settings = Settings.from_env(channel=options.channel, hud_url=options.url)
     return settings, (settings.hud_url or DEFAULT_URL).rstrip("/")
+
+
+def _token(settings: Settings) -> str | None:
+    """A token that allows writing allows looking too."""
+    return next(iter(settings.tokens + settings.view_tokens), None)
 
 
 def _line(session: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The `hud` command: up, serve, demo, status, sessions, reset.
+"""The `hud` command: up, serve, demo, status, sessions, reset, export, doctor.
 
 Owns arguments, what is printed, and exit codes. Called as `hud` and as `python -m hud_web`.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from hud_publisher.protocol.errors import ConfigError, HudError
 from hud_publisher.protocol.settings import Settings
-from hud_web import admin, demo, logs
+from hud_web import admin, demo, doctor, logs
 from hud_web.embedded import EmbeddedRedis
 from hud_web.server import Companion, bind, serve
 
@@ -69,10 +69,20 @@ def _parser() -> argparse.ArgumentParser:
         "status": add("status", admin.status, "Say who holds a channel and how it stands."),
         "sessions": add("sessions", admin.sessions, "List a channel's sessions, newest first."),
         "reset": add("reset", admin.reset, "End the session that holds a channel."),
+        "export": add("export", admin.export, "Write a session's metrics as CSV or JSON."),
+        "doctor": add("doctor", doctor.doctor, "Say what is wrong between training, Redis and the page, and the fix."),
     }
     for sub in asking.values():
         sub.add_argument("--url", help="of the HUD server (HUD_URL, default http://localhost:8086)")
         sub.add_argument("--channel", help="which display (HUD_CHANNEL, default 'default')")
+    asking["export"].add_argument("--session", help="number of a session (hud sessions), default the newest")
+    asking["export"].add_argument("--format", choices=["csv", "json"], default="csv", help="default csv")
+    asking["export"].add_argument("--output", help="file to write, default standard output")
+    asking["doctor"].add_argument("--redis-url", help="instead of REDIS_URL")
+    asking["doctor"].add_argument("--json", action="store_true", help="print findings as JSON")
+    asking["doctor"].add_argument(
+        "--listen", type=float, default=12.0, metavar="S", help="listen to the stream so long (default 12 s)"
+    )
     return parser
 
 

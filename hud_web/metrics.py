@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -19,14 +18,7 @@ from starlette.responses import Response
 
 from hud_web.rooms import Rooms
 from hud_web.tally import Histogram
-
-
-def distribution_version() -> str:
-    """Return the installed version; "0" where the package runs without having been installed."""
-    try:
-        return version("rl-hud")
-    except PackageNotFoundError:
-        return "0"
+from hud_web.version import distribution_version
 
 
 class MetricsEndpoint:

@@ -14,6 +14,7 @@ from hud_web.query import channel_of, session_of
 from hud_web.rooms import Rooms
 from hud_web.snapshot import encode_opening
 from hud_web.store import Store
+from hud_web.version import distribution_version
 
 #: A probe must answer within the kubelet's own time-out of 1 s.
 READY_TIMEOUT_S = 0.8
@@ -41,7 +42,7 @@ class ReadingEndpoints:
                 await self._store.ping()
         except TimeoutError as error:
             raise UnavailableError(f"expected an answer of Redis within {READY_TIMEOUT_S} s, got none") from error
-        return JSONResponse({"status": "ready", "viewers": self._rooms.viewers})
+        return JSONResponse({"status": "ready", "viewers": self._rooms.viewers, "version": distribution_version()})
 
     async def state(self, request: Request) -> Response:
         """The snapshot of the present session, or of `?session=`."""
