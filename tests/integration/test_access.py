@@ -185,6 +185,27 @@ def test_a_metric_name_with_line_breaks_forges_no_event(web: WebServer, watch: C
     assert not client.named("reset")
 
 
+def test_a_client_that_drips_its_head_is_cut_off_and_holds_up_nobody(web: WebServer) -> None:
+    links = []
+    for _ in range(100):
+        link = socket.create_connection(("127.0.0.1", web.port))
+        link.sendall(b"GET /api/state HTTP/1.1\r\nHost: localhost\r\nX-Drip: ")
+        links.append(link)
+    silent = socket.create_connection(("127.0.0.1", web.port))
+    kept = http.client.HTTPConnection("127.0.0.1", web.port, timeout=10)
+    kept.request("GET", "/health")
+    assert kept.getresponse().read()
+    assert web.get("/health")[0] == 200
+    for link in [*links[:3], silent]:
+        link.settimeout(20)
+        assert link.recv(1_000) == b""  # closed by the server
+    kept.request("GET", "/health")  # an idle connection between requests is another matter
+    assert kept.getresponse().read()
+    kept.close()
+    for link in [*links, silent]:
+        link.close()
+
+
 def test_one_slow_sender_holds_up_nobody(web: WebServer) -> None:
     links = []
     for _ in range(50):

@@ -61,6 +61,7 @@ REMOVALS = [
     Removal("view-only port", "hud_web/view_only.py", "if came_by_view and", "if False and", ("tests", "-k", "view_port or viewing_port")),
     Removal("body size", "hud_web/body.py", "if size > MAX_BODY_BYTES:", "if False:", (API, ACCESS, "-k", "refused or chunked")),
     Removal("body time", "hud_web/body.py", "BODY_TIMEOUT_S = 10.0", "BODY_TIMEOUT_S = 1000.0", (ACCESS, "-k", "slow_sender")),
+    Removal("head time", "hud_web/wire.py", "HEAD_TIMEOUT_S = 10.0", "HEAD_TIMEOUT_S = 1000.0", (ACCESS, "-k", "drips")),
     Removal("entry size", "hud_publisher/protocol/batch.py", "if size > MAX_METRICS_BYTES:", "if False:", (API, "-k", "refused")),
     Removal("fields per session", "hud_publisher/protocol/lua/publish.lua", "if room > 0 or", "if true or", (API, "-k", "ten_thousand")),
     Removal("image kind", "hud_publisher/protocol/images.py", "    if info is None or", "    if False and info is None or", (API, "-k", "refused")),
