@@ -15,7 +15,7 @@ from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, Stre
 from hud_publisher.protocol.errors import TooLargeError, UnsupportedImageError
 from hud_publisher.protocol.images import Mime, inspect_image
 from hud_publisher.protocol.values import MAX_TEXT_CHARS, clean_metrics
-from hud_publisher.snapshot import copy_step
+from hud_publisher.snapshot import copy_env, copy_step
 from hud_publisher.stats import Cause, Counters
 
 logger = logging.getLogger("hud_publisher")
@@ -36,7 +36,7 @@ class Composer:
         for item in items:
             try:
                 entries.append(self._compose_one(item))
-            except UnsupportedImageError as error:
+            except (UnsupportedImageError, ValueError, TypeError) as error:  # the latter two for an env that is none
                 self._drop(item.stream, "unusable", error)
             except TooLargeError as error:
                 self._drop(item.stream, "too large", error)
@@ -48,7 +48,8 @@ class Composer:
         if isinstance(item, Picture):
             side = THUMB_SIDE if item.stream == "thumbs" else None
             image, mime = self._image(item.pixels, lambda: self._encoder.encode(item.pixels, max_side=side))
-            return FrameEntry(image, item.time_ms, mime, item.step, item.episode, item.env, item.stream)
+            step, episode = copy_step(item.step), copy_step(item.episode)
+            return FrameEntry(image, item.time_ms, mime, step, episode, copy_env(item.env), item.stream)
         return self._vision(item)
 
     def _metrics(self, item: Fields) -> MetricsEntry:

@@ -20,8 +20,8 @@ Env = tuple[int, int]
 #: Unix time in ns, step, fields, and how many values the fields hold (0: as many as there are fields).
 Offered = tuple[int, int | None, dict[Any, Any], int]
 
-#: Entries that an inbox holds at most, while the thread waits in a call that nobody answers; about 35 MB of ten values.
-MAX_INBOX = 50_000
+#: Entries that an inbox holds at most, while the thread waits in a call that nobody answers: 7 MB with ten values each.
+MAX_INBOX = 10_000
 
 
 @dataclass(slots=True)

@@ -33,18 +33,29 @@ class Pacer:
     def is_due(self, env: Any = None) -> bool:
         """Whether a picture of this env would be taken now. Costs one clock read."""
         now = self.asked_at = self._clock()
-        return self.is_open and now >= self._due(env, now)
+        if not self.is_open:
+            return False
+        try:
+            return now >= self._due_at.get(env, now)
+        except Exception:  # a foreign object's hash may raise anything
+            return now >= self._due_at.get(_key(env), now)
 
     def take(self, env: Any = None) -> bool:
         """The same; if so, the next one is due a period later."""
         now = self.asked_at = self._clock()
-        due_at = self._due(env, now)
-        if not self.is_open or now < due_at:
+        if not self.is_open:
+            return False
+        try:
+            due_at = self._due_at.get(env, now)
+        except Exception:  # a foreign object's hash may raise anything
+            env = _key(env)
+            due_at = self._due_at.get(env, now)
+        if now < due_at:
             return False
         if len(self._due_at) >= MAX_ENVS:
             self._due_at.clear()
         # Counted from when it was due, so that the rate is right on average; from now after a pause.
-        self._due_at[_key(env)] = max(due_at, now - self.period_s) + self.period_s
+        self._due_at[env] = max(due_at, now - self.period_s) + self.period_s
         return True
 
     def set_period(self, period_s: float) -> None:
@@ -53,18 +64,12 @@ class Pacer:
             self._due_at.clear()
         self.period_s = period_s
 
-    def _due(self, env: Any, now: float) -> float:
-        try:
-            return self._due_at.get(env, now)
-        except Exception:  # a foreign object's hash may raise anything
-            return self._due_at.get(_key(env), now)
-
 
 def _key(env: Any) -> Any:
     """An env as a dictionary's key: callers write it as a list or an array too, and nothing here may raise."""
     try:
-        env = tuple(env) if type(env) is list else env
-        hash(env)
-    except Exception:  # a foreign object's hash may raise anything
+        key = tuple(env)
+        hash(key)
+    except Exception:  # a foreign object may raise anything
         return None
-    return env
+    return key

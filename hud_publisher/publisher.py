@@ -392,7 +392,10 @@ class Publisher:
     def _offer_picture(self, link: Link, item: Picture) -> bool:
         try:
             item.pixels = copy_pixels(item.pixels)
-            item.step, item.episode, item.env = copy_step(item.step), copy_step(item.episode), copy_env(item.env)
+            if type(item.step) is not int:
+                item.step = copy_step(item.step)
+            if type(item.env) is not tuple:
+                item.env = copy_env(item.env)
             link.outbox.offer_picture(item)
             self._wake()
         except Exception as error:  # a foreign object's methods may raise anything

@@ -14,11 +14,11 @@ from typing import Any
 
 from PIL import Image
 
-from hud_publisher.protocol.batch import MAX_NUMBER
+from hud_publisher.protocol.batch import MAX_ENV_INDEX, MAX_NUMBER
 from hud_publisher.protocol.values import MAX_DEPTH, MAX_LIST_ITEMS, MAX_TEXT_CHARS
 
-#: Types whose values nobody can change and that weigh one: nearly every metric.
-PLAIN = frozenset({float, int, bool, type(None)})
+#: Types whose values nobody can change and that weigh one: nearly every metric. numpy's scalar types join when seen.
+PLAIN: set[type] = {float, int, bool, type(None)}
 #: More pixels than protocol.images allows could not be sent anyway: 4096×4096, 4 channels of 4-byte floats.
 MAX_PIXEL_BYTES = 4096 * 4096 * 4 * 4
 
@@ -80,6 +80,11 @@ def _copy_value(value: Any, depth: int, weight: _Weight) -> Any:
 
 def _copy_foreign(value: Any, weight: _Weight) -> Any:
     """Copy tensors and arrays, which their owner changes in place; anything else of its own kind is passed on."""
+    kind = type(value)
+    if kind.__module__ == "numpy" and hasattr(value, "dtype") and not hasattr(value, "__setitem__"):
+        if kind.__name__ not in ("str_", "bytes_", "void", "object_"):
+            PLAIN.add(kind)
+        return value
     if hasattr(value, "detach") and hasattr(value, "numel"):
         count = value.numel()
         if count > MAX_LIST_ITEMS:
@@ -101,7 +106,10 @@ def copy_pixels(pixels: Any) -> Any:
     Raises:
         TypeError: it is none of these, or larger than any picture that can be sent.
     """
-    if isinstance(pixels, bytes):
+    kind = type(pixels)
+    if kind.__name__ == "ndarray" and pixels.nbytes <= MAX_PIXEL_BYTES:
+        return pixels.copy()
+    if kind is bytes:
         return pixels
     if isinstance(pixels, (bytearray, memoryview)):
         return bytes(pixels)
@@ -131,10 +139,15 @@ def copy_step(step: Any) -> int | None:
 
 
 def copy_env(env: Any) -> tuple[int, int] | None:
-    """Return (worker index, env index) as plain numbers; one number alone is an env of worker 0."""
+    """Return (worker index, env index) as plain numbers; one number alone is an env of worker 0.
+
+    Raises:
+        ValueError: it is neither, or out of range.
+    """
     if env is None:
         return None
-    if isinstance(env, int):
-        return 0, env
-    worker, index = env
-    return int(worker), int(index)
+    worker, index = (0, env) if isinstance(env, int) else env
+    pair = int(worker), int(index)
+    if not all(0 <= number <= MAX_ENV_INDEX for number in pair):
+        raise ValueError(f"expected an env of numbers from 0 to {MAX_ENV_INDEX}, got {pair}")
+    return pair

@@ -25,6 +25,7 @@ MEDIA_TYPE = "application/vnd.hud.batch"
 MAX_BATCH_ENTRIES = 512
 #: Redis compares batch numbers as doubles.
 MAX_NUMBER = 2**53 - 1
+MAX_ENV_INDEX = 10**6
 #: Years 1970 to 5138: what a Unix time in milliseconds can reasonably be.
 _MAX_TIME_MS = 10**14
 
@@ -220,4 +221,4 @@ def _env(value: object) -> tuple[int, int] | None:
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         raise MalformedError(f"expected env to be [worker index, env index], got {str(value)[:40]!r}")
     pair = {"worker index": value[0], "env index": value[1]}
-    return _number(pair, "worker index", 10**6) or 0, _number(pair, "env index", 10**6) or 0
+    return _number(pair, "worker index", MAX_ENV_INDEX) or 0, _number(pair, "env index", MAX_ENV_INDEX) or 0

@@ -334,6 +334,16 @@ def test_what_is_no_picture_is_counted_and_the_rest_lands(image: object) -> None
     bench.assert_everything_is_accounted_for()
 
 
+@pytest.mark.parametrize("env", [("a", "b"), (1, 2, 3), (-1, 0), (10**9, 0), (None, 0)])
+def test_a_frame_of_no_env_costs_only_itself(env: object) -> None:
+    bench = Bench()
+    bench.frame(env=env)  # type: ignore[arg-type]
+    bench.log()
+    bench.turns(2)
+    assert [type(entry) for entry in bench.sink.landed] == [MetricsEntry]
+    assert bench.counters.dropped == {"frames/unusable": 1}
+
+
 def test_closing_sends_what_waits_then_releases_a_session_of_its_own() -> None:
     bench = Bench()
     bench.log(500)
