@@ -122,10 +122,7 @@ def _run(options: argparse.Namespace, folder: Path, signals: StopSignals) -> Non
     try:
         _say("starting ray …")
         with signals.held():
-            ray.init(
-                num_cpus=options.env_runners + 2, include_dashboard=False, log_to_driver=False,
-                logging_level=logging.ERROR, object_store_memory=200 * 1024 * 1024, **_temp_dir(folder),
-            )  # fmt: skip
+            _start_ray(ray, options, folder)
         _say(f"starting {options.env_runners} env runners of {options.envs} games each …")
         algorithm = _build(options, folder)
         _say("training PPO on Breakout; the picture comes with the first game")
@@ -138,6 +135,22 @@ def _run(options: argparse.Namespace, folder: Path, signals: StopSignals) -> Non
                 algorithm.stop()
         _shut_down(ray)
         _say("stopped")
+
+
+def _start_ray(ray: Any, options: argparse.Namespace, folder: Path) -> None:
+    """Start ray on this machine; it gives its own processes 30 s, which a busy machine may exceed."""
+    for attempts_left in (2, 1, 0):
+        try:
+            ray.init(
+                num_cpus=options.env_runners + 2, include_dashboard=False, log_to_driver=False,
+                logging_level=logging.ERROR, object_store_memory=200 * 1024 * 1024, **_temp_dir(folder),
+            )  # fmt: skip
+            return
+        except Exception:
+            if not attempts_left:
+                raise
+            _say("ray did not start in its 30 s; trying again …")
+            _shut_down(ray)
 
 
 def _shut_down(ray: Any) -> None:
