@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.fixtures.web import poll
 from tests.rllib.conftest import ROOT, Display
 
