@@ -45,7 +45,7 @@ types: .make/dev
 imports: .make/dev
 	$(BIN)/lint-imports
 
-test: test-unit test-contract test-integration test-fuzz test-browser test-rllib ## Run all tests
+test: test-unit test-contract test-integration test-fuzz test-manifests test-browser test-rllib ## Run all tests
 
 test-unit: .make/dev ## Seconds: fakeredis, no network, no sleeping
 	$(PYTEST) tests/unit
@@ -120,7 +120,7 @@ install: .make/rllib .make/dev ## Everything for developing
 	@$(PIP) install --quiet --group dev
 	@touch $@
 
-system: ## What the tests need from the system: redis-server, chromium, haproxy
+system: ## What the tests need from the system: redis-server, haproxy, openssl, chromium
 	@tests/install-system.sh
 
 clean: ## Remove what make made
