@@ -55,18 +55,13 @@ export class Chart {
     this.sizes.observe(this.area);
   }
 
-  /** @param {Line} line */
-  addLine(line) {
-    this.lines.push(line);
-    this.node.classList.toggle("multi", this.lines.length > 1);
-    this.rebuild();
-  }
-
-  /** Show another field in place of the one of this label. @param {Line} line */
-  replaceLine(line) {
+  /** Add a line, or show another field in place of the one of this label. @param {Line} line */
+  setLine(line) {
     const at = this.lines.findIndex((one) => one.label === line.label);
-    this.lines[at] = line;
+    if (at < 0) this.lines.push(line);
+    else this.lines[at] = line;
     fill(this.legend);
+    this.node.classList.toggle("multi", this.lines.length > 1);
     this.rebuild();
   }
 
@@ -114,7 +109,7 @@ export class Chart {
     const zoom = this.scene.zoom;
     const last = xs.length - 1;
     if (zoom) this.plot.setScale("x", { min: zoom[0], max: zoom[1] });
-    else if (last >= 0) this.plot.setScale("x", { min: xs[0], max: Math.max(xs[last], xs[0] + Math.max(1, Math.abs(xs[0]) * LEAST_SPAN)) });
+    else if (last >= 0) this.plot.setScale("x", { min: xs[0], max: Math.max(xs[last], xs[0] + Math.max(10, Math.abs(xs[0]) * LEAST_SPAN)) });
     else this.plot.setScale("x", { min: 0, max: 1 });
   }
 
@@ -182,7 +177,7 @@ export class Chart {
     const side = (/** @type {boolean} */ right) => columns.filter((_, i) => Boolean(this.lines[lineOf(i)]?.right) === right);
     return {
       ...this.size(),
-      padding: [8, hasRight ? 0 : 12, 0, 0],
+      padding: [8, hasRight ? 0 : 16, 0, 0],
       legend: { show: false },
       cursor: {
         sync: { key: SYNC.key, scales: ["x", null] },
@@ -312,6 +307,7 @@ function axisText(value) {
   if (value === null || value === undefined) return "";
   const size = Math.abs(value);
   const sign = value < 0 ? "−" : "";
+  if (size >= 1e12) return sign + size.toExponential(0).replace("e+", "e");
   if (size >= 1e9) return `${sign}${trim(size / 1e9)}G`;
   if (size >= 1e6) return `${sign}${trim(size / 1e6)}M`;
   if (size >= 1e4) return `${sign}${trim(size / 1e3)}k`;

@@ -1,23 +1,33 @@
 // @ts-check
-/** All charts: gives every numeric field its place, shares zoom, cursor and scales between them, and loads their past. */
+/**
+ * All charts: gives every numeric field its place, and shares zoom, cursor and scales between them. A chart is made when it
+ * is first shown, so thousands of fields cost thousands of names and no more.
+ */
 
 import { Chart } from "./chart.js";
-import { button, byId, el, fill, icon } from "./dom.js";
+import { ChartBar } from "./chart-bar.js";
+import { button, byId, el, fill, icon, say } from "./dom.js";
 import { cut, isNumber } from "./format.js";
 import { recall, remember } from "./memory.js";
 import { painter } from "./paint.js";
-import { EPISODE_FIELDS, KEY_CHARTS, sectionOf } from "./recipes.js";
+import { Past } from "./past.js";
+import { EPISODE_FIELDS, groupPaths, KEY_CHARTS, REST } from "./recipes.js";
 import { onTheme } from "./theme.js";
 
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("./store.js").Leaf} Leaf */
 /** @typedef {import("./chart.js").Scene} Scene */
-/** @typedef {{name: string, charts: Chart[], node: HTMLElement, grid: HTMLElement, open: boolean, count: HTMLElement}} Section */
+/** @typedef {import("./recipes.js").RecipeLine} RecipeLine */
+/** @typedef {{ids: string[], node: HTMLElement, grid: HTMLElement, open: boolean, count: HTMLElement}} Section */
 
-/** Charts of one section made at once; thousands of fields must not become thousands of canvases. */
+/** Charts of one section shown at once. */
 const MOST_PER_SECTION = 48;
 /** Sections beyond these start closed. */
-const OPEN_SECTIONS = 4;
+const OPEN_SECTIONS = 5;
+const PINNED = "Pinned";
+const KEY = "Key";
+/** What the id of a chart of one field begins with. */
+const FIELD = "field:";
 
 export class Charts {
   /**
@@ -26,11 +36,10 @@ export class Charts {
    */
   constructor({ store, api, compare, stepAt }) {
     this.store = store;
-    this.api = api;
     this.compare = compare;
+    this.box = byId("chart-scroll");
     /** Charts that the viewer pinned, by id, in the order chosen. @type {string[]} */
     this.pins = recall("chart.pins", []);
-    this.box = byId("chart-scroll");
     /** @type {Scene} */
     this.scene = {
       x: recall("chart.x", "step"),
@@ -44,31 +53,20 @@ export class Charts {
       others: (path) => compare()?.of(path) ?? [],
       onZoom: (zoom) => this.zoom(zoom),
     };
-    /** @type {Map<string, Chart>} */
+    /** @type {Map<string, Chart>} by id */
     this.charts = new Map();
-    /** @type {Map<string, Section>} */
+    /** @type {Map<string, Section>} by name */
     this.sections = new Map();
     /** @type {Map<string, Set<Chart>>} path → charts that show it */
     this.byPath = new Map();
     /** @type {Map<Element, Chart>} */
     this.byNode = new Map();
-    /** @type {Set<string>} */
-    this.wantedHistory = new Set();
-    this.historyTimer = 0;
+    this.past = new Past(store, api, (path) => this.byPath.get(path)?.forEach((chart) => chart.request()));
+    this.bar = new ChartBar(this.scene, () => this.rebuild(), (sessions) => this.setCompared(sessions));
     this.sight = new IntersectionObserver((entries) => this.see(entries), { root: this.box, rootMargin: "120px" });
-    this.unzoom = el("button", { type: "button", hidden: true, onclick: () => this.zoom(null) }, "whole run");
-    /** Paths whose past is here or on its way. @type {Set<string>} */
-    this.loaded = new Set();
-    this.makeBar();
-    this.arrange = painter(() => this.place(), 400);
-    /** @type {Leaf[]} */
-    this.unplaced = [];
-    /** Paths that lost their place in a key chart. @type {Set<string>} */
-    this.displaced = new Set();
-    store.on("newLeaf", (leaf) => {
-      this.unplaced.push(leaf);
-      this.arrange();
-    });
+    const arrange = painter(() => this.place(), 400);
+    this.arrange = arrange;
+    store.on("newLeaf", arrange);
     store.on("update", ({ fields }) => this.touch(fields, ""));
     store.on("cleared", () => this.clear());
     store.on("snapshot", () => this.reload());
@@ -77,28 +75,10 @@ export class Charts {
     new ResizeObserver(() => this.sizeRows()).observe(this.box);
   }
 
-  makeBar() {
-    const choose = el("select", { "aria-label": "Horizontal axis", onchange: () => this.set("x", choose.value) }, ...["step", "time", "episode"].map((x) => el("option", { value: x, selected: x === this.scene.x }, x)));
-    const slider = el("input", { type: "range", min: 0, max: 0.98, step: 0.02, value: this.scene.smoothing, "aria-label": "Smoothing", oninput: () => this.set("smoothing", Number(slider.value)) });
-    const log = el("button", { type: "button", "aria-pressed": String(this.scene.log), title: "Logarithmic values", onclick: () => {
-      this.set("log", !this.scene.log);
-      log.setAttribute("aria-pressed", String(this.scene.log));
-    } }, "log");
-    fill(byId("chart-bar"), el("h2", { class: "eyebrow" }, "Charts"), el("span", { class: "space" }), el("label", {}, "over", choose), el("label", {}, "smooth", slider), log, this.unzoom);
-  }
-
-  /** @param {"x" | "smoothing" | "log"} name @param {any} value */
-  set(name, value) {
-    /** @type {any} */ (this.scene)[name] = value;
-    remember(`chart.${name}`, value);
-    if (name === "x") this.zoom(null);
-    this.rebuild();
-  }
-
   /** @param {[number, number] | null} zoom */
   zoom(zoom) {
     this.scene.zoom = zoom;
-    this.unzoom.hidden = zoom === null;
+    this.bar.paint();
     for (const chart of this.charts.values()) {
       chart.drawn = "";
       chart.request();
@@ -123,178 +103,131 @@ export class Charts {
     }
   }
 
+  // -- where charts stand
+
   place() {
-    const leaves = this.unplaced.filter((leaf) => isNumber(leaf.value) && this.store.leaves.get(leaf.path) === leaf);
-    this.unplaced = [];
     this.scene.startMs = this.store.session?.started_ms ?? this.scene.startMs;
     this.placeKey();
-    for (const path of this.displaced) {
-      const leaf = this.store.leaves.get(path);
-      if (leaf && !this.byPath.get(path)?.size) leaves.push(leaf);
+    const free = [];
+    for (const leaf of this.store.leaves.values()) {
+      if (isNumber(leaf.live) && !this.isInKey(leaf.path)) free.push(leaf.path);
     }
-    this.displaced.clear();
-    for (const leaf of leaves) if (!this.byPath.get(leaf.path)?.size) this.placeLeaf(leaf);
-    this.placePins();
-    for (const section of this.sections.values()) this.fillSection(section);
+    const groups = groupPaths(free);
+    for (const [name, section] of this.sections) if (name !== KEY && name !== PINNED && !groups.has(name)) section.ids = [];
+    for (const [name, paths] of groups) this.section(name).ids = paths.map((path) => FIELD + path);
+    const rest = this.sections.get(REST)?.node;
+    if (rest && rest !== this.box.lastElementChild) this.box.append(rest);
+    this.section(PINNED).ids = this.pins.filter((id) => this.chart(id));
+    for (const [name, section] of this.sections) this.fillSection(name, section);
     this.sizeRows();
   }
 
-  /** Pinned charts stand in a section of their own, above all others. */
-  placePins() {
-    const pinned = this.pins.map((id) => this.charts.get(id)).filter((chart) => chart !== undefined);
-    const section = pinned.length || this.sections.has("Pinned") ? this.section("Pinned") : null;
-    if (section) {
-      section.charts = pinned;
-      section.node.hidden = !pinned.length;
-    }
-    for (const chart of this.charts.values()) {
-      const isPinned = this.pins.includes(chart.id);
-      const [left, right, pin] = chart.tools.children;
-      pin.setAttribute("aria-pressed", String(isPinned));
-      for (const mover of [left, right]) /** @type {HTMLElement} */ (mover).hidden = !isPinned || pinned.length < 2;
-    }
+  /** @param {string} path */
+  isInKey(path) {
+    for (const chart of this.byPath.get(path) ?? []) if (!chart.id.startsWith(FIELD) && !chart.lines.some((line) => line.path === path && line.rate)) return true;
+    return false;
   }
 
   placeKey() {
     for (const recipe of KEY_CHARTS) {
       for (const wanted of recipe.lines) {
-        // What a run says of its own speed goes before what its steps tell.
-        if (wanted.rate && this.charts.get(recipe.id)?.lines.some((line) => !line.rate)) continue;
         const leaf = this.store.find(wanted.names, isNumber);
-        if (!leaf) continue;
-        let chart = this.charts.get(recipe.id);
-        if (chart?.lines.some((line) => line.path === leaf.path)) continue;
-        const label = wanted.label || leaf.name;
-        const old = chart?.lines.find((line) => line.label === label);
-        if (chart && old) {
-          // A better name for the same thing came: the mean of all envs after one env's own return.
-          this.byPath.get(old.path)?.delete(chart);
-          this.displaced.add(old.path);
-          chart.replaceLine({ ...old, path: leaf.path, rate: wanted.rate, series: this.store.watch(leaf) });
-          this.remember(leaf.path, chart);
-          continue;
-        }
-        if (this.byPath.get(leaf.path)?.size && !chart && !wanted.rate) continue;
-        if (!chart) {
-          chart = this.makeChart(recipe.id, recipe.title);
-          const section = this.section("Key");
-          section.charts.push(chart);
-          const order = KEY_CHARTS.map((one) => one.id);
-          section.charts.sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
-        }
-        this.addLine(chart, leaf, label, wanted.right, wanted.rate);
+        if (leaf) this.placeLine(recipe, wanted, leaf);
       }
     }
+    this.section(KEY).ids = KEY_CHARTS.map((recipe) => recipe.id).filter((id) => this.charts.has(id));
   }
 
-  /** @param {Leaf} leaf */
-  placeLeaf(leaf) {
-    const section = this.section(sectionOf(leaf.path));
-    const chart = this.makeChart(`field:${leaf.path}`, leaf.name);
+  /** @param {{id: string, title: string}} recipe @param {RecipeLine} wanted @param {Leaf} leaf */
+  placeLine(recipe, wanted, leaf) {
+    const chart = this.charts.get(recipe.id) ?? this.makeChart(recipe.id, recipe.title);
+    const label = wanted.label || leaf.name;
+    const old = chart.lines.find((line) => line.label === label);
+    if (old?.path === leaf.path) return;
+    if (old) {
+      // What a run says of its own speed goes before what its steps tell.
+      if (wanted.rate && !old.rate) return;
+      // A better name for the same thing came: the mean of all envs after one env's own return.
+      this.byPath.get(old.path)?.delete(chart);
+    }
+    const line = { path: leaf.path, label, right: wanted.right, rate: wanted.rate, series: this.store.watch(leaf) };
+    chart.setLine(line);
+    this.connect(leaf.path, chart);
+  }
+
+  /** The chart of this id, made if it is a field's and the field is there. @param {string} id @returns {Chart | undefined} */
+  chart(id) {
+    const known = this.charts.get(id);
+    if (known || !id.startsWith(FIELD)) return known;
+    const leaf = this.store.leaves.get(id.slice(FIELD.length));
+    if (!leaf || !isNumber(leaf.live)) return undefined;
+    const chart = this.makeChart(id, leaf.name);
     chart.heading.title = leaf.path;
-    section.charts.push(chart);
-    this.addLine(chart, leaf, leaf.name, false);
+    chart.setLine({ path: leaf.path, label: leaf.name, series: this.store.watch(leaf) });
+    this.connect(leaf.path, chart);
+    return chart;
   }
 
   /** @param {string} id @param {string} title */
   makeChart(id, title) {
     const chart = new Chart(id, title, this.scene);
-    const pin = button("pin", "Pin to the top", () => this.togglePin(chart), { quiet: true, pressed: this.pins.includes(id) });
-    const left = button("left", "Earlier among the pinned", () => this.movePin(chart, -1), { quiet: true });
-    const right = button("right", "Later among the pinned", () => this.movePin(chart, 1), { quiet: true });
-    fill(chart.tools, left, right, pin);
+    fill(
+      chart.tools,
+      button("left", "Earlier among the pinned", () => this.movePin(chart, -1), { quiet: true }),
+      button("right", "Later among the pinned", () => this.movePin(chart, 1), { quiet: true }),
+      button("pin", "Pin to the top", () => this.togglePin(chart), { quiet: true, pressed: false }),
+    );
     this.charts.set(id, chart);
     this.byNode.set(chart.node, chart);
     return chart;
   }
 
-  /** @param {Chart} chart @param {Leaf} leaf @param {string} label @param {boolean} [right] @param {boolean} [rate] */
-  addLine(chart, leaf, label, right, rate) {
-    chart.addLine({ path: leaf.path, label, right, rate, series: this.store.watch(leaf) });
-    this.remember(leaf.path, chart);
-  }
-
   /** @param {string} path @param {Chart} chart */
-  remember(path, chart) {
+  connect(path, chart) {
     const set = this.byPath.get(path);
     if (set) set.add(chart);
     else this.byPath.set(path, new Set([chart]));
-    if (chart.seen) this.loadPast([path]);
-  }
-
-  /** Keep a chart at the top, or let it go back to its place. @param {Chart} chart */
-  togglePin(chart) {
-    const at = this.pins.indexOf(chart.id);
-    if (at < 0) this.pins.push(chart.id);
-    else this.pins.splice(at, 1);
-    this.savePins();
-  }
-
-  /** @param {Chart} chart @param {1 | -1} by places in the order of the pinned ones */
-  movePin(chart, by) {
-    const at = this.pins.indexOf(chart.id);
-    const to = at + by;
-    if (at < 0 || to < 0 || to >= this.pins.length) return;
-    [this.pins[at], this.pins[to]] = [this.pins[to], this.pins[at]];
-    this.savePins();
-    /** @type {HTMLElement | null} */ (chart.tools.querySelector("button"))?.focus();
-  }
-
-  savePins() {
-    remember("chart.pins", this.pins);
-    this.arrange();
-  }
-
-  /** Sessions to compare with were chosen. */
-  async showCompared() {
-    const paths = [...this.charts.values()].filter((chart) => chart.seen).flatMap((chart) => chart.lines.map((line) => line.path));
-    await this.compare()?.load(paths);
-    this.rebuild();
+    if (chart.seen) this.past.want([path]);
   }
 
   /** @param {string} name @returns {Section} */
   section(name) {
-    let section = this.sections.get(name);
-    if (section) return section;
-    const open = this.sections.size < OPEN_SECTIONS;
+    const known = this.sections.get(name);
+    if (known) return known;
+    const isSpecial = name === KEY || name === PINNED;
+    const open = isSpecial || this.sections.size < OPEN_SECTIONS + 2;
     const grid = el("div", { class: "chart-grid", hidden: !open });
     const count = el("span", { class: "muted" });
     const toggle = el("button", { type: "button", class: "bare", "aria-expanded": String(open) }, icon("caret"), el("span", { class: "text" }, cut(name, 80)), count);
-    const made = { name, charts: [], node: el("section", { class: "chart-section" }, el("h3", {}, toggle), grid), grid, open, count };
+    const section = { ids: [], node: el("section", { class: "chart-section" }, el("h3", { class: name === KEY ? "sr" : null }, toggle), grid), grid, open, count };
     toggle.addEventListener("click", () => {
-      made.open = !made.open;
-      toggle.setAttribute("aria-expanded", String(made.open));
-      grid.hidden = !made.open;
-      this.fillSection(made);
+      section.open = !section.open;
+      toggle.setAttribute("aria-expanded", String(section.open));
+      grid.hidden = !section.open;
+      this.fillSection(name, section);
     });
-    if (name === "Pinned") this.box.prepend(made.node);
-    else if (name === "Key") {
-      made.node.firstElementChild?.classList.add("sr");
-      const pinned = this.sections.get("Pinned")?.node;
-      if (pinned) pinned.after(made.node);
-      else this.box.prepend(made.node);
-    } else this.box.append(made.node);
-    this.sections.set(name, made);
-    return made;
+    if (name === PINNED) this.box.prepend(section.node);
+    else this.box.append(section.node);
+    this.sections.set(name, section);
+    return section;
   }
 
-  /** @param {Section} section */
-  fillSection(section) {
-    const charts = section.name === "Pinned" ? section.charts : section.charts.filter((chart) => !this.pins.includes(chart.id));
-    const total = charts.length;
-    if (section.name !== "Pinned") section.node.hidden = !total;
-    section.count.textContent = total > MOST_PER_SECTION ? `${MOST_PER_SECTION} of ${total}` : String(total);
+  /** @param {string} name @param {Section} section */
+  fillSection(name, section) {
+    const ids = name === PINNED ? section.ids : section.ids.filter((id) => !this.pins.includes(id));
+    section.node.hidden = !ids.length;
+    say(section.count, ids.length > MOST_PER_SECTION ? `${MOST_PER_SECTION} of ${ids.length}` : String(ids.length));
     if (!section.open) return;
-    charts.slice(0, MOST_PER_SECTION).forEach((chart, i) => {
-      if (section.grid.children[i] === chart.node) return;
-      section.grid.insertBefore(chart.node, section.grid.children[i] ?? null);
+    const shown = ids.slice(0, MOST_PER_SECTION).map((id) => this.chart(id)).filter((chart) => chart !== undefined);
+    shown.forEach((chart, i) => {
+      if (section.grid.children[i] !== chart.node) section.grid.insertBefore(chart.node, section.grid.children[i] ?? null);
       this.sight.observe(chart.node);
+      const isPinned = name === PINNED;
+      const [left, right, pin] = chart.tools.children;
+      pin.setAttribute("aria-pressed", String(isPinned));
+      for (const mover of [left, right]) /** @type {HTMLElement} */ (mover).hidden = !isPinned || ids.length < 2;
     });
-    // What was pinned meanwhile stands elsewhere by now; what is over the bound leaves.
-    for (const node of [...section.grid.children].slice(Math.min(total, MOST_PER_SECTION))) {
-      const chart = this.byNode.get(node);
-      if (chart && !this.pins.includes(chart.id)) node.remove();
-    }
+    for (const node of [...section.grid.children].slice(shown.length)) node.remove();
   }
 
   /** Three rows of charts fill the height. */
@@ -306,6 +239,28 @@ export class Charts {
     else this.box.style.removeProperty("--chart-height");
   }
 
+  /** Keep a chart at the top, or let it go back to its place. @param {Chart} chart */
+  togglePin(chart) {
+    const at = this.pins.indexOf(chart.id);
+    if (at < 0) this.pins.push(chart.id);
+    else this.pins.splice(at, 1);
+    remember("chart.pins", this.pins);
+    this.place();
+  }
+
+  /** @param {Chart} chart @param {1 | -1} by places in the order of the pinned ones */
+  movePin(chart, by) {
+    const at = this.pins.indexOf(chart.id);
+    const to = at + by;
+    if (at < 0 || to < 0 || to >= this.pins.length) return;
+    [this.pins[at], this.pins[to]] = [this.pins[to], this.pins[at]];
+    remember("chart.pins", this.pins);
+    this.place();
+    /** @type {HTMLElement | null} */ (chart.tools.children[by < 0 ? 0 : 1])?.focus(); // moving it took the focus away
+  }
+
+  // -- what they show
+
   /** @param {IntersectionObserverEntry[]} entries */
   see(entries) {
     for (const entry of entries) {
@@ -314,42 +269,37 @@ export class Charts {
       chart.setSeen(entry.isIntersecting);
       if (!entry.isIntersecting) continue;
       const paths = chart.lines.map((line) => line.path);
-      this.loadPast(paths);
+      this.past.want(paths);
       this.compare()?.load(paths).then((came) => came && chart.rebuild());
     }
   }
 
-  /** Ask for the points before the page was opened, for all charts that came into view at once. @param {string[]} paths */
-  loadPast(paths) {
-    for (const path of paths) if (!this.loaded.has(path)) this.wantedHistory.add(path);
-    clearTimeout(this.historyTimer);
-    if (this.wantedHistory.size) this.historyTimer = setTimeout(() => this.fetchPast(), 60);
-  }
-
-  async fetchPast() {
-    const paths = [...this.wantedHistory].slice(0, 40);
-    for (const path of paths) this.wantedHistory.delete(path);
-    for (const path of paths) this.loaded.add(path);
-    const answer = await this.api().history(paths);
-    for (const path of paths) {
-      const past = answer?.series?.[path];
-      const leaf = this.store.leaves.get(path);
-      if (!past || !leaf?.series) continue;
-      leaf.series.prepend(past.time_ms, past.step, past.value);
-      for (const chart of this.byPath.get(path) ?? []) chart.request();
-    }
-    if (this.wantedHistory.size) this.historyTimer = setTimeout(() => this.fetchPast(), 60);
+  seenPaths() {
+    return [...this.charts.values()].filter((chart) => chart.seen).flatMap((chart) => chart.lines.map((line) => line.path));
   }
 
   /** After a snapshot: what came while the page was away is in the server's history. */
   reload() {
-    this.loaded = new Set();
-    for (const chart of this.charts.values()) if (chart.seen) this.loadPast(chart.lines.map((line) => line.path));
+    this.past.forget();
+    this.past.want(this.seenPaths());
     const episode = this.store.find(EPISODE_FIELDS, isNumber);
-    if (episode) {
-      this.store.watch(episode);
-      this.loadPast([episode.path]);
-    }
+    if (!episode) return;
+    this.store.watch(episode); // for the axis of episodes
+    this.past.want([episode.path]);
+  }
+
+  /** Sessions to compare with were chosen. */
+  async showCompared() {
+    const compare = this.compare();
+    this.bar.setCompared(compare ? [...compare.all.values()].map((one) => one.session) : []);
+    await compare?.load(this.seenPaths());
+    this.rebuild();
+  }
+
+  /** @param {import("./types.js").Session[]} sessions */
+  setCompared(sessions) {
+    this.compare()?.choose(sessions);
+    this.showCompared();
   }
 
   /** @param {number} timeMs @returns {number} NaN where unknown */
@@ -366,10 +316,9 @@ export class Charts {
     this.sections.clear();
     this.byPath.clear();
     this.byNode.clear();
-    this.wantedHistory.clear();
-    this.loaded = new Set();
-    this.unplaced = [];
+    this.past.forget();
     this.scene.zoom = null;
     this.scene.startMs = this.store.session?.started_ms ?? 0;
+    this.bar.paint();
   }
 }

@@ -14,7 +14,9 @@ export const SPEEDS = [0.25, 0.5, 1, 2, 4];
 const LIVE_WITHIN_MS = 250;
 /** Longer pauses of the frames (the learner's phases) are played in so long. */
 const LONGEST_GAP_MS = 1000;
-/** A frame shown for longer than that while seeking is fetched before anything else. */
+/** So near to an episode's beginning, one episode back means the one before. */
+const AT_START_FRAMES = 2;
+/** Frames fetched ahead. */
 const PREFETCH = 16;
 
 export class Player {
@@ -156,8 +158,10 @@ export class Player {
       else this.live();
       return;
     }
-    const before = list.filter((episode) => episode.start < t - 600).at(-1);
-    if (before) this.seek(before.start);
+    const here = list.findLastIndex((episode) => episode.start <= t);
+    const isAtStart = here >= 0 && this.frames.indexAt(t) - list[here].first <= AT_START_FRAMES;
+    const wanted = list[isAtStart ? here - 1 : here];
+    if (wanted) this.seek(wanted.start);
   }
 
   /** Play an episode from its beginning to its end. @param {Episode | null} episode */

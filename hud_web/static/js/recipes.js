@@ -5,8 +5,9 @@
  */
 
 /**
- * @typedef {{id: string, title: string, lines: {names: string[], label: string, right?: boolean, rate?: boolean}[]}} Recipe
- *   `right`: with an axis of its own on the right; `rate`: of the steps at which the field came, not its value
+ * @typedef {{names: string[], label: string, right?: boolean, rate?: boolean}} RecipeLine `right`: with an axis of its own
+ *   on the right; `rate`: of the steps at which the field came, not its value
+ * @typedef {{id: string, title: string, lines: RecipeLine[]}} Recipe
  */
 
 /** @type {Recipe[]} */
@@ -49,13 +50,35 @@ export const KEY_CHARTS = [
 /** Fields that only count or name; they get a chart in their section, and none of the key ones. */
 export const EPISODE_FIELDS = ["episode", "episode_id", "episode_number", "num_episodes_lifetime"];
 
+/** Fewer fields with the same beginning of their names make no section of their own. */
+const LEAST_IN_SECTION = 3;
+export const REST = "other";
+
 /**
- * The section that a field belongs to: the path above it, else the first part of its name.
- * @param {string} path
+ * Sort fields into sections: by the path above them, else by the first part of their names, else "other", which is last.
+ * @param {string[]} paths
+ * @returns {Map<string, string[]>}
  */
-export function sectionOf(path) {
-  const slash = path.lastIndexOf("/");
-  if (slash > 0) return path.slice(0, slash);
-  const cutAt = path.search(/[_.:-]/);
-  return cutAt > 1 ? path.slice(0, cutAt) : "other";
+export function groupPaths(paths) {
+  /** @type {Map<string, number>} */
+  const counts = new Map();
+  for (const path of paths) counts.set(beginning(path), (counts.get(beginning(path)) ?? 0) + 1);
+  /** @type {Map<string, string[]>} */
+  const groups = new Map();
+  const rest = [];
+  for (const path of paths) {
+    const slash = path.lastIndexOf("/");
+    const name = slash > 0 ? path.slice(0, slash) : beginning(path);
+    if (slash <= 0 && (counts.get(name) ?? 0) < LEAST_IN_SECTION) rest.push(path);
+    else if (groups.has(name)) groups.get(name)?.push(path);
+    else groups.set(name, [path]);
+  }
+  if (rest.length) groups.set(REST, [...(groups.get(REST) ?? []), ...rest]);
+  return groups;
+}
+
+/** @param {string} path */
+function beginning(path) {
+  const end = path.search(/[_.:/-]/);
+  return end > 1 ? path.slice(0, end) : REST;
 }

@@ -113,11 +113,14 @@ export class Spark {
   /** Begin with points of the past. @param {ArrayLike<number>} times @param {ArrayLike<number | null>} values */
   begin(times, values) {
     this.length = 0;
-    this.widthMs = Math.max(250, (times[times.length - 1] - times[0]) / this.values.length);
+    const room = this.values.length;
+    // Few points are shown as they are, however near to each other they came.
+    this.widthMs = times.length > room ? Math.max(250, (times[times.length - 1] - times[0]) / room) : 0;
     for (let i = 0; i < times.length; i++) {
       const value = values[i];
       if (value !== null && Number.isFinite(value)) this.add(value, times[i]);
     }
+    if (this.length) this.widthMs = Math.max(250, (this.times[this.length - 1] - this.times[0]) / this.length);
   }
 
   fold() {

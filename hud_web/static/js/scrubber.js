@@ -74,7 +74,7 @@ export class Scrubber {
 
   /** The index of kept frames; once per session, and after a gap. */
   async load() {
-    if (document.hidden) return;
+    if (document.hidden || !this.store.session?.sid) return;
     await this.frames.load(0);
     const answer = await this.frames.api().history(["episode_return"]);
     const past = answer?.series?.episode_return;

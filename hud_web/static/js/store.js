@@ -225,13 +225,13 @@ export class Store {
         this.walk(value, `${path}/`, timeMs, origin, seen);
       } else {
         seen?.delete(path);
-        this.put(path, name, value, timeMs, origin);
+        this.put(path, value, timeMs, origin);
       }
     }
   }
 
-  /** @param {string} path @param {string} name @param {any} value @param {number} timeMs @param {Origin | null} origin */
-  put(path, name, value, timeMs, origin) {
+  /** @param {string} path @param {any} value @param {number} timeMs @param {Origin | null} origin */
+  put(path, value, timeMs, origin) {
     let leaf = this.leaves.get(path);
     let isNew = false;
     if (!leaf) {
@@ -240,6 +240,8 @@ export class Store {
         return;
       }
       if (this.branches.delete(path)) for (const other of [...this.leaves.keys()]) if (other.startsWith(`${path}/`)) this.forget(other);
+      // Names may hold slashes themselves, as RLlib's flattened results do; what counts is the last step.
+      const name = path.slice(path.lastIndexOf("/") + 1) || path;
       leaf = { path, name, value: undefined, live: undefined, changedMs: timeMs, spark: null, series: null };
       this.leaves.set(path, leaf);
       const key = name.toLowerCase();

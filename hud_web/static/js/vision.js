@@ -34,11 +34,11 @@ export class Vision {
   image = el("img", { alt: "", decoding: "async" });
   picture = el("button", { type: "button", class: "vision-picture", title: "Show larger" }, this.image);
   action = el("p", { class: "vision-action" });
-  text = el("p", { class: "vision-text", tabindex: "0", "aria-label": "Response" });
+  text = el("p", { class: "vision-text", tabindex: "0", role: "group", "aria-label": "Response" });
   extras = el("p", { class: "vision-extras" });
   spark = el("canvas", { "aria-hidden": "true", title: "Response times" });
   foot = el("p", { class: "vision-foot" });
-  prompt = el("pre", { tabindex: "0", "aria-label": "Prompt" });
+  prompt = el("pre", { tabindex: "0", role: "group", "aria-label": "Prompt" });
   details = el("details", {}, el("summary", {}, "Prompt"), this.prompt);
   empty = el("p", { class: "empty" }, "No call of a vision LLM yet.");
   where = el("span", { class: "muted vision-where" });
@@ -100,6 +100,7 @@ export class Vision {
 
   /** The calls from before the page was opened; their pictures are fetched when they are looked at. */
   async load() {
+    if (!this.store.session?.sid) return;
     const answer = await this.api().get("/api/vision", { limit: MOST_CALLS });
     if (!Array.isArray(answer?.calls)) return;
     for (const call of answer.calls) {
@@ -130,8 +131,7 @@ export class Vision {
     const call = this.calls[at] ?? null;
     this.empty.hidden = call !== null;
     say(this.empty, this.store.moment !== null && this.calls.length ? "No call at this moment yet." : "No call of a vision LLM yet.");
-    for (const node of [this.picture, this.details]) node.hidden = call === null;
-    if (call !== this.shown) this.paintCall(call);
+    if (call !== this.shown || !call) this.paintCall(call);
     this.where.textContent = this.calls.length > 1 ? `${at + 1}/${this.calls.length}` : "";
     this.older.disabled = at <= 0;
     this.newer.disabled = at >= this.calls.length - 1;
@@ -145,6 +145,7 @@ export class Vision {
   /** @param {Call | null} call */
   async paintCall(call) {
     this.shown = call;
+    this.picture.hidden = call === null;
     const action = call?.extra?.action ?? call?.extra?.suggestion;
     const error = call?.extra?.error;
     this.action.classList.toggle("failed", Boolean(error));

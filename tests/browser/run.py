@@ -1,0 +1,124 @@
+"""A training run as the server sees it: what a publisher sends, sent by the test, so that every value is known."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+from PIL import Image
+
+from hud_publisher.protocol.batch import MEDIA_TYPE, Batch, encode_batch
+from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, VisionEntry
+from hud_publisher.protocol.keys import SessionId
+from hud_publisher.protocol.values import clean_metrics
+from tests.fixtures.web import WebServer, poll
+
+Color = tuple[int, int, int]
+
+
+def png(color: Color, size: tuple[int, int] = (16, 12)) -> bytes:
+    """A picture of one colour, which a canvas can be asked for."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def color_of(number: int) -> Color:
+    """A colour by which a frame is known again."""
+    return (number * 37 % 256, number * 91 % 256, 40 + number % 200)
+
+
+class Run:
+    """Holds a channel and publishes to it."""
+
+    def __init__(
+        self,
+        server: WebServer,
+        channel: str,
+        name: str = "ppo-breakout",
+        *,
+        token: str = "",
+        takeover: bool = False,
+        **body: Any,
+    ) -> None:
+        self.server, self.channel, self.name = server, channel, name
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+        body |= {"channel": channel, "name": name, "run_id": f"{channel}-{name}"}
+        self.answer = self._register(body | ({"takeover": True} if takeover else {}))
+        self.session_id = SessionId(self.answer["session_id"])
+        self.sid = self.session_id.split(".")[1]
+        self.number = self.step = 0
+
+    def _register(self, body: dict[str, Any]) -> dict[str, Any]:
+        status, answer = self.server.post("/api/register_session", body, self.headers)
+        assert status == 200, answer
+        return dict(answer)
+
+    def publish(self, *entries: Entry, writer: str = "w1") -> None:
+        """Send one batch."""
+        self.number += 1
+        body = encode_batch(self.session_id, Batch(writer, self.number, entries))
+        status, answer = self.server.post("/api/publish", body, {"Content-Type": MEDIA_TYPE} | self.headers)
+        assert status == 200, answer
+
+    def log(self, data: dict[str, Any], *, step: int | None = None, kind: Any = "metrics") -> None:
+        """Publish fields; a publisher leaves out what is not finite, and so does this."""
+        self.step = self.step + 1 if step is None else step
+        self.publish(MetricsEntry(clean_metrics(data), now_ms(), self.step, kind))
+
+    def iterate(self, iteration: int, **data: Any) -> None:
+        """Publish the results of one training iteration."""
+        self.log({"iteration": iteration, **data}, step=iteration * 100, kind="iterations")
+
+    def frame(
+        self,
+        color: Color,
+        *,
+        step: int | None = None,
+        episode: int | None = None,
+        env: tuple[int, int] = (1, 0),
+        size: tuple[int, int] = (16, 12),
+        kind: Any = "frames",
+    ) -> None:
+        """Publish a frame of one colour (or a thumbnail)."""
+        picture = png(color, size)
+        self.publish(FrameEntry(picture, now_ms(), "image/png", step, episode, env, kind))
+
+    def vision(self, image: bytes, *, step: int = 1, latency_ms: float = 412.0, **parts: Any) -> None:
+        """Publish a call of the vision LLM."""
+        prompt, response = parts.pop("prompt", None), parts.pop("response", None)
+        self.publish(VisionEntry(image, now_ms(), "image/png", latency_ms, step, prompt, response, parts))
+
+    def play(self, episodes: int, frames: int = 6, *, first: int = 1, pause_s: float = 0.03) -> list[Color]:
+        """Play whole episodes; episode n returns 10 n. Returns the colours in order."""
+        colors = []
+        for episode in range(first, first + episodes):
+            for number in range(frames):
+                self.step += 1
+                color = color_of(self.step)
+                colors.append(color)
+                reward = 10.0 * episode * (number + 1) / frames
+                self.publish(
+                    MetricsEntry({"episode": episode, "episode_reward": reward}, now_ms(), self.step),
+                    FrameEntry(png(color), now_ms(), "image/png", self.step, episode, (1, 0)),
+                )
+                time.sleep(pause_s)  # so that each frame has a moment of its own
+            self.log({"episode": episode, "episode_return": 10.0 * episode}, step=self.step)
+        return colors
+
+    def end(self) -> None:
+        """Release the channel."""
+        status, _ = self.server.post("/api/release_session", {"session_id": self.session_id}, self.headers)
+        assert status == 200
+
+    def wait_for_viewers(self, count: int) -> None:
+        """Return when so many viewers are known to watch."""
+        poll(
+            lambda: self.server.post("/api/heartbeat", {"session_id": self.session_id})[1]["viewers"] == count,
+            f"{count} viewers",
+        )
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,234 @@
+"""For everybody: screen readers, keyboards, themes, phones; and nothing that a strict policy forbids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import axe_playwright_python  # type: ignore[import-untyped]
+import pytest
+
+from tests.browser.page import Screen
+from tests.browser.run import Run, color_of, png
+from tests.fixtures.web import WebServer
+
+Open = Callable[..., Screen]
+StartRun = Callable[..., Run]
+Serve = Callable[..., WebServer]
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+_RUN_AXE = """async () => {
+  const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+  const found = await axe.run(document, { runOnly: { type: 'tag', values: tags } });
+  const tell = (node) => `${node.failureSummary} ${node.target}`;
+  return found.violations.map((violation) => [violation.id, violation.nodes.map(tell)]);
+}"""
+
+
+def violations(screen: Screen) -> Any:
+    return screen.page.evaluate(_RUN_AXE)
+
+
+def fill(run: Run) -> None:
+    """Something in every panel."""
+    for iteration in range(1, 20):
+        run.iterate(
+            iteration, episode_return_mean=float(iteration), policy_loss=0.1, entropy=1.0, **{"timers/sample": 1.0}
+        )
+    run.log(
+        {"health": {"current": 1, "max": 3}, "milestones": {"a": True, "b": False}, "llm_calls": 3, "action": "LEFT"}
+    )
+    run.frame(color_of(1), step=1, episode=1)
+    for env in ((1, 0), (1, 1)):
+        run.frame(color_of(2), env=env, kind="thumbs")
+    run.vision(png((1, 2, 3)), prompt="What?", response="A tree.", action="RIGHT")
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)], ids=["desktop", "phone"])
+@pytest.mark.parametrize("theme", ["dark", "light", "contrast"])
+def test_axe_finds_nothing_in_any_theme(run: Run, open_page: Open, theme: str, size: tuple[int, int]) -> None:
+    fill(run)
+    screen = open_page(f"theme={theme}", size=size, init=AXE)
+    screen.wait_pixel(color_of(1))
+    screen.wait_text("#game", "a")
+    assert violations(screen) == []
+    if size[0] < 500:
+        for tab in ("Charts", "VLM", "Metrics"):
+            screen.find("#tabs button", has_text=tab).click()
+            assert violations(screen) == []
+
+
+def test_axe_finds_nothing_in_any_dialog_or_state(serve: Serve, start_run: StartRun, open_page: Open) -> None:
+    server = serve()
+    screen = open_page(server=server, init=AXE)
+    screen.expect_problem("ERR_|Failed to load")
+    screen.wait_state("WAITING")
+    assert violations(screen) == []
+    run = start_run(server=server)
+    fill(run)
+    screen.wait_text("#vision", "A tree.")
+    for key, title in (("?", "Keyboard"), ("Control+k", "Sessions"), ("g", "Save an episode")):
+        screen.press(key)
+        screen.wait_text("dialog h2", title.upper())
+        assert violations(screen) == []
+        screen.press("Escape")
+    screen.find("[aria-label=Settings]").click()
+    screen.wait_text("dialog", "THEME")
+    assert violations(screen) == []
+    screen.press("Escape")
+    screen.find("#stage-title").click()  # away from the button, which takes the space bar for itself
+    screen.press("Space")
+    screen.wait_state("PAUSED")
+    assert violations(screen) == []
+    screen.press("l")
+    server.kill()
+    screen.wait_state("RECONNECTING")
+    assert violations(screen) == []
+
+
+def test_the_themes_look_different_and_the_choice_is_kept(run: Run, open_page: Open) -> None:
+    fill(run)
+    screen = open_page()
+    screen.wait_pixel(color_of(1))
+    backgrounds = set()
+    for theme in ("Light", "High contrast", "Dark"):
+        screen.find("[aria-label=Settings]").click()
+        screen.find("dialog label", has_text=theme).click()
+        screen.press("Escape")
+        backgrounds.add(screen.page.evaluate("() => getComputedStyle(document.body).backgroundColor"))
+    assert len(backgrounds) == 3
+    screen.find("[aria-label=Settings]").click()
+    screen.find("dialog label", has_text="Light").click()
+    screen.page.reload()
+    assert screen.page.evaluate("() => document.documentElement.dataset.theme") == "light"
+
+
+def test_everything_is_reached_by_keyboard_and_the_sheet_says_how(run: Run, open_page: Open) -> None:
+    run.play(2)
+    screen = open_page()
+    screen.wait(lambda: "no frames" not in screen.text(".where"), "the kept frames")
+    screen.press("?")
+    for what in (
+        "Hold the moment",
+        "One episode back or on",
+        "Back to now",
+        "Full screen",
+        "Filter the metrics",
+        "Sessions and channels",
+    ):
+        assert what in screen.text("dialog")
+    screen.press("Escape")
+    screen.press("/")
+    assert screen.page.evaluate("() => document.activeElement.getAttribute('aria-label')") == "Filter metrics by name"
+    screen.page.keyboard.type("l ")  # typed, not obeyed
+    assert screen.find("[aria-label='Filter metrics by name']").input_value() == "l "
+    screen.find("[aria-label='Filter metrics by name']").fill("")
+    screen.page.evaluate("() => document.activeElement.blur()")
+    screen.press("f")
+    screen.wait(lambda: screen.page.evaluate("() => document.fullscreenElement?.id") == "stage", "full screen")
+    screen.press("f")
+    screen.wait(lambda: screen.page.evaluate("() => document.fullscreenElement") is None, "the page again")
+    names = set()
+    for _ in range(60):
+        screen.press("Tab")
+        names.add(
+            screen.page.evaluate(
+                "() => document.activeElement.getAttribute('aria-label') || document.activeElement.innerText"
+            )
+        )
+    for name in (
+        "Settings",
+        "Frame back",
+        "Moment of the kept minutes",
+        "Speed",
+        "Filter metrics by name",
+        "Smoothing",
+    ):
+        assert name in names
+
+
+def test_the_state_is_told_to_a_screen_reader_once_and_not_at_every_frame(run: Run, open_page: Open) -> None:
+    screen = open_page()
+    run.log({"n": 1})
+    screen.wait_state("LIVE")
+    screen.page.evaluate(
+        """() => {
+          window.said = [];
+          const live = document.querySelector('#announce');
+          const heard = () => window.said.push(live.textContent);
+          new MutationObserver(heard).observe(live, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    for number in range(10):
+        run.frame(color_of(number), step=number)
+    screen.wait_pixel(color_of(9))
+    assert screen.page.evaluate("() => window.said") == []
+    run.end()
+    screen.wait(lambda: screen.page.evaluate("() => window.said.length") > 0, "the end to be said")
+    assert "ENDED" in screen.page.evaluate("() => window.said.join()")
+
+
+def test_a_phone_has_one_column_tabs_and_targets_that_a_thumb_hits(run: Run, open_page: Open) -> None:
+    fill(run)
+    screen = open_page(size=(390, 844), is_mobile=True)
+    screen.wait_pixel(color_of(1))
+    assert screen.page.evaluate("() => document.documentElement.scrollWidth") == 390
+    small = screen.page.evaluate(
+        """() => [...document.querySelectorAll('button, select, input:not([type=range]):not([type=checkbox])')]
+          .filter((node) => node.checkVisibility() && node.closest('dialog') === null)
+          .map((node) => [node.getAttribute('aria-label') || node.innerText, node.getBoundingClientRect().height])
+          .filter(([, height]) => height < 40)"""
+    )
+    assert small == []
+    assert screen.find("#charts").is_hidden()
+    for tab, panel in (("Charts", "#charts"), ("VLM", "#vision"), ("Metrics", "#metrics"), ("Watch", "#stage")):
+        screen.find("#tabs button", has_text=tab).tap()
+        screen.find(panel).wait_for(state="visible")
+        assert screen.page.evaluate("() => document.documentElement.scrollWidth") == 390
+    assert screen.find("#metrics").is_hidden()
+
+
+def test_the_essentials_need_no_scrolling_on_a_desk(run: Run, open_page: Open) -> None:
+    fill(run)
+    screen = open_page()
+    screen.wait_pixel(color_of(1))
+    assert screen.page.evaluate(
+        "() => [document.documentElement.scrollHeight, document.documentElement.scrollWidth]"
+    ) == [900, 1440]
+    for selector in ("#state", "#tiles", "#frame", "#charts .chart", "#vision", "#metrics", "#bottom"):
+        box = screen.find(selector).first.bounding_box()
+        assert box is not None
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 900
+
+
+def test_motion_stands_still_for_those_who_prefer_that(run: Run, open_page: Open) -> None:
+    run.log({"n": 1})
+    screen = open_page(reduced_motion="reduce")
+    screen.wait_metric("n", "1")
+    run.end()
+    screen.wait_text("#toasts", "ended")
+    assert screen.find(".toast").first.evaluate("(node) => getComputedStyle(node).animationName") == "none"
+
+
+def test_the_policy_is_strict_and_nothing_comes_from_elsewhere(run: Run, open_page: Open) -> None:
+    fill(run)
+    screen = open_page(
+        init="window.refused = []; addEventListener('securitypolicyviolation', (one) => refused.push(one.blockedURI))"
+    )
+    screen.wait_pixel(color_of(1))
+    screen.wait_text("#vision", "A tree.")
+    answer = screen.page.request.get(f"{screen.server.url}/")
+    policy = answer.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "default-src 'none'" in policy
+    assert screen.page.evaluate("() => window.refused") == []
+    assert (
+        screen.page.evaluate(
+            "() => document.querySelectorAll('[style*=\";\"] script, script:not([src]), style').length"
+        )
+        == 0
+    )
+    addresses = screen.page.evaluate("() => performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert [address for address in addresses if not address.startswith((screen.server.url, "data:", "blob:"))] == []

@@ -1,0 +1,186 @@
+"""Which session, channel and env is shown; and how many streams that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.browser.page import Screen
+from tests.browser.run import Run, color_of, png
+from tests.fixtures.web import WebServer
+
+Open = Callable[..., Screen]
+StartRun = Callable[..., Run]
+Serve = Callable[..., WebServer]
+
+
+def test_a_past_session_is_looked_at_and_left_again(start_run: StartRun, open_page: Open) -> None:
+    past = start_run("yesterday")
+    past.log({"only_yesterday": 1})
+    past.frame(color_of(1), step=1, episode=1)
+    past.end()
+    present = start_run("today")
+    present.log({"only_today": 1})
+    screen = open_page()
+    screen.wait_metric("only_today", "1")
+    screen.press("Control+k")
+    screen.wait_text("dialog", "yesterday")
+    screen.wait_text("dialog", "ended")
+    screen.find("dialog .session", has_text="yesterday").click()
+    screen.wait_metric("only_yesterday", "1")
+    screen.wait_pixel(color_of(1))
+    screen.wait_state("ENDED")
+    assert f"session={past.sid}" in screen.page.url
+    screen.page.go_back()
+    screen.wait_metric("only_today", "1")
+    assert screen.metric("only_yesterday") is None
+    screen.page.goto(f"{screen.server.url}/?channel={screen.channel}&session={past.sid}")
+    screen.wait_metric("only_yesterday", "1")
+
+
+def test_another_channel_is_opened_by_its_name(run: Run, stack: WebServer, open_page: Open) -> None:
+    other = Run(stack, f"{run.channel}-other", "elsewhere")
+    other.log({"elsewhere": 1})
+    screen = open_page()
+    screen.wait_text("#run-name", "ppo-breakout")
+    screen.find("#picker").click()
+    screen.find("dialog [aria-label=Channel]").fill(other.channel)
+    screen.find("dialog button:has-text('Open')").click()
+    screen.wait_text("#run-name", "elsewhere")
+    screen.wait_metric("elsewhere", "1")
+    assert f"channel={other.channel}" in screen.page.url
+
+
+def test_a_click_on_a_thumbnail_asks_for_that_env_and_nothing_jumps(run: Run, open_page: Open) -> None:
+    screen = open_page()
+    screen.wait_text("#run-name", "ppo-breakout")
+    run.frame(color_of(1), env=(1, 0), step=1)
+    for env in ((1, 0), (1, 1), (2, 0)):
+        run.frame(color_of(sum(env)), env=env, size=(40, 30), kind="thumbs")
+    screen.wait(lambda: screen.find("#strip button").count() == 3, "three thumbnails")
+    screen.wait_pixel(color_of(2), "#strip button:nth-child(2) canvas")
+    screen.wait(lambda: screen.find("#strip button").first.get_attribute("aria-pressed") == "true", "the env shown")
+    screen.press("3")
+    screen.wait_text("#toasts", "w2/e0 will be shown from its next episode on")
+    answer = run.server.post("/api/heartbeat", {"session_id": run.session_id})[1]
+    assert answer["reporter"] == {"worker_index": 2, "env_index": 0}
+    assert screen.pixel() == color_of(1)
+
+
+def test_the_token_is_asked_for_and_kept_in_memory_only(serve: Serve, start_run: StartRun, open_page: Open) -> None:
+    server = serve(environment={"HUD_TOKEN": "open sesame"})
+    run = start_run(server=server, token="open sesame")
+    screen = open_page(server=server)
+    screen.expect_problem("401")
+    screen.wait_text("#run-name", "ppo-breakout")
+    for env in ((1, 0), (1, 1)):
+        run.frame(color_of(sum(env)), env=env, size=(40, 30), kind="thumbs")
+    screen.wait(lambda: screen.find("#strip button").count() == 2, "two thumbnails")
+    screen.find("#strip button").nth(1).click()
+    screen.find("dialog [aria-label=Token]").fill("wrong")
+    screen.find("dialog button:has-text('Use it')").click()
+    screen.wait_text("dialog", "That token was not accepted.")
+    screen.find("dialog [aria-label=Token]").fill("open sesame")
+    screen.find("dialog button:has-text('Use it')").click()
+    screen.wait_text("#toasts", "w1/e1 will be shown")
+    stored = screen.page.evaluate(
+        "() => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])"
+    )
+    assert "sesame" not in stored
+
+
+def test_a_takeover_is_announced(serve: Serve, start_run: StartRun, open_page: Open) -> None:
+    server = serve(environment={"HUD_TOKEN": "t"})
+    first = start_run("first-run", server=server, token="t")
+    first.log({"of_the_first": 1})
+    screen = open_page(server=server)
+    watching = screen.open(f"session={first.sid}")
+    screen.wait_metric("of_the_first", "1")
+    second = start_run("second-run", server=server, token="t", takeover=True)
+    screen.wait_state("TAKEN OVER")
+    screen.wait_text("#toasts", "second-run took the channel from first-run")
+    second.log({"of_the_second": 2})
+    screen.wait_metric("of_the_second", "2")
+    assert screen.metric("of_the_first") is None
+    watching.reload()
+    screen.page = watching
+    screen.wait_state("TAKEN OVER")
+    screen.wait_metric("of_the_first", "1")
+
+
+def test_a_run_that_went_silent_for_good_is_said_to_be_lost(serve: Serve, start_run: StartRun, open_page: Open) -> None:
+    server = serve(environment={"HUD_SESSION_TTL": "2"})
+    screen = open_page(server=server)
+    screen.wait_state("WAITING")
+    start_run(server=server).log({"n": 1})
+    screen.wait_state("LAPSED")
+    screen.wait_text("#banner", "its lease ran out")
+    screen.wait_text("#toasts", "ppo-breakout was lost")
+
+
+def test_tabs_of_one_browser_share_one_stream_and_a_late_tab_is_filled(run: Run, open_page: Open) -> None:
+    run.log({"before": 1})
+    screen = open_page()
+    screen.wait_metric("before", "1")
+    first = screen.page
+    second = screen.open()
+    screen.page = second
+    screen.wait_metric("before", "1")
+    run.frame(color_of(4), step=4)
+    screen.wait_pixel(color_of(4))
+    screen.page = first
+    screen.wait_pixel(color_of(4))
+    run.wait_for_viewers(1)
+    first.close()
+    screen.page = second
+    run.frame(color_of(5), step=5)
+    screen.wait_pixel(color_of(5))
+    second.close()
+    run.wait_for_viewers(0)
+
+
+_HIDE = """(state) => {
+  Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
+  Object.defineProperty(document, 'hidden', { value: state === 'hidden', configurable: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+def test_a_hidden_tab_gets_no_frames_and_is_up_to_date_when_it_is_seen_again(run: Run, open_page: Open) -> None:
+    screen = open_page()
+    run.frame(color_of(1), step=1)
+    run.log({"n": 1})
+    screen.wait_pixel(color_of(1))
+    screen.wait_metric("n", "1")
+    screen.page.evaluate(_HIDE, "hidden")
+    marker = screen.open()  # a second tab, whose frames tell that the first could have had them
+    for number in range(2, 6):
+        run.frame(color_of(number), step=number)
+        run.log({"n": number})
+    hidden, screen.page = screen.page, marker
+    screen.wait_pixel(color_of(5))
+    screen.page = hidden
+    assert screen.pixel() == color_of(1)
+    screen.page.evaluate(_HIDE, "visible")
+    screen.wait_pixel(color_of(5))
+    screen.wait_metric("n", "5")
+
+
+def test_without_shared_workers_the_page_has_a_stream_of_its_own(run: Run, open_page: Open) -> None:
+    screen = open_page(init="delete window.SharedWorker")
+    run.frame(color_of(6), step=6)
+    run.log({"n": 6})
+    screen.wait_pixel(color_of(6))
+    screen.wait_metric("n", "6")
+    run.wait_for_viewers(1)
+
+
+def test_a_session_id_stands_nowhere_on_the_page(run: Run, open_page: Open) -> None:
+    run.log({"n": 1})
+    run.vision(png((1, 1, 1)), response="seen")
+    screen = open_page()
+    screen.wait_metric("n", "1")
+    secret = run.session_id.split(".")[2]
+    assert secret not in screen.page.content()
+    assert secret not in str(
+        screen.page.evaluate("() => performance.getEntriesByType('resource').map((entry) => entry.name)")
+    )

@@ -1,0 +1,81 @@
+"""The vision LLM's panel: the very picture, the words, the figures, and the calls before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.browser.page import Screen
+from tests.browser.run import Color, Run, png
+
+Open = Callable[..., Screen]
+
+_PICTURE = """async (image) => {
+  await image.decode();
+  const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+  const context = canvas.getContext('2d');
+  context.drawImage(image, 0, 0);
+  return [image.naturalWidth, image.naturalHeight, ...context.getImageData(1, 1, 1, 1).data.slice(0, 3)];
+}"""
+
+
+def shown(screen: Screen) -> tuple[int, ...]:
+    """Size of the picture in the panel, and its colour."""
+    if not screen.find("#vision img").get_attribute("src"):
+        return ()
+    return tuple(screen.find("#vision img").evaluate(_PICTURE))
+
+
+def call(run: Run, number: int, color: Color) -> None:
+    run.vision(
+        png(color, (32, 28)), step=number * 10, latency_ms=100.0 * number, prompt=f"prompt {number}",
+        response=f"response {number}", action=f"ACTION {number}", model="llama-4-scout",
+    )  # fmt: skip
+
+
+def test_a_call_is_shown_with_its_very_picture_its_words_and_its_figures(run: Run, open_page: Open) -> None:
+    screen = open_page()
+    screen.wait_text("#vision", "No call of a vision LLM yet.")
+    run.log({"llm_calls": 318, "llm_success_rate": 0.962, "llm_alignment": 0.41})
+    call(run, 4, (200, 30, 60))
+    screen.wait_text("#vision", "ACTION 4")
+    screen.wait_text("#vision", "response 4")
+    screen.wait(lambda: shown(screen) == (32, 28, 200, 30, 60), "the picture")
+    screen.wait_text("#vision-meta", "llama-4-scout · 400 ms")
+    screen.wait_text("#vision", "calls 318")
+    screen.wait_text("#vision", "ok 96.2 %")
+    screen.wait_text("#vision", "aligned 41.0 %")
+    screen.find("#vision summary").click()
+    screen.wait_text("#vision pre", "prompt 4")
+
+
+def test_the_calls_before_are_stepped_through_and_the_moment_has_its_own(run: Run, open_page: Open) -> None:
+    for number in range(1, 5):
+        run.frame((number, 0, 0), step=number * 10, episode=1)
+        call(run, number, (number * 50, 0, 0))
+        screen_step = number * 10
+    assert screen_step == 40
+    screen = open_page()
+    screen.wait_text("#vision", "4/4")
+    screen.find("[aria-label='Older call']").click()
+    screen.find("[aria-label='Older call']").click()
+    screen.wait_text("#vision", "response 2")
+    screen.wait(lambda: shown(screen) == (32, 28, 100, 0, 0), "the second call's picture")
+    screen.find("[aria-label='Newer call']").click()
+    screen.find("[aria-label='Newer call']").click()
+    screen.wait_text("#vision", "response 4")
+    screen.wait_pixel((4, 0, 0))
+    screen.press("Space")
+    screen.press("ArrowLeft")
+    screen.press("ArrowLeft")
+    screen.wait_pixel((2, 0, 0))
+    screen.wait_text("#vision", "response 1")  # the second call came after that frame
+    screen.press("l")
+    screen.wait_text("#vision", "response 4")
+
+
+def test_a_failed_call_says_so_and_hides_nothing(run: Run, open_page: Open) -> None:
+    run.log({"loss": 0.25})
+    screen = open_page()
+    run.vision(png((1, 2, 3)), error="504 Gateway Time-out")
+    screen.wait_text("#vision", "504 Gateway Time-out")
+    screen.wait_metric("loss", "0.2500")
