@@ -12,7 +12,7 @@ for name in WEB_PASSWORD PUBLISHER_PASSWORD ADMIN_PASSWORD; do
 done
 
 # What the scripts in hud_publisher/protocol/lua do: Redis checks a script's commands against its caller's rights.
-writes="+evalsha +eval +get +set +del +exists +pexpire +pttl +time +hget +hmget +hset +hdel +hvals +hgetall"
+writes="+evalsha +eval +get +set +del +exists +pexpire +pttl +time +hget +hmget +hset +hdel +hvals +hgetall +hlen +hexists"
 writes="$writes +xadd +xtrim +zadd +zrange +zrem"
 # What replicas read beside that.
 reads="+xread +xrange +xrevrange +xinfo +xlen +zrevrange +smembers +multi +exec +discard"
@@ -24,4 +24,4 @@ user web on >$WEB_PASSWORD ~hud:* resetchannels -@all $anyone $writes $reads
 user publisher on >$PUBLISHER_PASSWORD ~hud:* resetchannels -@all $anyone $writes
 user admin on >$ADMIN_PASSWORD ~* &* +@all
 ACL
-exec redis-server "$config" --aclfile "$run/users.acl" "$@"
+exec redis-server "$config" --dir "${DATA_FOLDER:-/data}" --aclfile "$run/users.acl" "$@"

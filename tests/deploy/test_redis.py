@@ -1,0 +1,163 @@
+"""The Redis of k8s/, started with its own script and configuration: what its users may do, and what nobody may."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+from PIL import Image
+
+from hud_publisher import Publisher
+from tests.deploy.manifests import render
+from tests.fixtures.servers import free_port, redis_binary, wait_until
+from tests.fixtures.web import SseClient, WebServer
+
+PASSWORDS = {"web": "web-secret", "publisher": "publisher-secret", "admin": "admin-secret"}
+
+
+@dataclass
+class Locked:
+    port: int
+
+    def url(self, user: str, password: str | None = None) -> str:
+        return f"redis://{user}:{PASSWORDS.get(user) if password is None else password}@127.0.0.1:{self.port}/0"
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Locked]:
+    """redis-server as the pod starts it, but for port, folders and Debian's commands."""
+    data = next(c["data"] for c in render("k8s/base").of_kind("ConfigMap") if "redis.conf" in c["data"])
+    for name in ("redis.conf", "start.sh"):
+        (tmp_path / name).write_text(data[name])
+    server = Locked(free_port())
+    environment = os.environ | {f"{name.upper()}_PASSWORD": value for name, value in PASSWORDS.items()}
+    environment |= {"RUN_FOLDER": str(tmp_path), "DATA_FOLDER": str(tmp_path)}
+    environment["CONFIG"] = str(tmp_path / "redis.conf")
+    assert redis_binary()
+    process = subprocess.Popen(
+        ["sh", str(tmp_path / "start.sh"), "--port", str(server.port), "--bind", "127.0.0.1"],
+        env=environment, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: process.poll() is not None or ping(server.port), "Redis to start as in the pod")
+        assert process.poll() is None, "Redis did not start: its words stand in the captured output"
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ping(port: int) -> bool:
+    """As the pod's probe asks."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as link:
+            link.sendall(b"AUTH probe any\r\nPING\r\n")
+            return link.makefile("rb").read(12).endswith(b"+PONG\r\n")
+    except OSError:
+        return False
+
+
+def test_replicas_and_publishers_can_do_all_their_work_with_the_rights_they_have(
+    locked: Locked, serve: Callable[..., WebServer], watch: Callable[..., SseClient]
+) -> None:
+    web = serve(redis_url=locked.url("web"))
+    client = watch(web)
+    client.wait(lambda seen: seen.named("snapshot"), "a snapshot")
+    picture = Image.new("RGB", (16, 12), (200, 30, 60))
+    with Publisher(redis_url=locked.url("publisher"), name="acl test", frames="always") as hud:
+        hud.log({"reward": 1.5}, step=1)
+        hud.log_iteration({"loss": 0.5}, step=1)
+        hud.vision(picture, step=1, response="left", response_time_ms=200)
+        client.wait(lambda seen: any("reward" in data for data in seen.named("training_update")), "the metrics")
+        hud.frame(picture, step=1)
+        client.wait(lambda seen: any(data["source"] == "env" for data in seen.named("vision_update")), "the frame")
+        client.wait(lambda seen: any(data["source"] == "vlm" for data in seen.named("vision_update")), "the call")
+        assert web.post("/api/reporter", {"worker_index": 2, "env_index": 1})[0] == 200
+        for path in ("/ready", "/api/state", "/api/sessions", "/api/history", "/api/frames", "/api/vision",
+                     "/api/export"):  # fmt: skip
+            assert web.get(path)[0] == 200, path
+        assert client.named("status")[-1]["redis"] == "ok"
+    resumed = watch(web, last_id=client.events[2].id or client.last_id)
+    resumed.wait(lambda seen: seen.named("session"), "the resumed stream")
+
+    # clients of the old HUD write through the web tier
+    assert web.post("/api/reset_session")[0] == 200
+    session_id = web.post("/api/register_session", {"run_id": "r", "name": "by http"})[1]["session_id"]
+    for path in ("/api/update_training", "/api/heartbeat", "/api/release_session"):
+        status, answer = web.post(path, {"session_id": session_id, "data": {"x": 1}})
+        assert status == 200, (path, answer)
+
+
+def test_every_command_of_the_scripts_is_among_the_rights_of_those_who_run_them() -> None:
+    """A command that is missing shows only once a script comes to it."""
+    root = Path(__file__).parents[2]
+    scripts = "".join(path.read_text() for path in (root / "hud_publisher/protocol/lua").glob("*.lua"))
+    used = {command.lower() for command in re.findall(r"redis\.p?call\('(\w+)'", scripts)}
+    (writes,) = re.findall(r'^writes="(\+.*)"$', (root / "k8s/base/redis/start.sh").read_text().replace(
+        '"\nwrites="$writes', ""), re.M)  # fmt: skip
+    assert used <= set(writes.replace("+", "").split())
+
+
+@pytest.mark.parametrize("user", ["web", "publisher"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "FLUSHALL", "KEYS *", "CONFIG GET *", "GET other:key", "SET other:key 1", "SHUTDOWN", "ACL LIST",
+        "SCRIPT FLUSH", "CLIENT LIST", "CLIENT KILL TYPE normal", "MONITOR", "REPLICAOF NO ONE",
+        "MODULE LIST",
+        "EVAL return\\ redis.call('GET','other:key') 0",
+    ],
+)  # fmt: skip
+def test_nobody_can_do_more_than_the_work_of_the_hud(locked: Locked, user: str, command: str) -> None:
+    words = [word.replace("\0", " ") for word in command.replace("\\ ", "\0").split(" ")]
+    with redis.Redis.from_url(locked.url(user)) as client, pytest.raises(redis.exceptions.ResponseError) as caught:
+        client.execute_command(*words)
+    assert "permission" in str(caught.value) or "can't access" in str(caught.value)
+
+
+def test_a_publisher_cannot_read_streams(locked: Locked) -> None:
+    with (
+        redis.Redis.from_url(locked.url("publisher")) as client,
+        pytest.raises(redis.exceptions.NoPermissionError),
+    ):
+        client.xrange("hud:{default}:s:1:metrics")
+
+
+@pytest.mark.parametrize("url_user", ["", "default", "web"])
+def test_without_the_right_password_nobody_gets_in(locked: Locked, url_user: str) -> None:
+    with (
+        redis.Redis.from_url(locked.url(url_user, password="wrong")) as client,
+        pytest.raises(redis.exceptions.AuthenticationError),
+    ):
+        client.ping()
+
+
+def test_without_any_password_nobody_gets_in(locked: Locked) -> None:
+    with socket.create_connection(("127.0.0.1", locked.port)) as link:
+        link.sendall(b"GET hud:{default}:lock\r\n")
+        assert link.recv(7) == b"-NOAUTH"
+
+
+def test_the_probe_can_do_nothing_but_ping(locked: Locked) -> None:
+    with (
+        redis.Redis.from_url(locked.url("probe", password="any")) as client,
+        pytest.raises(redis.exceptions.NoPermissionError),
+    ):
+        client.get("hud:{default}:lock")
+
+
+def test_a_password_that_would_break_the_list_of_users_is_refused(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "k8s/base/redis/start.sh"
+    for bad in ("", "two words", "a\nuser evil on nopass +@all"):
+        environment = os.environ | {"RUN_FOLDER": str(tmp_path), "PUBLISHER_PASSWORD": "p", "ADMIN_PASSWORD": "a"}
+        environment["WEB_PASSWORD"] = bad
+        done = subprocess.run(["sh", str(script)], env=environment, capture_output=True, text=True, timeout=20)
+        assert done.returncode == 1
+        assert "expected WEB_PASSWORD" in done.stderr
