@@ -128,7 +128,9 @@ export class Player {
       this.store.emit("moment", this.moment);
       return;
     }
-    if (t >= this.end - LIVE_WITHIN_MS) {
+    // Slower than life one never catches up with now; past the last frame there is nothing more to play.
+    const isPlayedOut = !next && shown && t - shown.t > LONGEST_GAP_MS;
+    if (isPlayedOut || t >= this.end - LIVE_WITHIN_MS) {
       this.live();
       return;
     }
