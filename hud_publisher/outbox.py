@@ -22,6 +22,8 @@ Offered = tuple[int, int | None, dict[Any, Any], int]
 
 #: Entries that an inbox holds at most, while the thread waits in a call that nobody answers: 7 MB with ten values each.
 MAX_INBOX = 10_000
+#: Fields that an entry may grow to by inheriting; more are names that change with every step.
+MAX_INHERITED = 500
 
 
 @dataclass(slots=True)
@@ -91,7 +93,11 @@ class _Queue:
         self._weight = 0
 
     def collect(self) -> None:
-        """Move the inbox here; the oldest entries give way where there is no room."""
+        """Move the inbox here; the oldest entries give way where there is no room.
+
+        A field of a dropped step entry that the next one does not have goes over to it, so that in a flood of steps the
+        newest value of every field survives.
+        """
         while self.inbox:
             time_ns, step, data, weight = self.inbox.popleft()
             weight = weight or len(data)
@@ -99,8 +105,19 @@ class _Queue:
             self._counters.taken[self._stream] += 1
             self._weight += weight
         while self._weight > self._room and len(self.waiting) > 1:
-            self._weight -= self.waiting.popleft().weight
+            oldest = self.waiting.popleft()
+            self._weight -= oldest.weight
             self._counters.drop(self._stream, "overflow")
+            if self._stream == "metrics":
+                self._hand_over(oldest, self.waiting[0])
+
+    def _hand_over(self, oldest: Fields, heir: Fields) -> None:
+        orphans = oldest.data.keys() - heir.data.keys()
+        if orphans and len(orphans) + len(heir.data) <= MAX_INHERITED:
+            heir.data = {**{name: oldest.data[name] for name in orphans}, **heir.data}
+            added = min(oldest.weight, len(orphans) * (1 + oldest.weight // max(1, len(oldest.data))))
+            heir.weight += added
+            self._weight += added
 
     def take(self) -> Fields:
         item = self.waiting.popleft()

@@ -50,6 +50,9 @@ BATCH_BYTES = 4 * 1024 * 1024
 POLL_S = 0.01
 #: The same with nobody watching.
 SLOW_POLL_S = 0.04
+#: Of one core, while more waits than one call takes: the interpreter is training's. A flood above what that lets pass
+#: is thinned out in the outbox.
+MAX_SHARE = 0.12
 #: How often what was logged is bounded while nothing can be sent.
 COLLECT_S = 1.0
 #: How long after the last traffic it goes on looking before it asks to be rung for.
@@ -77,13 +80,14 @@ class Worker:
         fast_period_s: float,
         is_watched_only: bool,
         clock: Callable[[], float] = time.monotonic,
+        work_clock: Callable[[], float] = time.thread_time,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._link, self._sink, self._composer = link, sink, composer
         self._session = Session(link, sink, draw)
         self._writer = writer
         self._fast_period_s, self._is_watched_only = fast_period_s, is_watched_only
-        self._clock, self._draw = clock, draw
+        self._clock, self._work_clock, self._draw = clock, work_clock, draw
         self._number = 0
         self._inflight: Batch | None = None
         self._ready: tuple[Entry, ...] = ()
@@ -126,28 +130,28 @@ class Worker:
         if session is None:
             self._not_before = self._clock() + self._session.open()
             return max(0.0, self._not_before - self._clock())
+        worked_at = self._work_clock()
         if self._inflight is None:
             self._inflight = self._next_batch()
         if self._inflight is not None:
             self._send(session, self._inflight)
-            return self._pause_s(now)
+            return self._pause_s(self._work_clock() - worked_at)
         refresh_at = self._sent_at + self._refresh_s(session, now)
         if now >= refresh_at:
             self._send(session, Batch(self._writer, claim=self._link.claim))
-            return self._pause_s(now)
+            return self._pause_s(0.0)
         return self._rest(now, refresh_at)
 
     def _poll_s(self) -> float:
         return POLL_S if self._link.feedback.viewers else SLOW_POLL_S
 
-    def _pause_s(self, began_at: float) -> float:
-        """With more waiting go on soon, but never for more than half of the time: training needs the interpreter."""
+    def _pause_s(self, worked_s: float) -> float:
+        """How long to sleep after a call: with more waiting, as much as keeps this thread within its share."""
         if self._clock() < self._not_before:
             return self._not_before - self._clock()
         if self._link.outbox.is_empty() and not self._ready:
             return self._poll_s()
-        spent_s = self._clock() - began_at
-        return 0.0 if self._link.close_by is not None else min(POLL_S, max(0.001, spent_s))
+        return 0.0 if self._link.close_by is not None else max(0.001, worked_s * (1 / MAX_SHARE - 1))
 
     def _rest(self, now: float, refresh_at: float) -> float:
         if now - self._active_at < LINGER_S:

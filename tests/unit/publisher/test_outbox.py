@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hud_publisher.outbox import Outbox, Picture, Room, Vision
+from hud_publisher.outbox import Fields, Outbox, Picture, Room, Vision
 from hud_publisher.stats import Counters, make_stats
 
 
@@ -44,6 +44,29 @@ def test_room_is_measured_in_values_so_large_entries_cannot_fill_the_memory() ->
         bench.log(number, weight=400)
     bench.outbox.collect()
     assert bench.outbox.waiting()["metrics"] == 2
+
+
+def test_in_a_flood_of_steps_the_newest_value_of_a_rare_field_survives() -> None:
+    bench = Bench(Room(metrics=20))
+    inbox = bench.outbox.metrics_inbox
+    inbox.append((0, 0, {"episode_return": 12.5, "reward": 0.0}, 0))
+    for number in range(1, 500):
+        inbox.append((number, number, {"reward": float(number)}, 0))
+        bench.outbox.collect()
+    taken = [item for item in bench.outbox.take(100, 0) if isinstance(item, Fields)]
+    assert len(taken) <= 20
+    assert taken[0].data == {"episode_return": 12.5, "reward": taken[0].data["reward"]}
+    assert [item.data["reward"] for item in taken] == [float(number) for number in range(500 - len(taken), 500)]
+    assert bench.dropped == {"metrics/overflow": 500 - len(taken)}
+
+
+def test_names_that_change_with_every_step_do_not_pile_up_in_a_flood() -> None:
+    bench = Bench(Room(metrics=50))
+    for number in range(3000):
+        bench.outbox.metrics_inbox.append((number, number, {f"name {number}": 1.0}, 0))
+        bench.outbox.collect()
+    held = sum(len(item.data) for item in bench.outbox.take(1000, 0) if isinstance(item, Fields))
+    assert held <= 600
 
 
 def test_one_entry_larger_than_the_room_still_waits() -> None:

@@ -312,6 +312,18 @@ def test_large_pictures_go_in_calls_of_their_own() -> None:
     bench.assert_everything_is_accounted_for()
 
 
+def test_a_flood_leaves_training_most_of_the_interpreter() -> None:
+    bench = Bench()
+    worked = iter(range(1000))
+    bench.worker._work_clock = lambda: next(worked) * 0.01
+    bench.turns(1)
+    bench.log(1000)
+    slept = bench.worker.turn()
+    assert slept >= 0.01 * (1 / worker_module.MAX_SHARE - 1)
+    bench.link.close_by = bench.clock() + 2
+    assert bench.worker.turn() == 0.0
+
+
 def test_encoded_bytes_are_published_exactly_as_given() -> None:
     bench = Bench()
     bench.vision()
