@@ -138,7 +138,7 @@ class Rooms:
         spread_s = min(DRAIN_S, total * DRAIN_EACH_S)
         while viewers:
             left = 0.0 if is_hurried() else 1.0 - (time.monotonic() - began_s) / spread_s
-            while len(viewers) > total * left:
+            while viewers and len(viewers) > total * left:
                 viewers.pop().close()
             await asyncio.sleep(DRAIN_EACH_S)
 
