@@ -8,6 +8,7 @@
 	@.make/tools/bin/pip --disable-pip-version-check install --quiet -r deploy/tools.txt
 	@touch $@
 
+test-deploy: export HUD_ROUTER_S = 330
 test-deploy: test-manifests test-engine test-router ## The image, compose with a real engine, the manifests, the router
 
 test-manifests: .make/dev .make/tools/ok system ## Seconds: every overlay validated, scanned and cross-checked; hud doctor
@@ -18,7 +19,7 @@ test-engine: .make/dev .make/tools/ok system ## Needs root: a Docker engine of i
 	@unshare --net --mount --pid --fork --mount-proc --kill-child sh -c \
 	  'ip link set lo up && exec $(PYTEST) tests/deploy/engine'
 
-test-router: .make/dev system ## haproxy as OpenShift's router; HUD_ROUTER_S=330 lets a stream live that long
+test-router: .make/dev system ## haproxy as OpenShift's router before three replicas
 	$(PYTEST) tests/deploy/router
 
 manifests: .make/tools/ok ## Render k8s/hud-deployment.yaml from its overlay

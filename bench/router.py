@@ -1,0 +1,68 @@
+"""What OpenShift's router adds: the way of one metric, from being logged to being read, with and without it.
+
+    python bench/router.py [--seconds 20]
+
+Two viewers of the same run at once, one at a replica, one through haproxy with the router's settings and TLS; the numbers
+are differences of two clocks in this process, so the sum of everything in between. Prints medians of three rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from hud_publisher import Publisher
+from tests.deploy.follower import Follower
+from tests.deploy.router.router import routed
+from tests.fixtures.servers import redis_binary, running
+from tests.fixtures.web import poll
+
+
+def round_of(seconds: float, direct: Follower, through: Follower, hud: Publisher) -> tuple[list[float], list[float]]:
+    """Log 20 times a second, and return the lags that both viewers saw, in milliseconds."""
+    before = len(direct.lags_s), len(through.lags_s)
+    until = time.monotonic() + seconds
+    step = 0
+    while time.monotonic() < until:
+        step += 1
+        hud.log({"n": step, "sent_s": time.monotonic()}, step=step)
+        time.sleep(0.05)
+    poll(lambda: len(direct.lags_s) - before[0] >= step and len(through.lags_s) - before[1] >= step, "the last ones")
+    return [lag * 1000 for lag in direct.lags_s[before[0] :]], [lag * 1000 for lag in through.lags_s[before[1] :]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20, help="of each of the three rounds")
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(redis_binary(), Path(folder) / "redis") as redis,
+        routed(Path(folder), redis.url) as (router, replicas),
+        Publisher(redis_url=redis.url, name="router bench") as hud,
+    ):
+        direct = Follower(replicas[0].url)
+        through = Follower(router.url, context=router.context)
+        poll(lambda: direct.opened and through.opened, "both viewers")
+        rows = []
+        for _ in range(3):
+            alone, routed_ms = round_of(options.seconds, direct, through, hud)
+            rows.append([f(lags) for lags in (alone, routed_ms) for f in (statistics.median, p99)])
+        direct.close()
+        through.close()
+    p50, p99_ms, p50_routed, p99_routed = (statistics.median(column) for column in zip(*rows, strict=True))
+    print(f"{'':14}{'p50 ms':>8}{'p99 ms':>8}")
+    print(f"{'direct':14}{p50:8.2f}{p99_ms:8.2f}")
+    print(f"{'router, TLS':14}{p50_routed:8.2f}{p99_routed:8.2f}")
+    print(f"{'added':14}{p50_routed - p50:8.2f}{p99_routed - p99_ms:8.2f}")
+
+
+def p99(values: list[float]) -> float:
+    return statistics.quantiles(values, n=100)[98]
+
+
+if __name__ == "__main__":
+    main()
