@@ -44,6 +44,7 @@ class Hub:
     Attributes:
         position: where a client stands that has seen everything put so far.
         delivered: number of the first event that was not yet delivered to those who keep up.
+        is_ready: Redis was read at least once.
         subscribers: all who watch.
     """
 
@@ -66,7 +67,7 @@ class Hub:
         self.vision: bytes | None = None
         self.viewers_total = 0
         self.redis_trouble: str | None = "not connected yet"
-        self.is_ready = asyncio.Event()
+        self.is_ready = False
         self.subscribers: set[Subscriber] = set()
         self.ring = Ring(self.position)
         self.delivered = 0
@@ -122,6 +123,12 @@ class Hub:
         self._thumbs = {}
         self._frame_event = self._snapshot = None
 
+    def become_ready(self) -> None:
+        """Redis was read for the first time: let those go on who wait for that."""
+        self.is_ready = True
+        for subscriber in self.subscribers:
+            subscriber.go_on()
+
     def warm(self, base: Position, events: list[Remembered]) -> None:
         """Fill the ring with what came before `position`, for viewers who saw its beginning on another replica.
 
@@ -164,8 +171,7 @@ class Hub:
         self._past.add(subscriber)
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Remove a viewer."""
-        subscriber.close()
+        """Remove a viewer that was closed."""
         self.subscribers.discard(subscriber)
         self._past.discard(subscriber)
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hud_publisher.protocol.errors import TooManyRequestsError
 from hud_web.errors import answer_hud_error
+from hud_web.wire import when_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,9 @@ class AddressLimits:
         try:
             await self._app(scope, receive, send)
         finally:
-            self._streams[address] -= 1
-            if not self._streams[address]:
-                del self._streams[address]
+            when_over(scope, lambda: self._let_go(address))
+
+    def _let_go(self, address: str) -> None:
+        self._streams[address] -= 1
+        if not self._streams[address]:
+            del self._streams[address]

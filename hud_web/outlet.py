@@ -12,7 +12,6 @@ Any other ASGI server gets messages.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -58,10 +57,10 @@ class Listener(Protocol):
 
 
 class Outlet(Protocol):
-    """The way to one viewer, open between `start` and `end`."""
+    """The way to one viewer."""
 
     async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the head of the response."""
+        """Send the head of the response; from then on one may write."""
 
     def write(self, piece: Piece) -> None:
         """Take some of the body. Never waits."""
@@ -73,48 +72,55 @@ class Outlet(Protocol):
     def abort(self) -> None:
         """Drop the viewer with all that it has not taken."""
 
-    async def end(self) -> None:
-        """Send the end of the body, or abort if the viewer does not take what comes before it within END_S."""
+    def end(self, last: Piece) -> None:
+        """Take the last of the body. Never waits; who does not take it soon is dropped."""
+
+    async def stay(self) -> None:
+        """Return when the request's own task is not needed any more."""
 
 
 class WireOutlet:
-    """Writes to the transport that our own server gives."""
+    """Writes to the transport that our own server gives; the request's task may end while the stream goes on."""
 
     def __init__(self, wire: Wire, send: Send, listener: Listener) -> None:
-        self._wire = wire
-        self._send = send
-        self._listener = listener
+        self._transport = wire.transport
+        # Not kept for longer than they are needed: ten thousand viewers would hold what their requests brought.
+        self._starting: tuple[Wire, Send, Listener] | None = (wire, send, listener)
 
     async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the head of the response."""
+        """Send the head of the response, and take the connection over."""
+        assert self._starting is not None
+        wire, send, listener = self._starting
         # The connection ends with the stream, so that a viewer who comes again may land on another replica.
         framing = [(b"transfer-encoding", b"chunked"), (b"connection", b"close")]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers + framing})
-        self._wire.listener = self._listener
-        if self._wire.is_gone:
-            self._listener.on_gone()
+        await send({"type": "http.response.start", "status": 200, "headers": headers + framing})
+        self._starting = None
+        if not wire.take_over(listener):
+            listener.on_gone()
 
     def write(self, piece: Piece) -> None:
         """Take some of the body."""
-        self._wire.transport.write(piece.chunk)
+        self._transport.write(piece.chunk)
 
     @property
     def backlog(self) -> int:
         """How many bytes the viewer has not taken."""
-        return self._wire.transport.get_write_buffer_size()
+        return self._transport.get_write_buffer_size()
 
     def abort(self) -> None:
         """Drop the viewer."""
-        self._wire.transport.abort()
+        self._transport.abort()
 
-    async def end(self) -> None:
-        """Send the end of the body."""
-        self._wire.listener = None
-        try:
-            async with asyncio.timeout(END_S):
-                await self._send({"type": "http.response.body", "body": b""})
-        except TimeoutError:
-            self.abort()
+    def end(self, last: Piece) -> None:
+        """Take the last of the body."""
+        if self.backlog > FULL_BYTES or self._starting is not None:
+            self._transport.abort()
+        else:
+            self._transport.write(last.chunk + b"0\r\n\r\n")
+            self._transport.close()  # once all is sent
+
+    async def stay(self) -> None:
+        """The stream needs no task."""
 
 
 class AsgiOutlet:
@@ -127,14 +133,16 @@ class AsgiOutlet:
         self._pending: list[bytes] = []
         self._has_pending = asyncio.Event()
         self._is_full = False
-        self._is_ending = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._is_over = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self.backlog = 0
 
     async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the head of the response, and begin to pump."""
+        """Send the head of the response, and begin to send what is written."""
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        self._tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._watch())]
+        self._pump = asyncio.create_task(self._send_pending())
+        self._watcher = asyncio.create_task(self._watch())
 
     def write(self, piece: Piece) -> None:
         """Take some of the body."""
@@ -147,43 +155,55 @@ class AsgiOutlet:
 
     def abort(self) -> None:
         """Drop the viewer, as far as ASGI allows: the server ends the connection of a body without an end."""
-        for task in self._tasks:
-            task.cancel()
+        if self._pump is not None:
+            self._pump.cancel()
+        self._is_over.set()
         self._listener.on_gone()
 
-    async def end(self) -> None:
-        """Send the end of the body."""
-        self._is_ending = True
+    def end(self, last: Piece) -> None:
+        """Take the last of the body."""
+        self._pending.append(last.plain)
+        self._is_over.set()
         self._has_pending.set()
-        pump, watcher = self._tasks
-        watcher.cancel()
-        await asyncio.wait({pump, watcher}, timeout=END_S)
-        pump.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await pump
 
-    async def _pump(self) -> None:
-        while True:
+    async def stay(self) -> None:
+        """Return when the stream is over."""
+        assert self._pump is not None
+        assert self._watcher is not None
+        try:
+            await self._is_over.wait()
+            await asyncio.wait({self._pump}, timeout=END_S)
+        finally:
+            self._pump.cancel()
+            self._watcher.cancel()
+            await asyncio.gather(self._pump, self._watcher, return_exceptions=True)
+
+    async def _send_pending(self) -> None:
+        is_last = False
+        while not is_last:
             await self._has_pending.wait()
             self._has_pending.clear()
+            is_last = self._is_over.is_set()
             data = b"".join(self._pending)
             self._pending.clear()
-            is_last = self._is_ending
             try:
                 await self._send({"type": "http.response.body", "body": data, "more_body": not is_last})
             except OSError:  # how ASGI servers say that the client is gone (ASGI 3.0, HTTP, 2.4)
-                self._listener.on_gone()
-                return
-            if is_last:
-                return
+                break
             self.backlog -= len(data)
             if self._is_full and self.backlog <= ROOM_BYTES:
                 self._is_full = False
                 self._listener.on_room()
+        self._gone()
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._gone()
+
+    def _gone(self) -> None:
+        self._is_over.set()
+        self._has_pending.set()
         self._listener.on_gone()
 
 

@@ -106,12 +106,13 @@ class Rooms:
             self._rooms[channel] = room
         was_empty = not room.hub.subscribers
         subscriber = room.hub.enter(interval_s, ends_s=ends_s)
-        if was_empty and room.hub.is_ready.is_set():
+        if was_empty and room.hub.is_ready:
             room.tailer.check_soon()
         return room.hub, subscriber
 
-    def leave(self, hub: Hub, subscriber: Subscriber) -> None:
-        """Remove a viewer."""
+    def leave(self, subscriber: Subscriber) -> None:
+        """Remove a viewer that was closed."""
+        hub = subscriber.cohort.hub
         hub.leave(subscriber)
         room = self._rooms.get(hub.channel)
         if room is not None:

@@ -11,7 +11,7 @@ import random
 import time
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
@@ -20,7 +20,7 @@ from hud_publisher.protocol.errors import MalformedError, NotFoundError, Unavail
 from hud_publisher.protocol.keys import Sid, check_sid
 from hud_web import sse
 from hud_web.hub import HEARTBEAT_S, Hub
-from hud_web.outlet import outlet_for
+from hud_web.outlet import Piece, outlet_for
 from hud_web.query import channel_of
 from hud_web.replay import HistoryGoneError, replay
 from hud_web.rooms import Rooms
@@ -39,7 +39,9 @@ TURNED_AWAY_RETRY_MS = (1_000, 5_000)
 FIRST_LOOK_S = 0.5
 #: How long this replica may be behind the one that a viewer comes from.
 REACH_S = 3.0
-_REACH_POLL_S = 0.02
+#: How often such a viewer looks whether it still has to wait, and how often while Redis is away.
+LOOK_S = 0.02
+AWAY_LOOK_S = 0.5
 #: Viewers whom Redis is asked at once for what they missed; the others wait their turn.
 REPLAYS_AT_ONCE = 4
 
@@ -99,22 +101,25 @@ class StreamEndpoint:
             return
         ends_s = time.monotonic() + random.uniform(0.8, 1.0) * MAX_AGE_S
         hub, viewer = self._rooms.enter(wish.channel, wish.interval_s, ends_s=ends_s)
-        viewer.outlet = outlet = outlet_for(scope, receive, send, viewer)
-        # What the request brought is of no use from here on, and ten thousand viewers would hold it.
-        del scope, receive, send
+        viewer.outlet = outlet_for(scope, receive, send, viewer)
+        viewer.at_close = self._end
         try:
-            await outlet.start(_HEADERS)
+            await viewer.outlet.start(_HEADERS)
             await self._open(hub, viewer, wish)
-            await viewer.closed
-            viewer.part(sse.retry(random.randint(*RETRY_MS)))
-        finally:
-            self._rooms.leave(hub, viewer)
-            await outlet.end()
+        except BaseException:
+            viewer.close()
+            raise
+        await viewer.outlet.stay()
+
+    def _end(self, viewer: Subscriber) -> None:
+        self._rooms.leave(viewer)
+        if not viewer.is_gone:
+            viewer.outlet.end(Piece(sse.retry(random.randint(*RETRY_MS))))
 
     async def _open(self, hub: Hub, viewer: Subscriber, wish: Wish) -> None:
         """Bring a viewer to where it follows its hub."""
         hello = sse.retry(random.randint(*RETRY_MS))
-        if not hub.is_ready.is_set():
+        if not hub.is_ready:
             await self._await_redis(hub, viewer, hello)
             hello = b""
         hello += hub.status_event()
@@ -124,16 +129,11 @@ class StreamEndpoint:
             await self._show(hub, viewer, hello if wish.since is None else b"")
 
     async def _await_redis(self, hub: Hub, viewer: Subscriber, hello: bytes) -> None:
-        ready = asyncio.create_task(hub.is_ready.wait())
-        either: set[asyncio.Future[Any]] = {ready, viewer.closed}
         wait_s = FIRST_LOOK_S
-        try:
-            while not hub.is_ready.is_set() and not viewer.is_closed:
-                await asyncio.wait(either, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-                await viewer.write(hello if hub.is_ready.is_set() else hello + hub.status_event())
-                hello, wait_s = b"", HEARTBEAT_S
-        finally:
-            ready.cancel()
+        while not hub.is_ready and not viewer.is_closed:
+            await viewer.pause(wait_s)  # the hub ends it
+            await viewer.write(hello if hub.is_ready else hello + hub.status_event())
+            hello, wait_s = b"", HEARTBEAT_S
 
     async def _show(self, hub: Hub, viewer: Subscriber, hello: bytes) -> None:
         picture, cursor = hub.whole_picture()
@@ -170,7 +170,7 @@ class StreamEndpoint:
             if now > beat_s:
                 beat_s = now + HEARTBEAT_S
                 await viewer.write(hub.status_event())
-            await asyncio.sleep(_REACH_POLL_S)
+            await viewer.pause(LOOK_S if hub.redis_trouble is None else AWAY_LOOK_S)
 
     async def _replay(self, hub: Hub, viewer: Subscriber, since: Position) -> int:
         while not viewer.is_closed:
@@ -180,7 +180,7 @@ class StreamEndpoint:
                     async for chunk in chunks:
                         await viewer.write(chunk)
             except UnavailableError:  # went away just now; wait for its return
-                await asyncio.sleep(random.uniform(0.2, 1.0))
+                await viewer.pause(random.uniform(0.2, 1.0))
                 await viewer.write(hub.status_event())
             else:
                 return cursor

@@ -9,6 +9,7 @@ alone. No I/O but writes that never wait. Called by the stream endpoint, by its 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hud_web.outlet import Outlet, Piece
@@ -29,46 +30,54 @@ class Subscriber:
     Attributes:
         cohort: what it wants.
         outlet: the way to it; set before anything is written.
-        closed: done when the stream shall end.
+        at_close: called once when the stream shall end.
+        is_closed: the stream shall end, or has ended.
+        is_gone: the viewer left by itself.
     """
 
     # Ten thousand of these stand in one process.
     __slots__ = (
-        "_cursor", "_ends_s", "_frame_number", "_full_since_s", "_is_gone", "_room", "_thumbs_number", "_untaken",
-        "closed", "cohort", "outlet",
+        "_cursor", "_ends_s", "_frame_number", "_full_since_s", "_thumbs_number", "_untaken", "_waiter", "at_close",
+        "cohort", "is_closed", "is_gone", "outlet",
     )  # fmt: skip
     outlet: Outlet
+    at_close: Callable[[Subscriber], None] | None
 
     def __init__(self, cohort: Cohort, *, ends_s: float) -> None:
         self.cohort = cohort
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.at_close = None
+        self.is_closed = self.is_gone = False
         self._ends_s = ends_s
         self._cursor: int | None = None  # it does not follow yet
         self._frame_number = -1
         self._thumbs_number = 0
         self._full_since_s: float | None = None
         self._untaken = 0
-        self._is_gone = False
-        self._room: asyncio.Future[None] | None = None
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the stream shall end."""
-        return self.closed.done()
+        self._waiter: asyncio.Future[None] | None = None
 
     def close(self) -> None:
         """End this viewer's stream."""
         self.cohort.current.discard(self)
-        if not self.closed.done():
-            self.closed.set_result(None)
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self.go_on()
+        if self.at_close is not None:
+            self.at_close(self)
 
     async def write(self, data: bytes) -> None:
         """Write something of this viewer's own, before it follows; returns when there is room for more."""
         self._write(data)
-        if self._full_since_s is not None and not self.is_closed:
-            self._room = asyncio.get_running_loop().create_future()
-            await asyncio.wait({self._room, self.closed}, return_when=asyncio.FIRST_COMPLETED)
-            self._room = None
+        if self._full_since_s is not None:
+            await self.pause(None)
+
+    async def pause(self, seconds: float | None) -> None:
+        """Wait before it follows: for so long, or until it has room again; no longer than until it is closed."""
+        if self.is_closed:
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        await asyncio.wait({self._waiter}, timeout=seconds)
+        self._waiter = None
 
     def follow(self, cursor: int, *, has_frame: bool) -> None:
         """Get all that comes.
@@ -81,11 +90,6 @@ class Subscriber:
         if has_frame:
             self._frame_number = self.cohort.frame_number
         self._catch_up()
-
-    def part(self, data: bytes) -> None:
-        """Write the last words of a stream that was closed."""
-        if not self._is_gone:
-            self.outlet.write(Piece(data))
 
     def beat(self, piece: Piece) -> None:
         """Write a heartbeat to one who follows nothing."""
@@ -118,14 +122,18 @@ class Subscriber:
     def on_room(self) -> None:
         """The viewer has taken most of what it had: give it what it missed."""
         self._full_since_s = None
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        self.go_on()
         self._catch_up()
 
     def on_gone(self) -> None:
         """The viewer left."""
-        self._is_gone = True
+        self.is_gone = True
         self.close()
+
+    def go_on(self) -> None:
+        """End its pause."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     # -- what it missed -----------------------------------------------------------------------------------------------
 

@@ -118,7 +118,7 @@ class Tailer:
         reason = str(error) if isinstance(error, UnavailableError) else type(error).__name__
         if not isinstance(error, UnavailableError):  # those the store has counted
             self._hub.tally.redis_errors[type(error).__name__] += 1
-        if self._hub.redis_trouble is None or not self._hub.is_ready.is_set():
+        if self._hub.redis_trouble is None or not self._hub.is_ready:
             logger.warning("channel %s: Redis is away: %s", self._hub.channel, reason)
         if self._hub.redis_trouble != reason:
             self._hub.redis_trouble = reason
@@ -129,16 +129,16 @@ class Tailer:
         """Begin, or go on after trouble: with the same session nothing is skipped, since positions are kept."""
         hub = self._hub
         sid = await self._store.current_sid(hub.channel)
-        if not hub.is_ready.is_set() or sid is None or int(sid) < int(hub.position.sid):
+        if not hub.is_ready or sid is None or int(sid) < int(hub.position.sid):
             # The first time; or Redis came back empty, or older than what viewers have seen.
-            was_ready = hub.is_ready.is_set()
+            was_ready = hub.is_ready
             await self._turn_to(sid)
             if was_ready:
                 self._start_over("Redis lost its data")
         elif int(sid) > int(hub.position.sid):
             await self._turn_to_newer(sid)
         hub.redis_trouble = None
-        hub.is_ready.set()
+        hub.become_ready()
         hub.put(hub.status_event())
         await self._check_lease()
         hub.wake()

@@ -300,8 +300,22 @@ class SlowReader:
             rest = rest[int(size or b"0", 16) + 2 :]
         return b"".join(found).decode()
 
+    def say(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
     def close(self) -> None:
         self._socket.close()
+
+
+def test_what_a_viewer_says_while_it_watches_disturbs_nothing(web: WebServer) -> None:
+    viewer = SlowReader(web)
+    viewer.read_until("event: snapshot")
+    viewer.say(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    session_id = register(web)
+    log(web, session_id, n=1)
+    viewer.read_until('{"n":1,')
+    assert "healthy" not in viewer.body
+    viewer.close()
 
 
 def test_a_viewer_that_reads_late_gets_every_metric_and_no_stale_frames_and_costs_nobody_else(

@@ -321,7 +321,9 @@ async def test_what_a_viewer_is_told_before_it_follows_waits_for_room(hall: Hall
 
 async def test_groups_that_nobody_is_in_any_more_are_forgotten(hall: Hall) -> None:
     for fps in range(1, 50):
-        hall.hub.leave(hall.enter(1 / fps).subscriber)
+        viewer = hall.enter(1 / fps).subscriber
+        viewer.close()
+        hall.hub.leave(viewer)
     kept = hall.enter(0.5)
     hall.hub.tend()
     assert len(hall.hub._cohorts) == 1
