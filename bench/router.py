@@ -2,8 +2,8 @@
 
     python bench/router.py [--seconds 20]
 
-Two viewers of the same run at once, one at a replica, one through haproxy with the router's settings and TLS; the numbers
-are differences of two clocks in this process, so the sum of everything in between. Prints medians of three rounds.
+Two viewers of the same run at once, one at a replica, one through haproxy with the settings and TLS of the router; the
+numbers are differences of one clock, so the sum of everything in between. Prints medians of three rounds.
 """
 
 from __future__ import annotations
