@@ -73,6 +73,10 @@ export class Charts {
     store.on("moment", () => this.redraw());
     onTheme(() => this.rebuild());
     new ResizeObserver(() => this.sizeRows()).observe(this.box);
+    if (store.snapshotSeen) {
+      arrange();
+      this.reload();
+    }
   }
 
   /** @param {[number, number] | null} zoom */

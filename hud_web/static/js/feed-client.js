@@ -2,27 +2,51 @@
 /** The page's end of the feed: through a SharedWorker where there is one, else with a Feed of the page's own. */
 
 /** @typedef {import("./types.js").Message} Message */
+/** @typedef {import("./types.js").What} What */
 
 /** In the worker's name, so a page of a newer version does not meet a worker of an older one. */
 const VERSION = 1;
 const WORKER = new URL("./feed-worker.js", import.meta.url);
 
-/**
- * Listen to a channel.
- * @param {{channel: string, session: string}} what `session` "" for whoever holds the channel
- * @param {(message: Message) => void} onMessage
- * @returns {() => void} stops listening
- */
-export function listen(what, onMessage) {
-  const take = (/** @type {Message[]} */ messages) => messages.forEach(onMessage);
-  const port = openWorker(what, take);
-  return port ?? openOwn(what, take);
+/** What came before anybody listened. @type {Message[]} */
+let waiting = [];
+/** @type {((message: Message) => void) | null} */
+let listener = null;
+let stop = () => {};
+
+/** What the address asks for: `?channel=` and `?session=`. @param {string} [search] @returns {What} */
+export function whatOf(search = location.search) {
+  const query = new URLSearchParams(search);
+  return { channel: query.get("channel") || "default", session: query.get("session") ?? "" };
+}
+
+/** Turn to a channel, or to what the address asks for; what comes is kept until somebody listens. @param {What} [what] */
+export function connect(what = whatOf()) {
+  stop();
+  waiting = [];
+  let isOver = false;
+  const take = (/** @type {Message[]} */ messages) => {
+    if (isOver) return; // of the channel before
+    if (listener) messages.forEach(listener);
+    else waiting.push(...messages);
+  };
+  const close = openWorker(what, take) ?? openOwn(what, take);
+  stop = () => {
+    isOver = true;
+    close();
+  };
+}
+
+/** Hear what came and what comes. @param {(message: Message) => void} onMessage */
+export function listen(onMessage) {
+  listener = onMessage;
+  waiting.splice(0).forEach(onMessage);
 }
 
 const isVisible = () => document.visibilityState === "visible";
 
 /**
- * @param {{channel: string, session: string}} what
+ * @param {What} what
  * @param {(messages: Message[]) => void} take
  * @returns {(() => void) | null} null where there is no SharedWorker
  */
@@ -63,7 +87,7 @@ function openWorker(what, take) {
 }
 
 /**
- * @param {{channel: string, session: string}} what
+ * @param {What} what
  * @param {(messages: Message[]) => void} take
  */
 function openOwn(what, take) {

@@ -2,6 +2,8 @@
 /** The SharedWorker: one Feed for all tabs of the browser that show the same channel and session. Named by feed-client.js. */
 
 import { Feed } from "./feed.js";
+import "./link.js"; // named here, too, so that all are fetched at once
+import "./nested.js";
 
 /** @type {Feed | null} */
 let feed = null;

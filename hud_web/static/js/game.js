@@ -32,6 +32,7 @@ export class Game {
     this.drawn = "";
     const request = painter(() => this.paint(), 200);
     for (const topic of /** @type {const} */ (["fields", "moment", "cleared"])) store.on(topic, request);
+    request();
   }
 
   /** @returns {Map<string, {name: string, value: any}[]>} title → fields, in order */

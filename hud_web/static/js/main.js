@@ -1,14 +1,11 @@
 // @ts-check
 /** Starts the page: makes each part once, connects them, and switches between sessions and channels. */
 
-import { Alerts } from "./alerts.js";
 import { Api, setToken } from "./api.js";
-import { Charts } from "./charts.js";
-import { byId, button, el, fill, icon } from "./dom.js";
-import { listen } from "./feed-client.js";
+import { byId, button, fill, icon } from "./dom.js";
+import { connect, listen, whatOf } from "./feed-client.js";
 import { envName } from "./format.js";
 import { Frames } from "./frames.js";
-import { Game } from "./game.js";
 import { pressed, startKeys } from "./keys.js";
 import { Notices } from "./notices.js";
 import { Player, SPEEDS } from "./player.js";
@@ -16,37 +13,28 @@ import { Scrubber } from "./scrubber.js";
 import { Stage } from "./stage.js";
 import { StatusBar } from "./status.js";
 import { Store } from "./store.js";
-import { Strip } from "./strip.js";
-import { Table } from "./table.js";
 import { startTabs } from "./tabs.js";
-import { startTheme } from "./theme.js";
 import { Tiles } from "./tiles.js";
-import { Vision } from "./vision.js";
 
 /** @typedef {import("./types.js").Session} Session */
-/** @typedef {{channel: string, session: string}} What */
+/** @typedef {import("./types.js").What} What */
 
-startTheme();
+/** The other panels are loaded when the first picture is drawn, or after so long without one. */
+const PANELS_AFTER_MS = 400;
+
 for (const spot of document.querySelectorAll("[data-icon]")) if (!spot.firstChild) spot.append(icon(/** @type {HTMLElement} */ (spot).dataset.icon ?? ""));
 
-let what = whatOf(location.search);
+let what = whatOf();
 let api = new Api(what);
 /** Made when sessions are first compared. @type {import("./compare.js").Compare | null} */
 let compare = null;
-let stop = () => {};
 const store = new Store();
 const frames = new Frames(() => api);
 const notices = new Notices();
 const status = new StatusBar(store, () => store.moment !== null);
-new Tiles(store, () => api);
 const stage = new Stage(store, frames);
 const player = new Player(store, frames, { showFrame: (frame) => stage.showFrame(frame), goLive: () => stage.goLive() });
-const charts = new Charts({ store, api: () => api, compare: () => compare, stepAt: (timeMs) => frames.all[frames.indexAt(timeMs)]?.step ?? null });
-new Vision(store, () => api);
-new Game(store);
-const table = new Table(store, () => api);
-const strip = new Strip(store, chooseEnv);
-const alerts = new Alerts(store, notices);
+new Tiles(store, () => api);
 new Scrubber({ store, player, frames, notices, onSave: save });
 startTabs();
 
@@ -61,18 +49,16 @@ store.on("reset", (reason) => notices.add({ ms: store.now(), tone: "warn", icon:
 const shareButton = button("link2", "Copy link", share, { class: "wide-only" });
 fill(byId("top-tools"), shareButton, button("sliders", "Settings", settings, { quiet: true }), button("help", "Keyboard", keySheet, { quiet: true, key: "?", class: "bare wide-only" }));
 byId("picker").addEventListener("click", pick);
-addEventListener("popstate", () => show(whatOf(location.search)));
-show(what);
+addEventListener("popstate", () => show(whatOf()));
+listen((message) => store.take(message));
 
-/** @param {string} search @returns {What} */
-function whatOf(search) {
-  const query = new URLSearchParams(search);
-  return { channel: query.get("channel") || "default", session: query.get("session") ?? "" };
-}
+/** @type {Promise<ReturnType<typeof import("./panels.js").startPanels>>} */
+const panels = Promise.race([stage.firstDrawn, new Promise((resolve) => setTimeout(resolve, PANELS_AFTER_MS))])
+  .then(() => import("./panels.js"))
+  .then(({ startPanels }) => startPanels({ store, frames, notices, api: () => api, compare: () => compare, chooseEnv }));
 
 /** Turn the page to another session or channel. @param {What} next */
 function show(next) {
-  stop();
   api.stop();
   if (next.channel !== what.channel) compare = null;
   what = next;
@@ -81,7 +67,7 @@ function show(next) {
   store.session = null;
   store.clear();
   store.emit("cleared");
-  stop = listen(what, (message) => store.take(message));
+  connect(what);
 }
 
 /** @param {What} next */
@@ -134,12 +120,12 @@ async function pick() {
   const sessions = (compare ??= new Compare(what.channel));
   openPicker({ api, what, compared: sessions.chosen, onChoose: go, onCompare: (chosen) => {
     sessions.choose(chosen);
-    charts.showCompared();
+    panels.then(({ charts }) => charts.showCompared());
   } });
 }
 
 async function settings() {
-  const { openSettings } = await import("./settings.js");
+  const [{ openSettings }, { alerts }] = await Promise.all([import("./settings.js"), panels]);
   openSettings({ alerts, api, onKeys: keySheet });
 }
 
@@ -170,8 +156,8 @@ const bindings = [
   { keys: "B", what: "Replay the best episode", match: pressed("b"), run: () => player.replay(frames.best()) },
   { keys: "E", what: "Replay the last finished episode", match: pressed("e"), run: () => player.replay(frames.finished().at(-1) ?? null) },
   { keys: "+ or −", what: "Play faster or slower", match: (event) => ["+", "=", "-"].includes(event.key) && !event.ctrlKey && !event.metaKey, run: (event) => changeSpeed(event.key === "-" ? -1 : 1) },
-  { keys: "1 … 9", what: "Show that env of the strip", match: (event) => /^[1-9]$/.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey, run: (event) => strip.choose(Number(event.key) - 1) },
-  { keys: "/", what: "Filter the metrics", match: (event) => event.key === "/" && !event.ctrlKey, run: () => table.filterField.focus() },
+  { keys: "1 … 9", what: "Show that env of the strip", match: (event) => /^[1-9]$/.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey, run: (event) => panels.then(({ strip }) => strip.choose(Number(event.key) - 1)) },
+  { keys: "/", what: "Filter the metrics", match: (event) => event.key === "/" && !event.ctrlKey, run: () => panels.then(({ table }) => table.filterField.focus()) },
   { keys: "Ctrl+K", what: "Sessions and channels", match: pressed("k", { ctrl: true }), run: pick },
   { keys: "F", what: "Full screen", match: pressed("f"), run: () => stage.toggleFull() },
   { keys: "S", what: "Save this frame as PNG", match: pressed("s"), run: () => stage.savePng() },

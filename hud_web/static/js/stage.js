@@ -44,6 +44,9 @@ export class Stage {
     this.ready = null;
     this.decoding = false;
     this.broken = 0;
+    /** @type {() => void} */
+    this.tellFirst = () => {};
+    this.firstDrawn = new Promise((resolve) => (this.tellFirst = () => resolve(undefined)));
     /** @type {Map<string, HTMLElement>} */
     this.keys = new Map();
     this.facts = { episode: fact("EP"), step: fact("STEP"), return: fact("RETURN"), env: fact("", "end"), fps: fact("FPS", "end"), late: fact(""), phase: fact("") };
@@ -129,6 +132,7 @@ export class Stage {
     bitmap.close();
     this.shown = shot;
     this.canvas.dataset.id = shot.id ?? "";
+    this.tellFirst();
     this.requestHud();
   }
 

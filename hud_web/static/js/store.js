@@ -56,6 +56,8 @@ export class Store {
   vision = null;
   /** When something of the run came last, on this clock; 0 before. */
   lastDataMs = 0;
+  /** The newest of each env. @type {Map<string, Picture>} */
+  thumbnails = new Map();
   frameRate = new Rate();
   updateRate = new Rate();
   /** @type {Origin | null} */
@@ -79,6 +81,7 @@ export class Store {
     this.uncounted = 0;
     this.frame = this.vision = this.origin = this.latencyMs = null;
     this.lastDataMs = 0;
+    this.thumbnails.clear();
     this.frameRate = new Rate();
     this.updateRate = new Rate();
     this.writers.clear();
@@ -185,6 +188,7 @@ export class Store {
   /** @param {Picture} picture @param {boolean} [fromSnapshot] it may be old, so it says nothing about now */
   takePicture(picture, fromSnapshot = false) {
     if (picture.source === "thumbnail") {
+      if (picture.env) this.thumbnails.set(picture.env.join("/"), picture);
       this.emit("thumbnail", picture);
       return;
     }

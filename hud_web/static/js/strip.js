@@ -23,6 +23,7 @@ export class Strip {
     store.on("cleared", () => this.clear());
     this.request = painter(() => this.paint(), 250);
     for (const topic of /** @type {const} */ (["session", "frame"])) store.on(topic, this.request);
+    for (const picture of store.thumbnails.values()) this.take(picture);
   }
 
   clear() {

@@ -54,6 +54,7 @@ export class Table {
     new ResizeObserver(this.request).observe(this.box);
     for (const topic of /** @type {const} */ (["newLeaf", "cleared", "snapshot"])) store.on(topic, () => this.refilter());
     for (const topic of /** @type {const} */ (["fields", "moment"])) store.on(topic, () => this.mode === "updates" || this.newestFirst ? this.refilter() : this.request());
+    this.request();
     onTheme(() => {
       for (const row of this.pool) row.drawn = "";
       this.request();

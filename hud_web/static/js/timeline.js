@@ -33,6 +33,8 @@ export class Timeline {
   add(change) {
     if (!change.paths.length) return;
     const last = this.changes.at(-1);
+    // A run names the same fields again and again: one list of names serves all its changes.
+    if (last && last.paths.length === change.paths.length && change.paths.every((path, i) => path === last.paths[i])) change.paths = last.paths;
     if (last && change.t < last.t) change.t = last.t; // two streams' clocks are one, but entries may cross on the way
     this.changes.push(change);
     this.values += change.paths.length;

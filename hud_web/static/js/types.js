@@ -15,6 +15,8 @@
  *   prompt: string | null, response: string | null, extra: Fields | null}} Picture `bytes` is null where the picture is
  *   to be fetched by its id
  *
+ * @typedef {{channel: string, session: string}} What is shown; `session` "" for whoever holds the channel
+ *
  * @typedef {"connecting" | "open" | "down"} LinkState
  *
  * @typedef {{kind: "link", state: LinkState, retryAt: number | null, detail: string | null}

@@ -69,6 +69,8 @@ export class Vision {
     for (const topic of /** @type {const} */ (["fields", "moment"])) store.on(topic, this.request);
     setInterval(() => this.calls.length && this.request(), 1000);
     onTheme(this.request);
+    if (store.vision) this.add(store.vision);
+    if (store.snapshotSeen) this.load();
     this.paint();
   }
 
