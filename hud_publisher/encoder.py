@@ -15,6 +15,7 @@ from PIL import Image
 
 from hud_publisher.protocol.errors import UnsupportedImageError
 from hud_publisher.protocol.images import Mime
+from hud_publisher.snapshot import RawPixels
 
 #: It brings numpy, so it is loaded with the first array only.
 HAS_SIMPLEJPEG = find_spec("simplejpeg") is not None
@@ -73,7 +74,9 @@ def _to_array(pixels: Any) -> Any:
     """A contiguous uint8 array of shape (H, W) or (H, W, 3)."""
     import numpy as np
 
-    if hasattr(pixels, "detach"):
+    if isinstance(pixels, RawPixels):
+        pixels = np.frombuffer(pixels.data, pixels.dtype).reshape(pixels.shape)
+    elif hasattr(pixels, "detach"):
         pixels = pixels.detach().cpu().numpy()
     array = np.asarray(pixels)
     if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):

@@ -23,6 +23,19 @@ PLAIN: set[type] = {float, int, bool, type(None)}
 MAX_PIXEL_BYTES = 4096 * 4096 * 4 * 4
 
 
+@dataclasses.dataclass(slots=True)
+class RawPixels:
+    """A copied array, as bytes.
+
+    While numpy copies an array it gives the interpreter lock away, and a busy thread may keep that for milliseconds;
+    while it makes bytes of one it does not.
+    """
+
+    data: bytes
+    shape: tuple[int, ...]
+    dtype: Any
+
+
 class TooManyValues:
     """Stands for an array too large, or a container too deep, to be shown as a metric.
 
@@ -107,8 +120,8 @@ def copy_pixels(pixels: Any) -> Any:
         TypeError: it is none of these, or larger than any picture that can be sent.
     """
     kind = type(pixels)
-    if kind.__name__ == "ndarray" and pixels.nbytes <= MAX_PIXEL_BYTES:
-        return pixels.copy()
+    if kind.__name__ == "ndarray" and pixels.flags.c_contiguous and pixels.nbytes <= MAX_PIXEL_BYTES:
+        return RawPixels(pixels.tobytes(), pixels.shape, pixels.dtype)
     if kind is bytes:
         return pixels
     if isinstance(pixels, (bytearray, memoryview)):

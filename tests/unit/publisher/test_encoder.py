@@ -14,6 +14,7 @@ from hud_publisher import encoder as encoder_module
 from hud_publisher.encoder import Encoder
 from hud_publisher.protocol.errors import UnsupportedImageError
 from hud_publisher.protocol.images import inspect_image
+from hud_publisher.snapshot import copy_pixels
 
 HEIGHT, WIDTH = 16, 24
 RED: Any = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -50,13 +51,16 @@ def wide(array: Any) -> Any:
         RED.astype(np.int64),
         RED > 0,
         wide(RED),
+        copy_pixels(RED),
+        copy_pixels(RED.astype(np.float32) / 255),
         RED.transpose(2, 0, 1),
         Image.fromarray(RED),
         Image.fromarray(RED).convert("RGBA"),
         Image.fromarray(RED).convert("P"),
     ],
     ids=[
-        "rgb", "rgba", "float 0-1", "float 0-255", "int64", "bool", "non-contiguous", "channels first", "PIL",
+        "rgb", "rgba", "float 0-1", "float 0-255", "int64", "bool", "non-contiguous", "copied", "copied floats",
+        "channels first", "PIL",
         "PIL with alpha", "PIL with palette",
     ],
 )  # fmt: skip
@@ -105,6 +109,7 @@ def test_numbers_that_are_none_do_not_spoil_a_picture() -> None:
         np.zeros((4, 4), complex),
         np.array([["a", "b"]]),
         np.zeros((4, 4), object),
+        copy_pixels(np.zeros((4, 4), object)),
         "text",
         None,
         object(),
