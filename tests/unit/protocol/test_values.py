@@ -110,21 +110,6 @@ def test_what_cannot_be_shown_is_left_out_and_named(value: object) -> None:
     assert named == ["v", "nested/v"]
 
 
-def test_tensors_are_shown_as_the_numbers_they_hold() -> None:
-    torch = pytest.importorskip("torch")
-    named: list[str] = []
-    data = {
-        "one": torch.tensor(1.5),
-        "with gradient": torch.tensor([1.5], requires_grad=True),
-        "few": torch.tensor([1, 2]),
-        "nan": torch.tensor(math.nan),
-        "many": torch.zeros(2000),
-    }
-    shown = clean_metrics(data, lambda name, _value: named.append(name))
-    assert shown == {"one": 1.5, "with gradient": 1.5, "few": [1, 2]}
-    assert named == ["many"]
-
-
 def test_values_nested_too_deep_are_named_and_end() -> None:
     endless: dict[str, Any] = {}
     endless["again"] = endless

@@ -68,12 +68,6 @@ def test_a_red_picture_of_any_form_is_red(pixels: Any) -> None:
     assert_red(pixels)
 
 
-def test_a_red_tensor_of_any_form_is_red() -> None:
-    torch = pytest.importorskip("torch")
-    assert_red(torch.from_numpy(RED))
-    assert_red(torch.from_numpy(RED.astype(np.float32) / 255).permute(2, 0, 1).requires_grad_())
-
-
 def assert_red(pixels: Any) -> None:
     encoded, mime = Encoder().encode(pixels)
     info = inspect_image(encoded)

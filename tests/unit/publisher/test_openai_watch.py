@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
+import openai
 import pytest
 
 from hud_publisher.openai_watch import watch_openai
@@ -347,7 +348,6 @@ def stand_in() -> Iterator[str]:
 
 
 def test_the_openai_sdk_is_watched(hud: Any, stand_in: str) -> None:
-    openai = pytest.importorskip("openai")
     with openai.OpenAI(base_url=stand_in, api_key="none", max_retries=0) as client:
         watch_openai(client, hud)
         assert client.chat.completions.create(model="vlm", messages=MESSAGES).choices[0].message.content == "left"
@@ -363,7 +363,6 @@ def test_the_openai_sdk_is_watched(hud: Any, stand_in: str) -> None:
 
 
 async def test_the_asynchronous_openai_sdk_is_watched(hud: Any, stand_in: str) -> None:
-    openai = pytest.importorskip("openai")
     async with openai.AsyncOpenAI(base_url=stand_in, api_key="none", max_retries=0) as client:
         watch_openai(client, hud)
         result = await client.chat.completions.create(model="vlm", messages=MESSAGES)
