@@ -1,0 +1,33 @@
+"""The ten lines of plain PyTorch in examples/ do what they say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import redis
+
+from hud_publisher.protocol.keys import ChannelKeys
+from tests.fixtures.servers import Server
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "pytorch.py"
+
+
+def test_a_network_in_training_is_shown(redis_server: Server) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HUD_", "REDIS_"))}
+    ended = subprocess.run(
+        [sys.executable, str(EXAMPLE)], env=environment | {"REDIS_URL": redis_server.url}, capture_output=True,
+        text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+    with redis.Redis.from_url(redis_server.url) as link:
+        sid = link.get(ChannelKeys("default").fence)
+        assert isinstance(sid, bytes)
+        session = ChannelKeys("default").session(sid.decode())
+        assert link.xlen(session.stream("metrics")) == 500
+        frames = link.xlen(session.stream("frames"))
+        assert isinstance(frames, int)
+        assert frames >= 1
+        assert link.hget(session.info, "name") == b"a first network"
