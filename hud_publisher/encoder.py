@@ -15,7 +15,6 @@ from PIL import Image
 
 from hud_publisher.protocol.errors import UnsupportedImageError
 from hud_publisher.protocol.images import Mime
-from hud_publisher.snapshot import RawPixels
 
 #: It brings numpy, so it is loaded with the first array only.
 HAS_SIMPLEJPEG = find_spec("simplejpeg") is not None
@@ -74,8 +73,9 @@ def _to_array(pixels: Any) -> Any:
     """A contiguous uint8 array of shape (H, W) or (H, W, 3)."""
     import numpy as np
 
-    if isinstance(pixels, RawPixels):
-        pixels = np.frombuffer(pixels.data, pixels.dtype).reshape(pixels.shape)
+    if isinstance(pixels, tuple):  # snapshot.RawPixels
+        data, shape, dtype = pixels
+        pixels = np.frombuffer(data, dtype).reshape(shape)
     elif hasattr(pixels, "detach"):
         pixels = pixels.detach().cpu().numpy()
     array = np.asarray(pixels)

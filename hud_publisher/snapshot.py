@@ -23,17 +23,11 @@ PLAIN: set[type] = {float, int, bool, type(None)}
 MAX_PIXEL_BYTES = 4096 * 4096 * 4 * 4
 
 
-@dataclasses.dataclass(slots=True)
-class RawPixels:
-    """A copied array, as bytes.
-
-    While numpy copies an array it gives the interpreter lock away, and a busy thread may keep that for milliseconds;
-    while it makes bytes of one it does not.
-    """
-
-    data: bytes
-    shape: tuple[int, ...]
-    dtype: Any
+#: A copied array: its bytes, shape and dtype. While numpy copies an array it gives the interpreter lock away, and a
+#: busy thread may keep that for milliseconds; while it makes bytes of one it does not.
+RawPixels = tuple[bytes, tuple[int, ...], Any]
+#: numpy's array type, once one was seen.
+_ARRAYS: set[type] = set()
 
 
 class TooManyValues:
@@ -114,14 +108,14 @@ def _copy_foreign(value: Any, weight: _Weight) -> Any:
 
 
 def copy_pixels(pixels: Any) -> Any:
-    """Return a copy of a picture: an array, a tensor, a PIL image, or encoded bytes.
+    """Return a copy of a picture: an array (as RawPixels), a tensor, a PIL image, or encoded bytes.
 
     Raises:
         TypeError: it is none of these, or larger than any picture that can be sent.
     """
     kind = type(pixels)
-    if kind.__name__ == "ndarray" and pixels.flags.c_contiguous and pixels.nbytes <= MAX_PIXEL_BYTES:
-        return RawPixels(pixels.tobytes(), pixels.shape, pixels.dtype)
+    if kind in _ARRAYS and pixels.nbytes <= MAX_PIXEL_BYTES:
+        return pixels.tobytes(), pixels.shape, pixels.dtype
     if kind is bytes:
         return pixels
     if isinstance(pixels, (bytearray, memoryview)):
@@ -132,6 +126,9 @@ def copy_pixels(pixels: Any) -> Any:
         raise TypeError(f"expected a picture of at most {MAX_PIXEL_BYTES} bytes, got {pixels.nbytes}")
     if hasattr(pixels, "detach"):
         return pixels.detach().clone()
+    if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
+        _ARRAYS.add(kind)
+        return pixels.tobytes(), pixels.shape, pixels.dtype
     if hasattr(pixels, "copy") and hasattr(pixels, "__array__"):
         return pixels.copy()
     raise TypeError(
