@@ -11,13 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hud_publisher.render_budget import MAX_SHARE, RETRY_S
 from rllib_integration.guard import attempt
-
-#: Of the env runner's time. Atari needs 0.05 % and a pygame window of CartPole 4 % at 20 frames per second; what is
-#: dearer is shown at fewer frames per second instead.
-MAX_SHARE = 0.08
-#: An environment that gave no picture is asked again after this time.
-RETRY_S = 10.0
 
 
 class Renderer:
@@ -30,6 +25,7 @@ class Renderer:
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._resume_at = 0.0
+        self._before_s = float("inf")
         self.trouble = ""
 
     def is_affordable(self) -> bool:
@@ -50,7 +46,10 @@ class Renderer:
         ended = self._clock()
         if index in pictures:
             self.trouble = ""
-            self._resume_at = ended + (ended - started) * (1 / MAX_SHARE - 1)
+            took_s = ended - started
+            # One that took long because the machine was busy says nothing of the next.
+            self._resume_at = ended + min(took_s, self._before_s) * (1 / MAX_SHARE - 1)
+            self._before_s = took_s
         else:
             self.trouble = attempt("render", _why, env) or "the environment's render() failed"
             self._resume_at = ended + RETRY_S
