@@ -65,7 +65,7 @@ fuzz: .make/dev system ## The same for as long as it takes: 100,000 requests, 10
 test-browser: .make/dev system ## Real Chromium
 	$(PYTEST) tests/browser
 
-test-rllib: .make/dev .make/rllib system ## Real RLlib runs
+test-rllib: .make/trainers system ## Real RLlib runs
 	$(PYTEST) tests/rllib
 
 wheel: .make/dev ## Build the wheel and the source distribution into dist/
@@ -114,6 +114,10 @@ install: .make/rllib .make/dev ## Everything for developing
 	@$(PIP) install $(TORCH) | grep --line-buffered -E '^(Collecting|Installing)' || true
 	@$(PIP) install --editable '.[web,embedded,fast,rllib]' | grep --line-buffered -E '^(Collecting|Installing)' || true
 	@$(BIN)/python -c 'import torch, ray, ale_py'
+	@touch $@
+
+.make/trainers: .make/rllib | .make/dev
+	@$(PIP) install --quiet --group trainers
 	@touch $@
 
 .make/dev: pyproject.toml | .make/web
