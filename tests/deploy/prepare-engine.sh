@@ -18,6 +18,7 @@ need iptables iptables
 need debootstrap debootstrap
 need podman podman
 need runc runc
+need catatonit catatonit
 need unshare util-linux
 need ip iproute2
 if [ "${#missing[@]}" -gt 0 ]; then

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,21 +31,18 @@ class Locked:
         return f"redis://{user}:{PASSWORDS.get(user) if password is None else password}@127.0.0.1:{self.port}/0"
 
 
-@pytest.fixture
-def locked(tmp_path: Path) -> Iterator[Locked]:
-    """redis-server as the pod starts it, but for port, folders and Debian's commands."""
+@contextmanager
+def redis_of_the_pod(folder: Path, port: int | None = None) -> Iterator[Locked]:
+    """redis-server as the pod starts it, but for port and folders."""
     data = next(c["data"] for c in render("k8s/base").of_kind("ConfigMap") if "redis.conf" in c["data"])
     for name in ("redis.conf", "start.sh"):
-        (tmp_path / name).write_text(data[name])
-    server = Locked(free_port())
+        (folder / name).write_text(data[name])
+    server = Locked(port or free_port())
     environment = os.environ | {f"{name.upper()}_PASSWORD": value for name, value in PASSWORDS.items()}
-    environment |= {"RUN_FOLDER": str(tmp_path), "DATA_FOLDER": str(tmp_path)}
-    environment["CONFIG"] = str(tmp_path / "redis.conf")
+    environment |= {"RUN_FOLDER": str(folder), "DATA_FOLDER": str(folder), "CONFIG": str(folder / "redis.conf")}
     assert redis_binary()
-    process = subprocess.Popen(
-        ["sh", str(tmp_path / "start.sh"), "--port", str(server.port), "--bind", "127.0.0.1"],
-        env=environment, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    command = ["sh", str(folder / "start.sh"), "--port", str(server.port), "--bind", "127.0.0.1"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
         wait_until(lambda: process.poll() is not None or ping(server.port), "Redis to start as in the pod")
         assert process.poll() is None, "Redis did not start: its words stand in the captured output"
@@ -52,6 +50,12 @@ def locked(tmp_path: Path) -> Iterator[Locked]:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Locked]:
+    with redis_of_the_pod(tmp_path) as server:
+        yield server
 
 
 def ping(port: int) -> bool:

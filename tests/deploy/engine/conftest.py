@@ -36,12 +36,13 @@ class Engine:
         self.socket = folder / "docker.sock"
         self.environment = os.environ | {"DOCKER_HOST": f"unix://{self.socket}", "DOCKER_BUILDKIT": "0"}
         self.environment["DOCKER_CONFIG"] = str(folder)
+        self.storage_driver = _storage_driver(folder)
         self._log = (folder / "dockerd.log").open("w")
         self._process = subprocess.Popen(
             [
                 "dockerd", "--data-root", str(folder / "data"), "--exec-root", str(folder / "exec"),
                 "--pidfile", str(folder / "pid"), "--host", f"unix://{self.socket}", "--ip", "127.0.0.1",
-                "--storage-driver", _storage_driver(folder),
+                "--storage-driver", self.storage_driver,
             ],
             stdout=self._log, stderr=self._log,
         )  # fmt: skip

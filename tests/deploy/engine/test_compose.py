@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 REPLICAS = 3
 
 
+def get(port: int, path: str, *, method: str = "GET") -> tuple[int, Any]:
+    """Return status and body: parsed where it is JSON; (0, None) where nobody answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        data = response.read()
+        return response.status, json.loads(data) if "json" in (response.headers["content-type"] or "") else data
+    except (OSError, http.client.HTTPException):
+        return 0, None
+    finally:
+        connection.close()
+
+
 class Stack:
     """The compose project, its ports and its containers."""
 
@@ -53,16 +67,7 @@ class Stack:
         poll(lambda: self.engine.pid(container) not in (0, pid), "the engine to start it again", 60)
 
     def get(self, path: str, *, port: int | None = None, method: str = "GET") -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=5)
-        try:
-            connection.request(method, path)
-            response = connection.getresponse()
-            data = response.read()
-            return response.status, json.loads(data) if "json" in (response.headers["content-type"] or "") else data
-        except (OSError, http.client.HTTPException):
-            return 0, None
-        finally:
-            connection.close()
+        return get(port or self.port, path, method=method)
 
     def viewers(self) -> list[int]:
         """How many streams each replica serves."""

@@ -69,7 +69,7 @@ def test_it_does_not_let_the_network_write_unasked(engine: Engine, image: str) -
 
 
 def test_it_holds_neither_pip_nor_sources(engine: Engine, image: str) -> None:
-    command = ("run", "--rm", "--entrypoint", "find", image, "/", "-xdev")
+    command = ("run", "--rm", "--user", "0", "--entrypoint", "find", image, "/", "-xdev")
     assert engine.docker(*command, "-path", "/opt/hud/*", "-name", "pip", "-type", "d") == ""
     assert engine.docker(*command, "-name", "wheelhouse", "-o", "-path", "/src/*") == ""
 
