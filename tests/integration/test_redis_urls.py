@@ -109,7 +109,8 @@ def answers(link: redis.Redis) -> bool:
 
 
 def test_a_cluster(start: Any) -> None:
-    server = start("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--appendonly", "no")
+    port = str(free_port())  # the default is no port where the server has a high one
+    server = start("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", port)
     with redis.Redis.from_url(server.url) as link:
         link.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         wait_until(lambda: b"cluster_state:ok" in link.execute_command("CLUSTER", "INFO"), "the cluster")
