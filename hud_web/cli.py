@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 1 for what failed, 2 for what was asked wrongly, 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _leave)
+    # A script's background jobs ignore SIGINT from birth; whoever sends it to us means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command: Command = options.command
     try:
         return command(options)

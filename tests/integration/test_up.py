@@ -117,7 +117,7 @@ def test_nothing_of_it_listens_beyond_loopback(up: Callable[..., Up]) -> None:
 def test_it_ends_in_order_and_leaves_nothing(up: Callable[..., Up], number: signal.Signals) -> None:
     process, _web, redis, folder = start_up(up)
     process.process.send_signal(number)
-    assert process.process.wait(10) == (130 if number == signal.SIGINT else 0)
+    assert process.process.wait(30) == (130 if number == signal.SIGINT else 0)
     assert not lives(redis)
     assert not folder.exists()
 
