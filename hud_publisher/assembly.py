@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import socket
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hud_publisher.composer import Composer
@@ -25,6 +25,15 @@ from hud_publisher.worker import Worker
 
 if TYPE_CHECKING:
     from hud_publisher.publisher import Publisher
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What only the constructor of a publisher says, no setting; its docstring explains them."""
+
+    max_side: int | None = None
+    writer: str | None = None
+    takeover: bool = False
 
 
 class SinkFactory(Protocol):
@@ -79,16 +88,17 @@ def make_link(settings: Settings, claim: Claim | None) -> Link:
     return link
 
 
-def make_worker(settings: Settings, link: Link, sink: Sink, writer_hint: str | None, max_side: int | None) -> Worker:
+def make_worker(settings: Settings, link: Link, sink: Sink, options: Options) -> Worker:
     """Return what the thread runs."""
-    encoder = Encoder(quality=settings.jpeg_quality, image_format=settings.frame_format, max_side=max_side)
+    encoder = Encoder(quality=settings.jpeg_quality, image_format=settings.frame_format, max_side=options.max_side)
     return Worker(
         link,
         sink,
         Composer(encoder, link.counters),
-        writer=_writer_name(writer_hint),
+        writer=_writer_name(options.writer),
         fast_period_s=1.0 / settings.fps,
         is_watched_only=settings.frames == "watched",
+        takeover=options.takeover,
     )
 
 

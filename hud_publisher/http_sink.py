@@ -71,9 +71,9 @@ class HttpSink:
     def __str__(self) -> str:
         return f"{'https' if self._is_tls else 'http'}://{self._host}:{self._port}{self._path}"
 
-    def register(self) -> Registered:
+    def register(self, *, takeover: bool = False) -> Registered:
         """Take the channel or join the run's session; raises as sink.Sink says."""
-        answer = self._post_json("/api/register_session", self._identity)
+        answer = self._post_json("/api/register_session", self._identity | ({"takeover": True} if takeover else {}))
         try:
             return Registered(
                 SessionId(str(answer["session_id"])),

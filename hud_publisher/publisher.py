@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from hud_publisher import process
-from hud_publisher.assembly import SinkFactory, make_link, make_sink, make_worker, read_settings
+from hud_publisher.assembly import Options, SinkFactory, make_link, make_sink, make_worker, read_settings
 from hud_publisher.doorbell import Doorbell
 from hud_publisher.link import Link, Status
 from hud_publisher.outbox import MAX_INBOX, Env, Offered, Picture, Vision
@@ -64,6 +64,7 @@ class Publisher:
         fps: float | None = None,
         max_side: int | None = None,
         writer: str | None = None,
+        takeover: bool = False,
         **overrides: Any,
     ) -> None:
         """Read the settings; connects to nothing yet.
@@ -79,6 +80,7 @@ class Publisher:
             fps: instead of HUD_FPS.
             max_side: scale frames down so that no side is longer, in pixels.
             writer: what this process is in the run, such as "w1"; part of its writer name.
+            takeover: end another run's session, once, instead of waiting; over HTTP that needs the token.
             **overrides: further attributes of Settings.
 
         Raises:
@@ -89,7 +91,7 @@ class Publisher:
         self.run_id = self.settings.run_id or secrets.token_urlsafe(18)
         self.name = name or f"{Path(sys.argv[0]).stem or 'run'}@{socket.gethostname()}"
         self.info = {str(field): str(value) for field, value in (info or {}).items()}
-        self._max_side, self._writer_hint = max_side, writer
+        self._options = Options(max_side, writer, takeover)
         self._sink_factory: SinkFactory = make_sink
         self._claim: Claim | None = None
         self._reset()
@@ -117,7 +119,7 @@ class Publisher:
         self._is_closed = was_closed
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("settings", "run_id", "name", "info", "_max_side", "_writer_hint", "_sink_factory", "_claim")
+        kept = ("settings", "run_id", "name", "info", "_options", "_sink_factory", "_claim")
         return {field: self.__dict__[field] for field in kept}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -364,9 +366,7 @@ class Publisher:
             if self._link is None and not self._is_closed:
                 try:
                     link = make_link(self.settings, self._claim)
-                    worker = make_worker(
-                        self.settings, link, self._sink_factory(self), self._writer_hint, self._max_side
-                    )
+                    worker = make_worker(self.settings, link, self._sink_factory(self), self._options)
                     self._thread = threading.Thread(target=worker.run, name="hud-publisher", daemon=True)
                     self._thread.start()
                 except Exception as error:  # no thread can be started while the interpreter ends, for one

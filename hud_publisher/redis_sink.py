@@ -53,10 +53,15 @@ class RedisSink:
     def __str__(self) -> str:
         return str(self._target)
 
-    def register(self) -> Registered:
+    def register(self, *, takeover: bool = False) -> Registered:
         """Take the channel or join the run's session; raises as sink.Sink says."""
         call = scripts.register(
-            self._channel, run_id=self._run_id, name=self._name, limits=self._limits, info=self._info
+            self._channel,
+            run_id=self._run_id,
+            name=self._name,
+            limits=self._limits,
+            info=self._info,
+            takeover=takeover,
         )
         return replies.parse_register(self._execute(call))
 

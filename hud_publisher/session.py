@@ -30,8 +30,12 @@ DENIED_WAIT_S = 60.0
 class Session:
     """The way from `connecting` to `registered` or `joined`, and back."""
 
-    def __init__(self, link: Link, sink: Sink, draw: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, link: Link, sink: Sink, draw: Callable[[], float] = random.random, *, takeover: bool = False
+    ) -> None:
         self._link, self._sink, self._draw = link, sink, draw
+        # Once only: two runs that both take over must not take the channel from each other for ever.
+        self._takeover = takeover
         self._held = Backoff(2.0, 60.0, draw)
         self._away = Backoff(0.25, 5.0, draw)
         self._said: set[str] = set()
@@ -42,7 +46,7 @@ class Session:
         """Ask for the session once. Returns how many seconds to wait before the next try; 0 once it is there."""
         link = self._link
         try:
-            registered = self._sink.register()
+            registered = self._sink.register(takeover=self._takeover)
         except SessionHeldError as error:
             link.counters.refusals += 1
             self._set_status("refused")
@@ -52,6 +56,7 @@ class Session:
             link.counters.failures += 1
             return self.wait_after(error)
         self._held.reset()
+        self._takeover = False
         if not link.counters.registrations:
             self.is_ours = not registered.joined
         link.counters.registrations += 1

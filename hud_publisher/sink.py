@@ -20,8 +20,11 @@ TIMEOUT_S = 2.0
 class Sink(Protocol):
     """Where batches go. Every method blocks for at most a few times TIMEOUT_S."""
 
-    def register(self) -> Registered:
+    def register(self, *, takeover: bool = False) -> Registered:
         """Take the channel or join the run's own session.
+
+        Args:
+            takeover: end another run's session instead of being refused.
 
         Raises:
             SessionHeldError: another run holds the channel.

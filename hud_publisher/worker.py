@@ -79,12 +79,13 @@ class Worker:
         writer: str,
         fast_period_s: float,
         is_watched_only: bool,
+        takeover: bool = False,
         clock: Callable[[], float] = time.monotonic,
         work_clock: Callable[[], float] = time.thread_time,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._link, self._sink, self._composer = link, sink, composer
-        self._session = Session(link, sink, draw)
+        self._session = Session(link, sink, draw, takeover=takeover)
         self._writer = writer
         self._fast_period_s, self._is_watched_only = fast_period_s, is_watched_only
         self._clock, self._work_clock, self._draw = clock, work_clock, draw

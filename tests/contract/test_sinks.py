@@ -14,6 +14,7 @@ from hud_publisher.protocol.errors import (
     SessionHeldError,
     SessionNotActiveError,
     StorageFullError,
+    UnauthorizedError,
     UnavailableError,
 )
 from hud_publisher.protocol.keys import ChannelKeys, SessionId
@@ -56,6 +57,18 @@ def test_another_run_is_told_who_holds_the_channel_and_for_how_long(place: Place
     assert (told.name, told.sid) == ("the first", holder.sid)
     assert told.started_ms > 1_600_000_000_000
     assert 20_000 < told.retry_after_ms <= 30_000
+
+
+def test_a_takeover_ends_the_holder(place: Place) -> None:
+    first = place.sink("one")
+    held = first.register()
+    if place.name == "http":  # the test's server has no token, so nobody may take over through it
+        with pytest.raises(UnauthorizedError):
+            place.sink("two").register(takeover=True)
+        return
+    assert not place.sink("two").register(takeover=True).joined
+    with pytest.raises(SessionNotActiveError):
+        first.publish(held.session_id, Batch("w"))
 
 
 def test_channels_are_independent(place: Place) -> None:

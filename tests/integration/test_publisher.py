@@ -302,6 +302,23 @@ def test_a_hud_server_behind_a_bad_network_gets_everything_once(
         assert hud.stats.retries > 0
 
 
+def test_an_explicit_takeover_ends_the_other_run_and_needs_the_token_over_http(
+    redis_server: Server, serve: Callable[..., WebServer], publish: Callable[..., Publisher]
+) -> None:
+    web = serve(environment={"HUD_TOKEN": "right"})
+    first = publish(redis_url=redis_server.url)
+    first.start()
+    wait_until(lambda: first.is_active, "the first run")
+    second = publish(redis_url=redis_server.url, takeover=True)
+    second.start()
+    wait_until(lambda: second.is_active, "the run that takes over")
+    third = publish(hud_url=web.url, takeover=True, token="right")
+    third.start()
+    wait_until(lambda: third.is_active, "the run that takes over through the server")
+    second.log({"a": 1})
+    wait_until(lambda: second.status in ("lost", "refused"), "the loss to be noticed")
+
+
 def test_a_token_is_needed_where_one_is_set(serve: Callable[..., WebServer], publish: Callable[..., Publisher]) -> None:
     web = serve(environment={"HUD_TOKEN": "right,next"})
     wrong = publish(hud_url=web.url, token="wrong")

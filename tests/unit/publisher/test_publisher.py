@@ -277,7 +277,7 @@ def test_it_closes_itself_at_the_end_of_a_with_block(make: Make, sink: MemorySin
 def test_a_sink_that_hangs_holds_up_neither_logging_nor_closing(make: Make, sink: MemorySink) -> None:
     gate = threading.Event()
 
-    def hang(*_arguments: Any) -> Any:
+    def hang(*_arguments: Any, **_options: Any) -> Any:
         gate.wait(30)
         raise UnavailableError("away")
 

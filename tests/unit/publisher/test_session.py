@@ -30,7 +30,7 @@ class Refusing(MemorySink):
         super().__init__()
         self._rng = rng
 
-    def register(self) -> Registered:
+    def register(self, *, takeover: bool = False) -> Registered:
         raise SessionHeldError(Holder("1", "other", 0, self._rng.randint(20_000, 30_000)))
 
 
@@ -48,6 +48,16 @@ def test_a_thousand_refused_workers_cost_the_server_a_few_requests_a_second() ->
     assert sum(later) / len(later) < 20
     # Although all began in the same moment, they do not come back together.
     assert max(later[120:]) < 60
+
+
+def test_a_run_takes_over_once_and_then_waits_like_any_other() -> None:
+    bench = Bench(MemorySink(register_errors=deque([UnavailableError("away")])))
+    session = Session(bench.link, bench.sink, takeover=True)
+    session.open()
+    session.open()
+    session.lose()
+    session.open()
+    assert bench.sink.takeovers == [True, True, False]
 
 
 def test_after_a_lost_session_the_writers_of_a_run_do_not_come_back_in_the_same_moment() -> None:
