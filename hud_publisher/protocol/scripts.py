@@ -30,8 +30,6 @@ from hud_publisher.protocol.values import clean_name, encode_state
 
 #: Session events kept per channel; one is about 120 bytes.
 MAX_EVENTS = 1_000
-#: Streams whose whole course is kept when their entries have gone.
-FOLDED: tuple[StreamName, ...] = ("metrics", "iterations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +43,8 @@ class Script:
 
 @cache
 def load_script(name: str) -> Script:
-    """Return the Lua file of this name beside this module, with the one that stands before it."""
-    folder = resources.files(__package__).joinpath("lua")
-    parts = ("fold", name) if name == "publish" else (name,)
-    source = "".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+    """Return the Lua file of this name beside this module."""
+    source = resources.files(__package__).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
     return Script(name, source, hashlib.sha1(source.encode("utf-8"), usedforsecurity=False).hexdigest())
 
 
@@ -140,7 +136,7 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
         load_script("publish"),
         (
             keys.lock, session.info, session.state, session.seq, *(session.stream(name) for name in STREAMS),
-            keys.viewers, keys.reporter, *(key for name in FOLDED for key in (session.past(name), session.piece(name))),
+            keys.viewers, keys.reporter,
         ),
         tuple(args),
     )  # fmt: skip
