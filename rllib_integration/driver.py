@@ -6,6 +6,7 @@ keeps the run id.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import functools
 import hashlib
@@ -14,7 +15,8 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +55,7 @@ class DriverHud:
         self._attachment = attachment
         self._evaluation: tuple[Publisher, Attachment] | None = None
         self._steps_before: int | None = None
+        self._at_exit: Callable[[], None] = lambda: None
 
     @classmethod
     def start(cls, callbacks: HudCallbacks, algorithm: Any) -> DriverHud | None:
@@ -160,9 +163,9 @@ class DriverHud:
         self._evaluation = (publisher, attachment)
 
     def _end_with(self, algorithm: Any) -> None:
-        """End the session when the algorithm stops.
+        """End the session when the algorithm stops, or when the program ends without stopping it.
 
-        RLlib has no callback for that, and `atexit` does not run in Tune's trials.
+        RLlib has no callback for the first, and `atexit` does not run in Tune's trials.
         """
         stop = algorithm.cleanup
 
@@ -175,6 +178,9 @@ class DriverHud:
                 self._finish()
 
         algorithm.cleanup = cleanup
+        itself = weakref.ref(self)
+        self._at_exit = functools.partial(_end_at_exit, itself)
+        atexit.register(self._at_exit)
 
     @guarded
     def _detach_all(self) -> None:
@@ -185,7 +191,16 @@ class DriverHud:
 
     @guarded
     def _finish(self) -> None:
+        atexit.unregister(self._at_exit)
         self.close()
+
+
+def _end_at_exit(driver: weakref.ref[DriverHud]) -> None:
+    """Ray ends its actors later on, so env runners are there to be detached."""
+    hud = driver()
+    if hud is not None and ray.is_initialized():
+        hud._detach_all()
+        hud._finish()
 
 
 def describe(algorithm: Any) -> dict[str, str]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +143,36 @@ def test_evaluating_on_the_training_runner_shows_no_evaluation_episode(display: 
     during = [u for u in display.updates("episode_length") if evaluated_at < u["_hud"]["time_ms"] < resumed_at]
     assert during == []
     assert len(display.updates("episode_return")) > before
+
+
+def test_a_program_that_ends_without_stopping_its_algorithm_ends_its_session_once(
+    display: Display, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    environment = os.environ | {
+        "REDIS_URL": display.hud.redis.url,
+        "HUD_CHANNEL": display.channel,
+        "HUD_RUN_ID": "of-the-program",
+        "HOME": str(tmp_path),
+    }
+    ended = subprocess.run([sys.executable, str(program)], env=environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    display.wait_for_end()
+    writers = {update["_hud"]["writer"].split("-")[0] for update in display.updates("_hud")}
+    assert "w1" in writers
+    time.sleep(2)  # what an env runner that came back would need to open the session again
+    sessions = display.sessions()
+    assert sessions[-1]["status"] == "ended"
+    assert len({session["sid"] for session in sessions if session["sid"]}) == 1
+
+
+PROGRAM = """
+import ray
+from rllib_integration import HudCallbacks
+from tests.rllib.test_local_runs import ppo
+
+ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 1024 * 1024)
+algorithm = ppo().env_runners(num_env_runners=1).callbacks(HudCallbacks).build_algo()
+algorithm.train()
+"""
