@@ -65,6 +65,14 @@ class SessionKeys:
         """The key of one of `entries.STREAMS`."""
         return f"{self.info}:{name}"
 
+    def past(self, name: str) -> str:
+        """The key of what stays of a stream whose entries have gone: a stream of pieces (fold.lua)."""
+        return f"{self.info}:{name}:past"
+
+    def piece(self, name: str) -> str:
+        """The key of the piece in the making."""
+        return f"{self.info}:{name}:piece"
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelKeys:

@@ -30,6 +30,10 @@ from hud_publisher.protocol.values import clean_name, encode_state
 
 #: Session events kept per channel; one is about 120 bytes.
 MAX_EVENTS = 1_000
+#: Streams whose whole course is kept when their entries have gone.
+FOLDED: tuple[StreamName, ...] = ("metrics", "iterations")
+#: Files of functions that stand before a script.
+_BEFORE = {"publish": ("fold",), "register": ("forget",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,10 @@ class Script:
 
 @cache
 def load_script(name: str) -> Script:
-    """Return the Lua file of this name beside this module."""
-    source = resources.files(__package__).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    """Return the Lua file of this name beside this module, with the one that stands before it."""
+    folder = resources.files(__package__).joinpath("lua")
+    parts = (*_BEFORE.get(name, ()), name)
+    source = "".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)
     return Script(name, source, hashlib.sha1(source.encode("utf-8"), usedforsecurity=False).hexdigest())
 
 
@@ -64,11 +70,15 @@ class Limits:
     Attributes:
         ttl_ms: how long a session holds its channel without a write or heartbeat.
         retention_ms: how long a session's keys stay after its last write.
+        past_sessions: how many sessions stay besides the newest, 0 for any number.
+        past_bytes: how much memory those may take together, 0 for any amount.
         streams: the bound of each stream.
     """
 
     ttl_ms: int = 30_000
     retention_ms: int = 7 * 24 * 3600 * 1000
+    past_sessions: int = 100
+    past_bytes: int = 256 * 1024 * 1024
     streams: Mapping[StreamName, Bound] = field(default_factory=lambda: bounds(300.0))
 
 
@@ -106,7 +116,8 @@ def register(
         (keys.lock, keys.fence, keys.events, keys.sessions, keys.session_prefix),
         (
             channel, secrets.token_urlsafe(18), run_digest(run_id), limits.ttl_ms, "1" if takeover else "0",
-            limits.retention_ms, MAX_EVENTS, *(part for pair in fields.items() for part in pair),
+            limits.retention_ms, MAX_EVENTS, limits.past_sessions, limits.past_bytes,
+            *(part for pair in fields.items() for part in pair),
         ),
     )  # fmt: skip
 
@@ -136,7 +147,7 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
         load_script("publish"),
         (
             keys.lock, session.info, session.state, session.seq, *(session.stream(name) for name in STREAMS),
-            keys.viewers, keys.reporter,
+            keys.viewers, keys.reporter, *(key for name in FOLDED for key in (session.past(name), session.piece(name))),
         ),
         tuple(args),
     )  # fmt: skip

@@ -18,11 +18,27 @@ from hud_publisher.protocol.keys import DEFAULT_CHANNEL, check_channel
 from hud_publisher.protocol.scripts import Limits
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?", re.IGNORECASE)
+_AMOUNT = re.compile(r"(\d{1,12})\s*(sessions?|kb|mb|gb)", re.IGNORECASE)
 _UNIT_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LEVELS = ("critical", "error", "warning", "info", "debug")
 _REDIS_SCHEMES = (
     "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long and how much is kept, per channel; written as `7d`, or `7d,100sessions,256mb` in any order.
+
+    Attributes:
+        age_s: how long a session is kept after its last write, in seconds.
+        sessions: past sessions that are kept besides the newest, 0 for any number.
+        stored_bytes: memory that they may take together, 0 for any amount. Pictures go before numbers.
+    """
+
+    age_s: float = 7 * 86400.0
+    sessions: int = 100
+    stored_bytes: int = 256 * 1024 * 1024
 
 
 def _variable(name: str, default: Any = None, *, secret: bool = False) -> Any:
@@ -47,7 +63,7 @@ class Settings:
         frame_format: "jpeg", or "auto" for lossless where that is smaller.
         frames: send frames while somebody watches, "always", or never ("off").
         frame_history_s: how long frames are kept for rewinding, in seconds.
-        retention_s: how long a session is kept after its last write, in seconds.
+        retention: how long a session is kept after its last write, and how many and how much of past ones.
         host: address that the web tier listens on.
         port: its port.
         view_port: a second port on which one can look and never write; None: there is none.
@@ -74,7 +90,7 @@ class Settings:
     frame_format: Literal["jpeg", "auto"] = _variable("HUD_FRAME_FORMAT", "jpeg")
     frames: Literal["watched", "always", "off"] = _variable("HUD_FRAMES", "watched")
     frame_history_s: float = _variable("HUD_FRAME_HISTORY_S", 300.0)
-    retention_s: float = _variable("HUD_RETENTION", 7 * 86400.0)
+    retention: Retention = _variable("HUD_RETENTION", Retention())  # noqa: RUF009  # it is frozen
     host: str = _variable("HUD_HOST", "127.0.0.1")
     port: int = _variable("HUD_PORT", 8086)
     view_port: int | None = _variable("HUD_VIEW_PORT")
@@ -129,7 +145,11 @@ class Settings:
     @property
     def limits(self) -> Limits:
         """What the scripts are told about time and room."""
-        return Limits(int(self.session_ttl_s * 1000), int(self.retention_s * 1000), bounds(self.frame_history_s))
+        kept = self.retention
+        return Limits(
+            int(self.session_ttl_s * 1000), int(kept.age_s * 1000), kept.sessions, kept.stored_bytes,
+            bounds(self.frame_history_s),
+        )  # fmt: skip
 
 
 def _list(value: object) -> tuple[str, ...]:
@@ -204,6 +224,25 @@ def _seconds(least: float, most: float) -> Any:
     return parse
 
 
+def _retention(value: object) -> Retention:
+    if isinstance(value, Retention):
+        return value
+    parts: dict[str, Any] = {}
+    for part in str(value).split(","):
+        amount = _AMOUNT.fullmatch(part.strip())
+        unit = amount[2].lower() if amount else ""
+        if amount and unit.startswith("session"):
+            name, parsed = "sessions", int(amount[1])
+        elif amount:
+            name, parsed = "stored_bytes", int(amount[1]) * 1024 ** (1 + "kmg".index(unit[0]))
+        else:
+            name, parsed = "age_s", _seconds(60, 3650 * 86400)(part.strip())
+        if name in parts:
+            raise ValueError(f"expected one age, one number of sessions and one size, got {str(value)[:40]!r}")
+        parts[name] = parsed
+    return Retention(**parts)
+
+
 def _url(schemes: tuple[str, ...], example: str) -> Any:
     def parse(value: object) -> str:
         text = str(value)
@@ -233,7 +272,7 @@ _PARSERS: dict[str, Any] = {
     "frame_format": _choice("jpeg", "auto"),
     "frames": _choice("watched", "always", "off"),
     "frame_history_s": _seconds(1, 86400),
-    "retention_s": _seconds(60, 3650 * 86400),
+    "retention": _retention,
     "port": _number(int, 0, 65535),
     "insecure": _flag,
     "allowed_hosts": _list,

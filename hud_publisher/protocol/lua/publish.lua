@@ -4,6 +4,7 @@
 --       4 seq      HASH    writer → number of its last batch
 --       5 metrics  6 iterations  7 frames  8 thumbs  9 vision  STREAMs
 --      10 viewers  HASH    replica → '{count} {expires ms}'      11 reporter  STRING  the wanted env
+--      12 past and 13 piece of metrics, 14 past and 15 piece of iterations: see fold.lua, which stands before this
 -- ARGV  1 session id (holds the fence)  2 ttl in ms  3 retention in ms  4 writer  5 batch number, 0 for a heartbeat
 --       6 env that claims to be the reporter, or ''  7 '1' if it is the one that was asked for
 --       8 number of entries, then for each: KEYS index, longest stream, greatest age in ms (0: any), field count, fields …
@@ -40,12 +41,19 @@ if number > 0 and number <= tonumber(redis.call('HGET', KEYS[4], ARGV[4]) or 0) 
 if renewed.err and ARGV[8] ~= '0' then return side('full', '') end
 
 local at, id, oldest = 9, '', nil
+local fresh = {[5] = {}, [6] = {}}  -- what the history takes up, by stream
 for _ = 1, tonumber(ARGV[8]) do
-  local key, count = KEYS[tonumber(ARGV[at])], tonumber(ARGV[at + 3])
+  local stream, count = tonumber(ARGV[at]), tonumber(ARGV[at + 3])
+  local key = KEYS[stream]
   id = redis.call('XADD', key, 'MAXLEN', '~', ARGV[at + 1], '*', unpack(ARGV, at + 4, at + 3 + count))
   if ARGV[at + 2] ~= '0' then
     oldest = tonumber(id:match('^%d+')) - tonumber(ARGV[at + 2])
     redis.call('XTRIM', key, 'MINID', '~', string.format('%.0f', oldest))
+  end
+  if fresh[stream] then
+    local known = {}
+    for i = at + 4, at + 3 + count, 2 do known[ARGV[i]] = ARGV[i + 1] end
+    table.insert(fresh[stream], id .. ' ' .. known.time .. ' ' .. (known.step or '') .. ' ' .. known.data)
   end
   at = at + 4 + count
 end
@@ -56,5 +64,15 @@ for i = at + 1, at + 2 * states, 2 do
   end
 end
 if number > 0 then redis.call('HSET', KEYS[4], ARGV[4], ARGV[5]) end
-for i = 2, 9 do redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
+for stream, entries in pairs(fresh) do
+  local past, piece = KEYS[2 * stream + 2], KEYS[2 * stream + 3]
+  if #entries > 0 then
+    local is_done, why = pcall(fold, past, piece, entries)
+    -- What goes wrong with the history must not cost the entries, nor go unseen.
+    if not is_done then redis.call('HSET', piece, 'error', type(why) == 'table' and why.err or tostring(why)) end
+  end
+end
+for i = 2, 15 do
+  if i ~= 10 and i ~= 11 then redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
+end
 return side('ok', id)

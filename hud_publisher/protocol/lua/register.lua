@@ -5,7 +5,8 @@
 --       4 sessions ZSET   SIDs, scored by themselves
 --       5 prefix          s:{SID} hashes are prefix .. SID; the fence is chosen here, so their names end here too
 -- ARGV  1 channel  2 new secret  3 digest of the run id ('' joins nobody)  4 ttl in ms
---       5 '1' to take over  6 retention in ms  7 longest events stream  8 … name, value of the session hash
+--       5 '1' to take over  6 retention in ms  7 longest events stream  8 sessions and 9 bytes to keep besides the new
+--       one (forget.lua)  10 … name, value of the session hash
 -- Reply {'registered' | 'joined' | 'held', session id or '', SID, name, started ms, TTL left in ms}
 local held = redis.call('GET', KEYS[1])
 local sid = redis.call('GET', KEYS[2])
@@ -50,11 +51,9 @@ local id = ARGV[1] .. '.' .. sid .. '.' .. ARGV[2]
 redis.call('SET', KEYS[2], sid)
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], id, 'NX', 'PX', ARGV[4])
-redis.call('HSET', info, 'run', ARGV[3], 'started', string.format('%.0f', now), unpack(ARGV, 8))
+redis.call('HSET', info, 'run', ARGV[3], 'started', string.format('%.0f', now), unpack(ARGV, 10))
 redis.call('PEXPIRE', info, ARGV[6])
 redis.call('ZADD', KEYS[4], sid, sid)
-for _, old in ipairs(redis.call('ZRANGE', KEYS[4], 0, 9)) do
-  if redis.call('EXISTS', KEYS[5] .. old) == 0 then redis.call('ZREM', KEYS[4], old) end
-end
+forget(KEYS[4], KEYS[5], sid, tonumber(ARGV[8]), tonumber(ARGV[9]))
 tell('started')
 return reply('registered', id)

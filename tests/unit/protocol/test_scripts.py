@@ -43,7 +43,7 @@ def test_two_registrations_offer_two_secrets() -> None:
 def test_the_session_hash_cannot_be_forged_through_info() -> None:
     info = {"run": "x", "started": "1", "ended": "1", "ended_by": "x", "env": "Breakout"}
     call = scripts.register("default", run_id="r", name="n", limits=Limits(), info=info)
-    assert sorted(call.args[7::2], key=str) == ["env", "name"]
+    assert sorted(call.args[9::2], key=str) == ["env", "name"]
 
 
 def test_a_wrong_channel_is_a_mistake() -> None:

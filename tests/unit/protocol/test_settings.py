@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from hud_publisher.protocol.errors import ConfigError
-from hud_publisher.protocol.settings import Settings
+from hud_publisher.protocol.settings import Retention, Settings
 
 
 def test_without_an_environment_the_defaults_stand() -> None:
@@ -31,13 +31,39 @@ def test_an_empty_variable_is_none() -> None:
 )
 def test_durations_carry_their_unit(text: str, seconds: float) -> None:
     assert Settings.from_env({"HUD_RETENTION": text} if seconds >= 60 else {"HUD_SESSION_TTL": text}) == (
-        Settings(retention_s=seconds) if seconds >= 60 else Settings(session_ttl_s=seconds)
+        Settings(retention=Retention(seconds)) if seconds >= 60 else Settings(session_ttl_s=seconds)
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "retention"),
+    [
+        ("7d,100sessions,256mb", Retention()),
+        ("2gb", Retention(stored_bytes=2 * 1024**3)),
+        ("1 session , 3h", Retention(age_s=10_800.0, sessions=1)),
+        ("0sessions,0MB", Retention(sessions=0, stored_bytes=0)),
+        ("512kb", Retention(stored_bytes=512 * 1024)),
+    ],
+)
+def test_retention_has_an_age_a_number_and_a_size_and_what_is_left_out_keeps_its_default(
+    text: str, retention: Retention
+) -> None:
+    settings = Settings.from_env({"HUD_RETENTION": text})
+    assert settings.retention == retention
+    limits = settings.limits
+    assert (limits.retention_ms, limits.past_sessions, limits.past_bytes) == (
+        retention.age_s * 1000, retention.sessions, retention.stored_bytes,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
+        ("HUD_RETENTION", "7d,3d"),
+        ("HUD_RETENTION", "many"),
+        ("HUD_RETENTION", "10s"),
+        ("HUD_RETENTION", "5tb"),
+        ("HUD_RETENTION", "7d,"),
         ("REDIS_URL", "host:6379"),
         ("REDIS_URL", "redis://host:port"),
         ("HUD_URL", "ftp://host"),

@@ -1,0 +1,145 @@
+"""What is kept of a run when its entries have gone, and of past runs when new ones begin: on every server."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from typing import Any
+
+import pytest
+
+from hud_publisher.protocol import replies, scripts
+from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.entries import FrameEntry, MetricsEntry
+from hud_publisher.protocol.keys import ChannelKeys, SessionId
+from hud_publisher.protocol.replies import Registered
+from hud_publisher.protocol.scripts import Limits
+from tests.contract.conftest import Place
+from tests.fixtures.publishing import JPEG
+
+KEYS = ChannelKeys("default")
+
+
+def register(store: Place, limits: Limits | None = None) -> Registered:
+    call = scripts.register("default", run_id=None, name="n", limits=limits or Limits(), takeover=True)
+    return replies.parse_register(store.run(call))
+
+
+def publish(store: Place, session: Registered, entries: list[Any], number: int) -> None:
+    call = scripts.publish(SessionId(session.session_id), Batch("w", number, tuple(entries)), Limits())
+    assert not replies.parse_publish(store.run(call)).is_duplicate
+
+
+def pieces(store: Place, session: Registered, stream: str = "metrics") -> list[dict[str, Any]]:
+    found = []
+    for entry_id, raw in store.redis.xrange(KEYS.session(session.sid).past(stream)):
+        fields = {name.decode(): value.decode() for name, value in raw.items()}
+        low, high = json.loads(fields["low"]), json.loads(fields["high"])
+        found.append({**fields, "low": low or {}, "high": high or {}, "n": int(fields["n"]), "id": entry_id.decode()})
+    return found
+
+
+def logged(count: int, *, stream: str = "metrics") -> list[MetricsEntry]:
+    return [
+        MetricsEntry({"v": -777.0 if n == 1_234 else n % 50, "at": {"x": n}}, 1_000 + n, n, stream)  # type: ignore[arg-type]
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 300])
+@pytest.mark.parametrize("stream", ["metrics", "iterations"])
+def test_every_number_is_within_the_piece_that_took_its_place(store: Place, batch: int, stream: str) -> None:
+    session = register(store)
+    entries = logged(1_500 if batch > 1 else 300, stream=stream)
+    for number, start in enumerate(range(0, len(entries), batch), 1):
+        publish(store, session, entries[start : start + batch], number)
+    at = 0
+    for piece in pieces(store, session, stream):
+        inside = entries[at : at + piece["n"]]
+        values = [entry.data["v"] for entry in inside]
+        assert (piece["low"], piece["high"]) == (
+            {"v": min(values), "at/x": inside[0].data["at"]["x"]},
+            {"v": max(values), "at/x": inside[-1].data["at"]["x"]},
+        )
+        assert (int(piece["time"]), int(piece["step"])) == (inside[0].time_ms, inside[0].step)
+        assert (int(piece["until_time"]), int(piece["until_step"])) == (inside[-1].time_ms, inside[-1].step)
+        at += piece["n"]
+    assert len(entries) - at < 20  # in the making, and not folded yet
+    waiting = store.redis.hgetall(KEYS.session(session.sid).piece(stream))
+    assert int(waiting[b"total"]) + int(waiting[b"count"]) == len(entries)
+    assert b"error" not in waiting
+    ids = [entry_id.decode() for entry_id, _ in store.redis.xrange(KEYS.session(session.sid).stream(stream))]
+    assert {piece["id"] for piece in pieces(store, session, stream)} <= set(ids)
+
+
+def test_pieces_grow_with_the_run_so_that_their_number_hardly_does(store: Place) -> None:
+    if store.name == "fakeredis":
+        pytest.skip("ten times slower than a server, and the script is the same")
+    session = register(store)
+    entries = logged(20_000)
+    for number, start in enumerate(range(0, len(entries), 500), 1):
+        publish(store, session, entries[start : start + 500], number)
+    found = pieces(store, session)
+    assert 500 < len(found) < 1.02 * (500 + 500 * math.log(20_000 / 5_000))
+    assert found[0]["n"] == 10
+    assert max(piece["n"] for piece in found) <= 20_000 / 500
+    assert min(piece["low"]["v"] for piece in found) == -777
+
+
+def test_what_is_no_number_is_left_out_and_what_is_no_json_costs_only_itself(store: Place) -> None:
+    session = register(store)
+    odd = {"t": "text", "b": True, "list": [1, 2], "deep": {"list": [{"x": 1}], "n": 3}, "none": None}
+    if store.name != "fakeredis":  # its JSON decoder refuses such a number
+        odd["huge"] = 2**1000
+    publish(store, session, [MetricsEntry(odd, 1)] * 5, 1)
+    broken = scripts.publish(SessionId(session.session_id), Batch("w", 2, (MetricsEntry({"n": 1}, 2),)), Limits())
+    args = tuple("{not json" if arg == '{"n":1}' else arg for arg in broken.args)
+    store.run(scripts.ScriptCall(broken.script, broken.keys, args))
+    publish(store, session, [MetricsEntry({"n": 2.5}, 2)] * 20, 3)
+    first = pieces(store, session)[0]
+    assert first["low"] == {"deep/n": 3, "n": 2.5}
+    assert first["high"] == {"deep/n": 3, "n": 2.5}
+
+
+def test_names_that_change_with_every_step_fill_no_memory(store: Place) -> None:
+    session = register(store)
+    entries = [MetricsEntry({f"m{n}_{m}": 1.0 for m in range(100)}, n) for n in range(30)]
+    publish(store, session, entries, 1)
+    assert max(len(piece["low"]) for piece in pieces(store, session)) == 500
+
+
+def test_past_sessions_beyond_the_number_that_is_kept_are_forgotten(store: Place) -> None:
+    limits = Limits(past_sessions=2)
+    sessions = []
+    for _ in range(5):
+        sessions.append(register(store, limits))
+        publish(store, sessions[-1], [*logged(30), FrameEntry(JPEG, 1)], 1)
+    assert [sid.decode() for sid in store.redis.zrange(KEYS.sessions, 0, -1)] == [one.sid for one in sessions[-3:]]
+    left = b" ".join(store.redis.scan_iter("*")).decode()
+    assert [one.sid in left for one in sessions] == [False, False, True, True, True]
+
+
+def test_past_sessions_that_take_too_much_memory_lose_their_pictures_first(store: Place) -> None:
+    if store.name == "fakeredis":
+        pytest.skip("it does not know how much memory a key takes")
+    limits = Limits(past_bytes=1_000_000)
+    picture = JPEG + random.Random(1).randbytes(300_000)
+    sessions = []
+    for _ in range(6):
+        sessions.append(register(store, limits))
+        publish(store, sessions[-1], [*logged(30), *[FrameEntry(picture, n) for n in range(2)]], 1)
+    names = [KEYS.session(one.sid) for one in sessions]
+    assert [store.redis.exists(one.stream("frames")) for one in names] == [0, 0, 0, 0, 1, 1]
+    assert [store.redis.exists(one.stream("metrics")) for one in names] == [1, 1, 1, 1, 1, 1]
+    for _ in range(2):
+        sessions.append(register(store, Limits(past_bytes=30_000)))
+    kept = [store.redis.exists(one.stream("metrics")) for one in names]
+    assert 0 < sum(kept) < len(kept)
+    assert kept == sorted(kept)  # the oldest went first
+
+
+def test_no_number_and_no_size_keep_everything(store: Place) -> None:
+    limits = Limits(past_sessions=0, past_bytes=0)
+    sessions = [register(store, limits) for _ in range(120)]
+    assert store.redis.zcard(KEYS.sessions) == len(sessions)
