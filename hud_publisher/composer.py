@@ -14,7 +14,7 @@ from hud_publisher.protocol.batch import check_metrics
 from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, StreamName, VisionEntry
 from hud_publisher.protocol.errors import TooLargeError, UnsupportedImageError
 from hud_publisher.protocol.images import Mime, inspect_image
-from hud_publisher.protocol.values import MAX_TEXT_CHARS, clean_metrics
+from hud_publisher.protocol.values import clean_metrics, clean_text
 from hud_publisher.snapshot import copy_env, copy_step
 from hud_publisher.stats import Cause, Counters
 
@@ -79,4 +79,4 @@ class Composer:
 
 
 def _text(text: str | None) -> str | None:
-    return None if text is None else text.encode("utf-8", "replace").decode("utf-8")[:MAX_TEXT_CHARS]
+    return None if text is None else clean_text(text)

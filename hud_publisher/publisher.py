@@ -30,6 +30,7 @@ from hud_publisher.protocol.entries import StreamName
 from hud_publisher.protocol.keys import Sid
 from hud_publisher.protocol.replies import Published
 from hud_publisher.protocol.settings import Settings
+from hud_publisher.protocol.values import clean_name, clean_text
 from hud_publisher.snapshot import PLAIN, copy_env, copy_fields, copy_pixels, copy_step
 from hud_publisher.stats import Stats, make_stats
 
@@ -89,8 +90,8 @@ class Publisher:
         overrides |= {"run_id": run_id, "channel": channel, "redis_url": redis_url, "hud_url": hud_url, "fps": fps}
         self.settings = read_settings(settings, overrides)
         self.run_id = self.settings.run_id or secrets.token_urlsafe(18)
-        self.name = name or f"{Path(sys.argv[0]).stem or 'run'}@{socket.gethostname()}"
-        self.info = {str(field): str(value) for field, value in (info or {}).items()}
+        self.name = clean_name(name or f"{Path(sys.argv[0]).stem or 'run'}@{socket.gethostname()}")
+        self.info = {clean_name(field): clean_text(str(value)) for field, value in (info or {}).items()}
         self._options = Options(max_side, writer, takeover)
         self._sink_factory: SinkFactory = make_sink
         self._claim: Claim | None = None

@@ -112,7 +112,16 @@ def make_stats(counters: Counters, refusals: Counters, offered: Mapping[StreamNa
             taken[stream] = count
             pending[stream] = count - counters.sent[stream] - ours - theirs
     return Stats(
-        taken, dict(counters.sent), pending, dict(counters.dropped + refusals.dropped),
-        dict(counters.unusable + refusals.unusable), counters.batches, counters.retries, counters.duplicates,
+        taken, dict(counters.sent), pending, _sum(counters.dropped, refusals.dropped),
+        _sum(counters.unusable, refusals.unusable), counters.batches, counters.retries, counters.duplicates,
         counters.failures, counters.registrations, counters.refusals, counters.losses,
     )  # fmt: skip
+
+
+def _sum(*parts: Mapping[str, int]) -> dict[str, int]:
+    """Add up counters that other threads may be adding names to: each is copied first, in one step."""
+    total: dict[str, int] = {}
+    for part in parts:
+        for name, count in dict(part).items():
+            total[name] = total.get(name, 0) + count
+    return total

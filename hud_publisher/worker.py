@@ -63,6 +63,10 @@ FRAMES_REFRESH_S = 0.8
 CLAIM_REFRESH_S = 2.0
 #: For how long a question whether a picture is due counts as interest.
 INTEREST_S = 5.0
+#: How often a thread without traffic looks whether somebody has begun to ask for pictures.
+IDLE_S = 2.0
+#: After so many failures of one batch, see whether a heartbeat passes.
+PROBE_AFTER = 3
 #: Redis without room for metrics: look again after this long.
 FULL_WAIT_S = 2.0
 
@@ -91,6 +95,10 @@ class Worker:
         self._clock, self._work_clock, self._draw = clock, work_clock, draw
         self._number = 0
         self._inflight: Batch | None = None
+        # Of a batch that was halved without knowing whether it had landed.
+        self._other_half: tuple[Entry, ...] = ()
+        # How often the batch on its way failed, and whether a heartbeat passed since the last time.
+        self._failures, self._is_probed = 0, False
         self._ready: tuple[Entry, ...] = ()
         self._composing: list[Item] = []
         self._is_retry = False
@@ -135,7 +143,10 @@ class Worker:
         if self._inflight is None:
             self._inflight = self._next_batch()
         if self._inflight is not None:
-            self._send(session, self._inflight)
+            if self._failures >= PROBE_AFTER and not self._is_probed:
+                self._send(session, Batch(self._writer, claim=self._link.claim))
+            else:
+                self._send(session, self._inflight)
             return self._pause_s(self._work_clock() - worked_at)
         refresh_at = self._sent_at + self._refresh_s(session, now)
         if now >= refresh_at:
@@ -159,7 +170,7 @@ class Worker:
             return min(self._poll_s(), refresh_at - now)
         self._link.doorbell.is_armed = True
         # Whoever offered before seeing the doorbell armed did not ring.
-        return 0.0 if not self._link.outbox.is_empty() else refresh_at - now
+        return 0.0 if not self._link.outbox.is_empty() else min(IDLE_S, refresh_at - now)
 
     def _refresh_s(self, session: Registered, now: float) -> float:
         """How long after the last answer a heartbeat is due."""
@@ -208,6 +219,8 @@ class Worker:
         except (UnavailableError, TooManyRequestsError, UnauthorizedError) as error:
             link.counters.failures += 1
             self._wait(self._session.wait_after(error))
+            if batch.number and type(error) is UnavailableError:
+                self._note_failure(batch)
         except TooLargeError as error:
             self._split(batch, error)
         except HudError as error:
@@ -223,12 +236,44 @@ class Worker:
         for entry in batch.entries:
             counters.sent[entry.stream] += 1
         if batch.number:
-            self._inflight = None
+            self._settle(is_duplicate=reply.is_duplicate)
+        elif self._inflight is not None:
+            self._is_probed = True
         self._sent_at = link.feedback_at = self._clock()
         link.feedback = reply
         if self._is_watched_only:
             link.frames.set_period(self._fast_period_s if reply.viewers else max(SLOW_S, self._fast_period_s))
         self._session.heal(is_heartbeat=not batch.entries)
+
+    def _note_failure(self, batch: Batch) -> None:
+        """Nothing came back. If heartbeats pass and this batch does not, it is the batch: a network too slow for it."""
+        self._failures += 1
+        if not self._is_probed:
+            return
+        self._is_probed = False
+        half = len(batch.entries) // 2
+        if not half:
+            self._give_up(batch, "too large")
+            self._report(
+                "slow", "an entry takes longer than the time-out and was left out: the network is too slow for it"
+            )
+            return
+        # It may have landed after all. Then its number makes the first half a repetition, which tells about the second.
+        self._inflight = dataclasses.replace(batch, entries=batch.entries[:half])
+        self._other_half = batch.entries[half:] + self._other_half
+
+    def _settle(self, *, is_duplicate: bool) -> None:
+        """The batch on its way is acknowledged."""
+        if self._other_half and is_duplicate:
+            for entry in self._other_half:
+                self._link.counters.sent[entry.stream] += 1
+        else:
+            self._ready = self._other_half + self._ready
+        self._clear_inflight()
+
+    def _clear_inflight(self) -> None:
+        self._inflight, self._other_half = None, ()
+        self._failures, self._is_probed = 0, False
 
     def _make_room(self, batch: Batch, error: StorageFullError) -> float:
         """Redis is full: let the pictures go, keep the metrics for when there is room."""
@@ -240,8 +285,11 @@ class Worker:
         if len(metrics) == len(batch.entries):
             return FULL_WAIT_S * (0.5 + self._draw())
         # Nothing of it landed, so the number is free.
-        self._inflight = dataclasses.replace(batch, entries=metrics) if metrics else None
         self._is_retry = False
+        if metrics:
+            self._inflight = dataclasses.replace(batch, entries=metrics)
+        else:
+            self._settle(is_duplicate=False)
         return 0.0 if metrics else FULL_WAIT_S * (0.5 + self._draw())
 
     def _split(self, batch: Batch, error: TooLargeError) -> None:
@@ -253,14 +301,16 @@ class Worker:
             return
         # Nothing of it landed, so the number is free.
         self._inflight = dataclasses.replace(batch, entries=batch.entries[:half])
-        self._ready = batch.entries[half:] + self._ready
+        self._ready = batch.entries[half:] + self._other_half + self._ready
+        self._other_half = ()
         self._is_retry = False
 
     def _give_up(self, batch: Batch, cause: Cause) -> None:
         for entry in batch.entries:
             self._link.counters.drop(entry.stream, cause)
         if batch.number:
-            self._inflight = None
+            self._ready = self._other_half + self._ready
+            self._clear_inflight()
 
     def _wait(self, seconds: float) -> None:
         self._not_before = self._clock() + seconds
@@ -297,11 +347,12 @@ class Worker:
             link.counters.drop(entry.stream, "closed")
         link.outbox.clear()
         releases = self._session.is_ours if link.release is None else link.release
-        if link.session is not None and releases:
-            try:
+        try:
+            if link.session is not None and releases:
                 self._sink.release(link.session.session_id)
-            except HudError as error:
-                logger.info("HUD: the session was not released, it ends by itself: %s", error)
-        self._sink.close()
-        link.session = None
-        link.status = "closed"
+        except HudError as error:
+            logger.info("HUD: the session was not released, it ends by itself: %s", error)
+        finally:
+            self._sink.close()
+            link.session = None
+            link.status = "closed"

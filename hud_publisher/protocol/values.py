@@ -45,6 +45,11 @@ def clean_name(name: object) -> str:
     return text
 
 
+def clean_text(text: str) -> str:
+    """Return text without lone surrogates, which no UTF-8 can hold, at most MAX_TEXT_CHARS long."""
+    return text[:MAX_TEXT_CHARS].encode("utf-8", "replace").decode("utf-8")
+
+
 def clean_metrics(data: Mapping[Any, Any], on_unusable: Callable[[str, object], None] | None = None) -> dict[str, Json]:
     """Return the fields of `data` that can be shown, as plain JSON values.
 

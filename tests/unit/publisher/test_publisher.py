@@ -281,7 +281,7 @@ def test_a_sink_that_hangs_holds_up_neither_logging_nor_closing(make: Make, sink
         gate.wait(30)
         raise UnavailableError("away")
 
-    sink.publish = sink.register = hang  # type: ignore[assignment, method-assign]
+    sink.publish = sink.register = hang  # type: ignore[method-assign]
     hud = make()
     for number in range(1000):
         hud.log({"a": number})
@@ -361,6 +361,11 @@ def test_a_publisher_closed_before_a_fork_stays_closed_in_the_child(make: Make) 
     hud.close()
     process._start_anew_in_child()
     assert hud.status == "closed"
+
+
+def test_a_name_that_utf8_cannot_hold_is_made_one_that_it_can() -> None:
+    hud = Publisher(redis_url="redis://host", name="a\ud800\n", info={"env\ud800": "b\ud800", "n": 7})  # type: ignore[dict-item]
+    assert (hud.name, hud.info) == ("a? ", {"env?": "b?", "n": "7"})
 
 
 def test_no_secret_stands_in_what_is_printed() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from hud_publisher import worker as worker_module
 from hud_publisher.outbox import Room
-from hud_publisher.protocol.batch import Claim
-from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry
+from hud_publisher.protocol.batch import Batch, Claim
+from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry, entry_bytes
 from hud_publisher.protocol.errors import (
     Holder,
     MalformedError,
@@ -21,7 +21,9 @@ from hud_publisher.protocol.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from tests.fixtures.publishing import Bench, MemorySink
+from hud_publisher.protocol.keys import SessionId
+from hud_publisher.protocol.replies import Published
+from tests.fixtures.publishing import JPEG, Bench, MemorySink
 
 
 def held(retry_after_ms: int = 20_000) -> SessionHeldError:
@@ -197,6 +199,69 @@ def test_one_entry_that_is_too_large_is_left_out() -> None:
     bench.turns(2)
     assert bench.counters.dropped == {"metrics/too large": 1}
     bench.assert_everything_is_accounted_for()
+
+
+class Slow(MemorySink):
+    """A network too slow for more than `most` bytes within the time-out; with `lands` they arrive all the same."""
+
+    def __init__(self, most: int, *, lands: bool = False) -> None:
+        super().__init__()
+        self.most, self.lands = most, lands
+
+    def publish(self, session_id: SessionId, batch: Batch) -> Published:
+        is_slow = sum(entry_bytes(entry) for entry in batch.entries) > self.most
+        if is_slow and not self.lands:
+            self.calls.append(batch)
+            raise UnavailableError("timed out")
+        reply = super().publish(session_id, batch)
+        if is_slow:
+            raise UnavailableError("timed out")
+        return reply
+
+
+def test_a_batch_too_large_for_a_slow_network_does_not_block_what_would_pass() -> None:
+    bench = Bench(Slow(20_000))
+    bench.log(10)
+    for env in range(3):
+        bench.frame(JPEG + bytes(5_000), env=(1, env))
+    bench.frame(JPEG + bytes(500_000), env=(1, 3))
+    bench.run(120)
+    assert bench.counters.sent["metrics"] == 10
+    assert bench.counters.sent["frames"] == 3
+    assert bench.counters.dropped == {"frames/too large": 1}
+    bench.log(5)
+    bench.run(5)
+    assert [entry.step for entry in bench.sink.landed if isinstance(entry, MetricsEntry)] == [*range(10), *range(5)]
+    bench.assert_everything_is_accounted_for()
+
+
+def test_a_batch_that_landed_unseen_and_was_halved_still_lands_once() -> None:
+    bench = Bench(Slow(1_000, lands=True))
+    bench.log(40)
+    bench.run(120)
+    assert [entry.step for entry in bench.sink.landed] == list(range(40))
+    assert bench.counters.sent["metrics"] == 40
+    bench.assert_everything_is_accounted_for()
+
+
+def test_an_outage_halves_no_batch() -> None:
+    bench = Bench()
+    bench.turns(2)
+    bench.sink.publish_errors.extend(UnavailableError("away") for _ in range(30))
+    bench.log(40)
+    bench.run(200)
+    batches = [batch for batch in bench.sink.calls if batch.number]
+    assert {len(batch.entries) for batch in batches} == {40}
+    assert bench.counters.sent["metrics"] == 40
+
+
+def test_pictures_that_somebody_begins_to_offer_are_noticed_within_seconds() -> None:
+    bench = Bench(MemorySink(ttl_ms=300_000))
+    bench.run(30)
+    before = len(bench.sink.calls)
+    assert not bench.link.thumbs.is_due((1, 0))
+    bench.run(2.5)
+    assert len(bench.sink.calls) > before
 
 
 def test_too_many_requests_waits_as_long_as_the_server_asks() -> None:
