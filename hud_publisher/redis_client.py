@@ -12,13 +12,16 @@ from typing import Any, Protocol, cast
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from hud_publisher.protocol.redis_url import RedisTarget, parse_redis_url
 from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.sink import TIMEOUT_S
+
+#: What a client raises when Redis does not do what it was asked. A cluster of which no node answers is no RedisError.
+CLIENT_ERRORS = (RedisError, RedisClusterException, OSError)
 
 
 class Client(Protocol):

@@ -23,7 +23,7 @@ from hud_publisher.protocol.keys import SessionId
 from hud_publisher.protocol.redis_url import RedisTarget, parse_redis_url
 from hud_publisher.protocol.replies import Published, Registered
 from hud_publisher.protocol.scripts import Limits
-from hud_publisher.redis_client import Client, connect, execute
+from hud_publisher.redis_client import CLIENT_ERRORS, Client, connect, execute
 
 # First words of error replies that pass by themselves: a failover, a resharding, a slow script, a full disk.
 _PASSING = frozenset(
@@ -76,7 +76,7 @@ class RedisSink:
     def close(self) -> None:
         """Close the connections; never raises."""
         if self._client is not None:
-            with contextlib.suppress(redis_errors.RedisError, OSError):
+            with contextlib.suppress(*CLIENT_ERRORS):
                 self._client.close()
             self._client = None
 
@@ -86,7 +86,7 @@ class RedisSink:
                 self._client = self._connect(self._target)
             reply: list[object] = execute(self._client, call)
             return reply
-        except (redis_errors.RedisError, OSError) as error:
+        except CLIENT_ERRORS as error:
             raise self._translate(error) from error
 
     def _translate(self, error: Exception) -> HudError:

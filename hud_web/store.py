@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.entries import STREAMS, EntryId, StreamName, parse_env
@@ -23,6 +23,9 @@ from hud_publisher.protocol.replies import Reporter, encode_reporter, text
 from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.protocol.values import decode_state
 from hud_web.tally import Tally
+
+#: What a client raises when Redis does not do what it was asked. A cluster of which no node answers is no RedisError.
+CLIENT_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 Fields = dict[bytes, bytes]
 StreamEntry = tuple[EntryId, Fields]
@@ -116,11 +119,9 @@ class Store:
         if sid is None:
             return SessionView(channel)
         async with self._translated():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.hgetall(keys.session(sid).info)
-            pipe.get(keys.lock)
-            pipe.pttl(keys.lock)
-            info, lock, ttl_ms = await pipe.execute()
+            info, lock, ttl_ms = await self._at_once(
+                ("HGETALL", keys.session(sid).info), ("GET", keys.lock), ("PTTL", keys.lock)
+            )
         return _view(channel, sid, info, lock, ttl_ms)
 
     async def open(self, channel: str, sid: Sid | None) -> Opening:
@@ -132,15 +133,11 @@ class Store:
         keys = ChannelKeys(channel)
         session = keys.session(sid or "0")
         async with self._translated():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.hgetall(session.info)
-            pipe.get(keys.lock)
-            pipe.pttl(keys.lock)
-            pipe.hgetall(session.state)
-            pipe.xrevrange(keys.events, count=1)
-            for name in STREAMS:
-                pipe.xrevrange(session.stream(name), count=1)
-            info, lock, ttl_ms, state, events, *newest = await pipe.execute()
+            info, lock, ttl_ms, state, events, *newest = await self._at_once(
+                ("HGETALL", session.info), ("GET", keys.lock), ("PTTL", keys.lock), ("HGETALL", session.state),
+                ("XREVRANGE", keys.events, "+", "-", "COUNT", 1),
+                *[("XREVRANGE", session.stream(name), "+", "-", "COUNT", 1) for name in STREAMS],
+            )  # fmt: skip
         last_event = EntryId(text(events[0][0])) if events else EntryId("0-0")
         if sid is None:
             return Opening(SessionView(channel), {}, {}, last_event)
@@ -165,12 +162,9 @@ class Store:
         keys = ChannelKeys(channel)
         async with self._translated():
             sids = [Sid(text(sid)) for sid in await self._redis.zrange(keys.sessions, 0, limit - 1, desc=True)]
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.get(keys.lock)
-            pipe.pttl(keys.lock)
-            for sid in sids:
-                pipe.hgetall(keys.session(sid).info)
-            lock, ttl_ms, *infos = await pipe.execute()
+            lock, ttl_ms, *infos = await self._at_once(
+                ("GET", keys.lock), ("PTTL", keys.lock), *[("HGETALL", keys.session(sid).info) for sid in sids]
+            )
         return [_view(channel, sid, info, lock, ttl_ms) for sid, info in zip(sids, infos, strict=True) if info]
 
     async def entries(
@@ -214,16 +208,24 @@ class Store:
         keys = ChannelKeys(channel)
         wish = encode_reporter(reporter)
         async with self._translated():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.set(keys.reporter, wish)
-            pipe.xadd(keys.events, {"kind": "reporter", "reporter": wish}, maxlen=scripts.MAX_EVENTS)
-            await pipe.execute()
+            event = ("kind", "reporter", "reporter", wish)
+            await self._at_once(
+                ("SET", keys.reporter, wish), ("XADD", keys.events, "MAXLEN", "~", scripts.MAX_EVENTS, "*", *event)
+            )
+
+    async def _at_once(self, *commands: tuple[str | int, ...]) -> list[Any]:
+        """Run commands of one channel as a transaction, so that their replies fit together."""
+        pipe: Any = self._redis.pipeline(transaction=True)
+        for command in commands:
+            # Its named methods pass options that redis-py's own transactions on a cluster cannot take.
+            pipe.execute_command(*command)
+        return list(await pipe.execute())
 
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
         try:
             yield
-        except (RedisError, OSError, TimeoutError) as error:
+        except CLIENT_ERRORS as error:
             self._tally.redis_errors[type(error).__name__] += 1
             # An error reply says what is wrong (memory full, loading, no permission); a lost connection says its kind.
             reason = str(error) if isinstance(error, ResponseError) else type(error).__name__

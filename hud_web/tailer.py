@@ -17,7 +17,6 @@ from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.entries import START, STREAMS, EntryId, StreamName, parse_env
@@ -28,7 +27,7 @@ from hud_web import sse
 from hud_web.hub import Hub, Remembered
 from hud_web.snapshot import encode_picture
 from hud_web.sse import Position
-from hud_web.store import Fields, SessionView, Store
+from hud_web.store import CLIENT_ERRORS, Fields, SessionView, Store
 
 logger = logging.getLogger("hud.tailer")
 
@@ -109,7 +108,7 @@ class Tailer:
                 pause_s = RETRY_S[0]
                 while True:
                     await self._step()
-            except (UnavailableError, RedisError, OSError, TimeoutError) as error:
+            except (UnavailableError, *CLIENT_ERRORS) as error:
                 self._note_trouble(error)
                 await asyncio.sleep(random.uniform(pause_s / 2, pause_s))
                 pause_s = min(pause_s * 2, RETRY_S[1])
