@@ -31,11 +31,12 @@ from hud_publisher.protocol import scripts
 from hud_publisher.protocol.keys import ChannelKeys
 from hud_publisher.redis_client import connect, execute
 from hud_web.sse import order
-from tests.faults.history import STREAMS, History, Number, Session, Stream
+from tests.faults.history import STREAMS, History, Number
 from tests.faults.intruder import Intruder
+from tests.faults.ledger import read_sessions
 from tests.faults.plan import DURATION_S, REPLICAS, WAYS, WRITERS, Action, Plan
 from tests.faults.viewer import Viewer
-from tests.faults.writer import Assignment
+from tests.faults.writer import Assignment, acknowledged
 from tests.fixtures.fault_proxy import FaultProxy
 from tests.fixtures.servers import Server, redis_binary, wait_until
 from tests.fixtures.web import WebServer
@@ -100,16 +101,6 @@ class Writer:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-
-    def acknowledged(self) -> Iterator[tuple[str, Number]]:
-        """(SID, number) of each entry that it was told of."""
-        path = Path(self.assignment.notes)
-        for line in path.read_text().splitlines() if path.exists() else ():
-            with contextlib.suppress(ValueError):  # the last line of a killed writer may be cut
-                note = json.loads(line)
-                for stream in STREAMS:
-                    for n in note.get(stream, ()):
-                        yield note["sid"], Number(self.assignment.writer, stream, n)
 
 
 def _as_dict(assignment: Assignment) -> dict[str, Any]:
@@ -279,9 +270,11 @@ class World:
         for writer in everyone[1:]:
             writer.tell("close")
         everyone[0].tell("release")
-        history = History(self._sessions(), [], {}, [viewer.seen() for viewer in self.viewers], self._at_takeover)
+        history = History(
+            read_sessions(self._direct), [], {}, [viewer.seen() for viewer in self.viewers], self._at_takeover
+        )
         for child in self._all_writers:
-            history.acknowledged += child.acknowledged()
+            history.acknowledged += acknowledged(child.assignment)
             history.runs[child.assignment.writer] = RUN
         for intruder in self._intruders:
             history.acknowledged += intruder.acknowledged
@@ -294,23 +287,6 @@ class World:
             outcome.violations += _of_stats(writer, stats, history.acknowledged)
         outcome.connections = sum(event.name == "connect" for seen in history.viewers for event in seen)
         return outcome
-
-    def _sessions(self) -> list[Session]:
-        found = []
-        sids: Any = self._direct.zrange(KEYS.sessions, 0, -1)
-        for sid in sorted((sid.decode() for sid in sids), key=int):
-            keys = KEYS.session(sid)
-            info: Any = self._direct.hgetall(keys.info)
-            entries: dict[Stream, list[tuple[str, Number]]] = {
-                stream: [_number(stream, *entry) for entry in self._range(keys.stream(stream))] for stream in STREAMS
-            }
-            frames = [entry_id.decode() for entry_id, _fields in self._range(keys.stream("frames"))]
-            found.append(Session(sid, info[b"name"].decode(), int(info[b"started"]), entries, frames))
-        return found
-
-    def _range(self, key: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        entries: Any = self._direct.xrange(key)
-        return list(entries)
 
     # -- what can go wrong --------------------------------------------------------------------------------------------
 
@@ -448,11 +424,6 @@ def _hand_of(action: Action) -> str:
     if action.verb.endswith(("_redis", "_scripts")):
         return "redis"
     return "session" if action.verb in ("take_over", "leave", "reset", "lapse") else "net"
-
-
-def _number(stream: Stream, entry_id: bytes, fields: dict[bytes, bytes]) -> tuple[str, Number]:
-    [(name, n)] = json.loads(fields[b"data"]).items()
-    return entry_id.decode(), Number(name.removesuffix("i") if stream == "iterations" else name, stream, n)
 
 
 def _of_stats(writer: Writer, stats: dict[str, Any], acknowledged: list[tuple[str, Number]]) -> Iterator[str]:

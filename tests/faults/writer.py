@@ -9,12 +9,15 @@ loses none that mattered.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hud_publisher import Publisher, Settings
@@ -23,6 +26,7 @@ from hud_publisher.protocol.entries import FrameEntry, MetricsEntry
 from hud_publisher.protocol.keys import SessionId, split_session_id
 from hud_publisher.protocol.replies import Published, Registered
 from hud_publisher.sink import Sink
+from tests.faults.history import STREAMS, Number
 from tests.fixtures.publishing import JPEG
 
 TICK_S = 0.01
@@ -58,8 +62,8 @@ class NotingSink:
         self._inner = inner
         self._notes = open(notes, "a", encoding="ascii", buffering=1)  # noqa: SIM115  # lives as long as the process
 
-    def register(self) -> Registered:
-        return self._inner.register()
+    def register(self, **options: Any) -> Registered:
+        return self._inner.register(**options)
 
     def publish(self, session_id: SessionId, batch: Batch) -> Published:
         reply = self._inner.publish(session_id, batch)
@@ -74,6 +78,7 @@ class NotingSink:
 
     def close(self) -> None:
         self._inner.close()
+        self._notes.close()
 
 
 def _numbers(batch: Batch) -> dict[str, list[int]]:
@@ -119,12 +124,29 @@ def _is_drained(hud: Publisher) -> bool:
     return not any(pending.get(stream) for stream in ("metrics", "iterations"))
 
 
-def main() -> None:
-    assignment = Assignment(**json.loads(sys.argv[1]))
+def publisher_of(assignment: Assignment) -> Publisher:
+    """A publisher that notes what it is told."""
     settings = Settings.from_env(assignment.environment)
     hud = Publisher(settings=settings, name=assignment.environment["HUD_RUN_ID"], writer=assignment.writer)
     make_sink = hud._sink_factory
     hud._sink_factory = lambda publisher: NotingSink(make_sink(publisher), assignment.notes)
+    return hud
+
+
+def acknowledged(assignment: Assignment) -> Iterator[tuple[str, Number]]:
+    """(SID, number) of each entry that a writer was told of, in that order."""
+    path = Path(assignment.notes)
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):  # the last line of a killed writer may be cut
+            note = json.loads(line)
+            for stream in STREAMS:
+                for n in note.get(stream, ()):
+                    yield note["sid"], Number(assignment.writer, stream, n)
+
+
+def main() -> None:
+    assignment = Assignment(**json.loads(sys.argv[1]))
+    hud = publisher_of(assignment)
     work = Work(hud, assignment)
     _say("ready")
     for line in sys.stdin:
