@@ -56,7 +56,8 @@ class Manifests:
                 yield f"{owner}/{container['name']}", container
 
     def matching(self, labels: dict[str, str]) -> set[str]:
-        """The owners of pods that carry all these labels."""
+        """The owners of pods that carry all these labels; the name that a StatefulSet gives each pod is one of them."""
+        labels = {name: value for name, value in labels.items() if name != "statefulset.kubernetes.io/pod-name"}
         return {owner for owner, pod in self.pods() if labels.items() <= pod["metadata"].get("labels", {}).items()}
 
 

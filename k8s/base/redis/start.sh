@@ -13,9 +13,9 @@ done
 
 # What the scripts in hud_publisher/protocol/lua do: Redis checks a script's commands against its caller's rights.
 writes="+evalsha +eval +get +set +del +exists +pexpire +pttl +time +hget +hmget +hset +hdel +hvals +hgetall +hlen +hexists"
-writes="$writes +xadd +xtrim +zadd +zrange +zrem +memory|usage"
+writes="$writes +xadd +xlen +xtrim +zadd +zrange +zrem +memory|usage"
 # What replicas read beside that.
-reads="+xread +xrange +xrevrange +xinfo +xlen +zrevrange +smembers +multi +exec +discard"
+reads="+xread +xrange +xrevrange +xinfo +zrevrange +smembers +multi +exec +discard"
 anyone="+auth +hello +ping +select +echo +quit +reset +info"
 cat >"$run/users.acl" <<ACL
 user default off

@@ -2,23 +2,12 @@
 # A Sentinel: anybody who reaches it may ask who is primary; only Sentinels may change that.
 set -eu
 umask 077
-own="$(hostname).zelda-hud-redis"
-first="zelda-hud-redis-0.zelda-hud-redis"
-primary="$(timeout 5 redis-cli -h zelda-hud-redis -p 26379 sentinel get-master-addr-by-name zelda-hud 2>/dev/null |
-    head -n 1 | tr -d '"')" || true
-case "$primary" in
-    *.zelda-hud-redis) ;;
-    *) primary="$first" ;;
-esac
-# `sentinel monitor` wants a name that resolves; pods get theirs a moment after they start.
-until getent hosts "$primary" >/dev/null && getent hosts "$own" >/dev/null; do sleep 0.5; done
+. /etc/redis/find-primary.sh
 cat >/run/sentinel/sentinel.conf <<CONF
 bind * -::*
 port 26379
 protected-mode no
 dir /run/sentinel
-sentinel resolve-hostnames yes
-sentinel announce-hostnames yes
 sentinel announce-ip $own
 sentinel monitor zelda-hud $primary 6379 2
 sentinel auth-user zelda-hud admin
