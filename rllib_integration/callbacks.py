@@ -35,7 +35,8 @@ class HudCallbacks(RLlibCallback):  # type: ignore[misc]
         run_id: processes with the same one share a session. By default a secret that is kept with the run's files.
         fps: most frames per second.
         info_keys: fields of the environment's `info` to show, such as ("health", "location").
-        evaluation_channel: a second display for the evaluation env runners; by default they are not shown.
+        evaluation_channel: a second display for the evaluation env runners, "auto" to name it after the first; by
+            default they are not shown.
         **settings: any further setting by its name in `Settings`, such as `redis_url` or `worker_index`.
 
     Raises:

@@ -150,7 +150,9 @@ class DriverHud:
 
     def _open_evaluation(self, channel: str) -> None:
         run_id = f"{self._attachment.settings.run_id}/evaluation"
-        settings = dataclasses.replace(self._attachment.settings, channel=channel, run_id=run_id)
+        training = self._attachment.settings
+        channel = channel_of(f"{training.channel}-evaluation") if channel == "auto" else channel
+        settings = dataclasses.replace(training, channel=channel, run_id=run_id)
         name = f"{self._attachment.name} (evaluation)"
         info = {**self._attachment.info, "shows": "evaluation"}
         remote = getattr(self._algorithm.config, "evaluation_num_env_runners", 0)

@@ -92,12 +92,12 @@ def test_another_runner_takes_over_from_a_frozen_reporter_and_hands_back_when_it
 
 
 def test_evaluation_is_never_taken_for_training_and_has_a_display_of_its_own(displays: Any) -> None:
-    training, evaluation = displays("training"), displays("evaluation")
+    training, evaluation = displays("evaluated"), displays("evaluated-evaluation")
     config = ppo().env_runners(num_env_runners=1).evaluation(
         evaluation_interval=1, evaluation_num_env_runners=1, evaluation_duration=4,
         evaluation_config={"env_config": {"steps": 5, "step_s": 0.02}},
     )  # fmt: skip
-    callbacks = training.callbacks(evaluation_channel=evaluation.channel)
+    callbacks = training.callbacks(evaluation_channel="auto")
     with running_algorithm(config.callbacks(callbacks)) as algorithm:
         train_until(algorithm, lambda: training.updates("episode_return") and evaluation.frames(), "both pictures")
     training.wait_for_end()

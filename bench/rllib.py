@@ -1,0 +1,245 @@
+"""What HudCallbacks cost an RLlib run: paired PPO runs on Breakout (RAM) with and without it, watched at 20 fps.
+
+    python bench/rllib.py [--pairs 5] [--iterations 8] [--env-runners 2] [--output bench/RESULTS-rllib.md]
+
+Each pair builds two algorithms that differ in their callbacks alone and trains them in turns, one iteration each, first
+the one and then the other; so whatever else the machine does meets both alike. A real `hud up` (Redis and web tier)
+runs beside them on the same machine, and a viewer reads the stream with all its frames. Figures are environment steps
+per second of whole iterations, sampling and learning, and the processor time that driver and env runners took for them,
+HUD's threads in them included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import logging
+import os
+import platform
+import random
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+VIEWER = """
+import sys, urllib.request
+frames = 0
+try:
+    for line in urllib.request.urlopen(sys.argv[1]):
+        frames += line.startswith(b"event: vision_update")
+except KeyboardInterrupt:
+    print(frames)
+"""
+QUIET = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+@dataclass
+class Tally:
+    """What the iterations of one kind took, in seconds of the clock and of processors."""
+
+    steps: int = 0
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    rates: list[float] = field(default_factory=list)
+
+    def add(self, steps: int, seconds: float, cpu_s: float) -> None:
+        self.steps += steps
+        self.seconds += seconds
+        self.cpu_s += cpu_s
+        self.rates.append(steps / seconds)
+
+    @property
+    def rate(self) -> float:
+        return self.steps / self.seconds
+
+
+@contextlib.contextmanager
+def display() -> Iterator[tuple[str, str]]:
+    """Start Redis and the web tier; give both URLs."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HUD_", "REDIS_"))}
+    command = [sys.executable, "-m", "hud_web", "up", "--port", "0"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            lines = "".join(server.stdout.readline() for _ in range(3))
+            url, redis_url = re.search(r"HUD  (\S+)", lines), re.search(r"REDIS_URL=(\S+)", lines)
+            if not url or not redis_url:
+                raise SystemExit(f"hud up did not start: {lines}")
+            yield url[1], redis_url[1]
+        finally:
+            server.send_signal(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def viewer(url: str, frames: list[int]) -> Iterator[None]:
+    """Watch the stream for the length of the block; append how many frames came."""
+    command = [sys.executable, "-c", VIEWER, f"{url}/stream"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            frames.append(int(process.communicate(timeout=10)[0] or 0))
+
+
+def start_ray(num_cpus: int) -> None:
+    """Start ray; it gives its own processes 30 s, which a busy machine may exceed."""
+    import ray
+
+    for attempts_left in (2, 1, 0):
+        try:
+            ray.init(
+                num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
+                object_store_memory=200 * 1024 * 1024,
+            )  # fmt: skip
+            return
+        except Exception:
+            ray.shutdown()
+            if not attempts_left:
+                raise
+
+
+def build(options: argparse.Namespace, callbacks: Any) -> Any:
+    """One PPO algorithm on Breakout's RAM, as `hud demo` has it."""
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+    config = (
+        PPOConfig()
+        .environment("ALE/Breakout-v5")
+        .env_runners(num_env_runners=options.env_runners, num_envs_per_env_runner=options.envs)
+        .training(train_batch_size_per_learner=options.batch, minibatch_size=500, num_epochs=4, lr=3e-4)
+        .debugging(log_level="ERROR", seed=1)
+    )
+    return (config.callbacks(callbacks) if callbacks else config).build_algo()
+
+
+def iterate(algorithm: Any, tally: Tally) -> None:
+    """Train one iteration and count it."""
+    cpu_s, started = cpu_time_s(algorithm), time.perf_counter()
+    result = algorithm.train()
+    seconds = time.perf_counter() - started
+    tally.add(int(result["env_runners"]["num_env_steps_sampled"]), seconds, cpu_time_s(algorithm) - cpu_s)
+
+
+def cpu_time_s(algorithm: Any) -> float:
+    """Processor time of the driver and of the env runners so far."""
+    runners = algorithm.env_runner_group.foreach_env_runner(lambda _runner: time.process_time(), local_env_runner=False)
+    return time.process_time() + sum(runners)
+
+
+def measure_pair(options: argparse.Namespace, url: str, redis_url: str, frames: list[int]) -> tuple[Tally, Tally]:
+    """Return (without, with)."""
+    from rllib_integration import HudCallbacks
+
+    without = build(options, None)
+    with_hud = build(options, functools.partial(HudCallbacks, redis_url=redis_url, fps=options.fps))
+    tallies = (Tally(), Tally())
+    pair = list(zip((without, with_hud), tallies, strict=True))
+    try:
+        for algorithm, _tally in pair:  # the first iteration starts what is started lazily
+            iterate(algorithm, Tally())
+        with viewer(url, frames):
+            for number in range(options.iterations):
+                for algorithm, tally in pair if number % 2 else reversed(pair):
+                    iterate(algorithm, tally)
+    finally:
+        without.stop()
+        with_hud.stop()
+    return tallies
+
+
+def interval(ratios: list[float]) -> tuple[float, float]:
+    """The 95 % interval of the median, by resampling the pairs of iterations."""
+    draw = random.Random(1)
+    medians = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(4000))
+    return medians[100], medians[-100]
+
+
+def report(options: argparse.Namespace, pairs: list[tuple[Tally, Tally]], frames: list[int]) -> str:
+    """Return the results as Markdown."""
+    rows = [
+        f"| {number} | {without.rate:,.0f} | {with_hud.rate:,.0f} | {with_hud.rate / without.rate:.3f} | "
+        f"{(with_hud.cpu_s / with_hud.steps) / (without.cpu_s / without.steps):.3f} | "
+        f"{frames[number - 1] / with_hud.seconds:.1f} |"
+        for number, (without, with_hud) in enumerate(pairs, 1)
+    ]
+    single = [b / a for without, with_hud in pairs for a, b in zip(without.rates, with_hud.rates, strict=True)]
+    low, high = interval(single)
+    steps, seconds = sum(w.steps for _, w in pairs), sum(w.seconds for _, w in pairs)
+    whole = (steps / seconds) / (sum(w.steps for w, _ in pairs) / sum(w.seconds for w, _ in pairs))
+    cpu = (sum(w.cpu_s for _, w in pairs) / steps) / (sum(w.cpu_s for w, _ in pairs) / sum(w.steps for w, _ in pairs))
+    import ray
+
+    return "\n".join(
+        [
+            f"{len(pairs)} pairs × {options.iterations} iterations of {options.batch} steps, PPO on Breakout (RAM), "
+            f"{options.env_runners} env runners × {options.envs} envs, {options.fps:g} fps, one viewer; "
+            f"ray {ray.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPUs shared by training, "
+            "Redis, web tier and viewer.",
+            "",
+            "| pair | steps/s without | steps/s with HUD | ratio | processor time per step, ratio | frames/s seen |",
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+            f"All pairs together: **{whole:.3f}**. Median over the {len(single)} pairs of single iterations: "
+            f"**{statistics.median(single):.3f}** (95 % interval {low:.3f} to {high:.3f}). Processor time per step, "
+            f"all pairs together: {cpu:.3f}. Load average of the machine at the end: {os.getloadavg()[1]:.1f}.",
+        ]
+    )
+
+
+def main() -> None:
+    """Measure, print, and write the results where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--iterations", type=int, default=8, help="of each algorithm in a pair")
+    parser.add_argument("--env-runners", type=int, default=2)
+    parser.add_argument("--envs", type=int, default=2, help="per env runner")
+    parser.add_argument("--batch", type=int, default=4000, help="steps per iteration")
+    parser.add_argument("--fps", type=float, default=20.0)
+    parser.add_argument("--output", type=Path, help="a Markdown file to write the results to")
+    options = parser.parse_args()
+    os.environ.update(QUIET)
+    import ray
+    from ray.tune.registry import register_env
+    from ray.tune.trainable import trainable
+
+    from rllib_integration.demo import make_breakout
+
+    register_env("ALE/Breakout-v5", make_breakout)
+    pairs: list[tuple[Tally, Tally]] = []
+    frames: list[int] = []
+    with tempfile.TemporaryDirectory() as folder, display() as (url, redis_url):
+        trainable.DEFAULT_STORAGE_PATH = folder
+        start_ray(2 * options.env_runners + 4)
+        try:
+            for number in range(1, options.pairs + 1):
+                pairs.append(measure_pair(options, url, redis_url, frames))
+                without, with_hud = pairs[-1]
+                print(f"pair {number}: {with_hud.rate / without.rate:.3f}", flush=True)
+        finally:
+            ray.shutdown()
+    text = report(options, pairs, frames)
+    print(text)
+    if options.output:
+        command = " ".join(["python", "bench/rllib.py", *sys.argv[1:]])
+        head = f"# HudCallbacks beside an RLlib run\n\n`{command}` on {time.strftime('%Y-%m-%d')}.\n\n"
+        options.output.write_text(head + text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

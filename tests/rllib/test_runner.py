@@ -1,0 +1,206 @@
+"""One env runner's part over a publisher and a clock of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy
+import pytest
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+
+from hud_publisher import Claim, Settings
+from hud_publisher.protocol.replies import Published
+from hud_publisher.protocol.replies import Reporter as Wish
+from rllib_integration.attachment import Attachment
+from rllib_integration.runner import RunnerHud
+
+
+class Recorder:
+    """Takes what a publisher takes, when the test says so."""
+
+    def __init__(self) -> None:
+        self.logged: list[dict[str, Any]] = []
+        self.frames: list[tuple[int, int]] = []
+        self.thumbnails: list[tuple[int, int]] = []
+        self.wanted_frames = False
+        self.wanted_thumbnails: set[tuple[int, int]] = set()
+        self.claim: Claim | None = None
+        self.feedback = Published()
+        self.feedback_age_s = float("inf")
+
+    def log(self, data: Mapping[str, Any], step: int | None = None) -> None:
+        self.logged.append(dict(data))
+
+    def wants_frame(self, env: tuple[int, int]) -> bool:
+        return self.wanted_frames
+
+    def frame(self, pixels: Any, *, step: int, episode: int, env: tuple[int, int]) -> bool:
+        self.frames.append(env)
+        return True
+
+    def wants_thumbnail(self, env: tuple[int, int]) -> bool:
+        return env in self.wanted_thumbnails
+
+    def thumbnail(self, pixels: Any, *, env: tuple[int, int], step: int) -> bool:
+        self.thumbnails.append(env)
+        self.wanted_thumbnails.discard(env)
+        return True
+
+    def having(self, field: str) -> list[Any]:
+        return [entry[field] for entry in self.logged if field in entry]
+
+
+class Bench:
+    """A runner of two envs, its clock and its episodes."""
+
+    def __init__(self, *, envs: Any = None, worker_index: int = 1, info_keys: tuple[str, ...] = ()) -> None:
+        self.now = 100.0
+        self.publisher = Recorder()
+        self.renders: list[int] = []
+        self.picture: Any = numpy.zeros((2, 2, 3), numpy.uint8)
+        self.env = envs or SimpleNamespace(envs=[self._env(0), self._env(1)])
+        self.env_runner = SimpleNamespace(num_env_steps_sampled_lifetime=0)
+        attachment = Attachment(settings=Settings(), name="x", info={}, wanted=(1, 0), last_worker=2)
+        self.hud = RunnerHud(
+            attachment,
+            self.publisher,
+            worker_index,
+            2,
+            info_keys=info_keys,
+            clock=lambda: self.now,  # type: ignore[arg-type]
+        )
+        self.episodes = [SingleAgentEpisode(), SingleAgentEpisode()]
+
+    def _env(self, index: int) -> Any:
+        def render() -> Any:
+            self.renders.append(index)
+            return self.picture
+
+        unwrapped = SimpleNamespace(get_action_meanings=lambda: ["NOOP", "FIRE"])
+        return SimpleNamespace(render=render, render_mode="rgb_array", unwrapped=unwrapped)
+
+    def begin(self, index: int = 0) -> None:
+        self.episodes[index] = SingleAgentEpisode()
+        self.episodes[index].add_env_reset(0, infos={})
+        self.hud.begin_episode(self.env_runner, self.env, index, self.episodes[index])
+
+    def step(self, index: int = 0, *, after_s: float = 0.001, action: Any = 1) -> None:
+        self.now += after_s
+        self.episodes[index].add_env_step(0, action, 1.0, infos={"health": 3})
+        self.hud.step(self.env_runner, self.env, index, self.episodes[index])
+
+
+def test_step_level_fields_go_out_twenty_times_a_second_however_fast_the_env_is() -> None:
+    bench = Bench()
+    bench.begin()
+    for _ in range(1000):
+        bench.step(after_s=0.001)
+    assert len(bench.publisher.having("reward")) == pytest.approx(20, abs=1)
+    assert bench.publisher.having("episode_reward")[-1] == pytest.approx(1000, abs=60)
+
+
+def test_nothing_is_rendered_that_nobody_wants() -> None:
+    bench = Bench()
+    bench.begin()
+    for _ in range(100):
+        bench.step(after_s=0.1)
+    assert bench.renders == []
+
+
+def test_one_picture_serves_as_frame_and_as_thumbnail() -> None:
+    bench = Bench()
+    bench.begin()
+    bench.publisher.wanted_frames = True
+    bench.publisher.wanted_thumbnails = {(1, 0)}
+    bench.step()
+    assert (bench.renders, bench.publisher.frames, bench.publisher.thumbnails) == ([0], [(1, 0)], [(1, 0)])
+
+
+def test_envs_that_render_together_serve_all_thumbnails_at_once() -> None:
+    together = SimpleNamespace(render=lambda: [numpy.zeros((2, 2, 3), numpy.uint8)] * 2)
+    bench = Bench(envs=together)
+    bench.begin()
+    bench.publisher.wanted_frames = True
+    bench.publisher.wanted_thumbnails = {(1, 0), (1, 1)}
+    bench.step()
+    assert bench.publisher.frames == [(1, 0)]
+    assert bench.publisher.thumbnails == [(1, 0), (1, 1)]
+
+
+def test_an_env_that_is_not_shown_sends_thumbnails_only() -> None:
+    bench = Bench(worker_index=2)
+    bench.begin(1)
+    bench.publisher.wanted_frames = True
+    bench.publisher.wanted_thumbnails = {(2, 1)}
+    for _ in range(50):
+        bench.step(1, after_s=0.1)
+    assert (bench.publisher.frames, bench.publisher.thumbnails) == ([], [(2, 1)])
+    assert bench.publisher.logged == []
+    assert bench.publisher.claim is None
+
+
+def test_a_long_pause_is_a_learner_phase_and_short_ones_are_none() -> None:
+    bench = Bench()
+    bench.begin()
+    bench.step()
+    bench.hud.pause()
+    bench.step(after_s=2.0)
+    assert bench.publisher.having("phase") == ["sampling", "learning", "sampling"]
+    bench.hud.pause()
+    bench.step(after_s=0.002)  # from here on it is known to learn while it samples
+    bench.publisher.logged.clear()
+    for _ in range(10):
+        bench.hud.pause()
+        bench.step(after_s=0.002)
+    assert bench.publisher.having("phase") == []
+
+
+def test_a_missing_picture_is_explained_once_and_the_explanation_withdrawn_when_it_comes() -> None:
+    bench = Bench()
+    bench.begin()
+    bench.publisher.wanted_frames = True
+    bench.picture = None
+    bench.step()
+    bench.step()
+    assert len(bench.publisher.having("no_picture")) == 1
+    bench.picture = numpy.zeros((2, 2, 3), numpy.uint8)
+    bench.hud._renderer._resume_at = 0.0
+    bench.step()
+    assert bench.publisher.having("no_picture")[-1] == ""
+
+
+def test_actions_have_names_where_the_game_names_them() -> None:
+    bench = Bench(info_keys=("health",))
+    bench.begin()
+    bench.step(action=numpy.int64(1), after_s=0.1)
+    entry = bench.publisher.logged[-1]
+    assert (entry["action"], entry["action_name"], entry["health"]) == (1, "FIRE", 3)
+
+
+def test_a_wish_for_the_other_env_moves_the_picture_with_its_next_episode() -> None:
+    bench = Bench()
+    bench.begin(0)
+    bench.begin(1)
+    bench.publisher.feedback = Published(reporter=Wish(1, 1), shown=(1, 0), shown_age_ms=10)
+    bench.publisher.feedback_age_s = 0.0
+    bench.publisher.wanted_frames = True
+    bench.step(0, after_s=0.3)
+    bench.step(1)
+    assert bench.publisher.frames == [(1, 0)]
+    assert bench.publisher.claim == Claim((1, 0))
+    bench.begin(1)
+    bench.hud._renderer._resume_at = 0.0
+    bench.step(1)
+    assert bench.publisher.frames == [(1, 0), (1, 1)]
+    assert bench.publisher.claim == Claim((1, 1), is_preferred=True)
+    assert bench.publisher.having("env_index")[-1] == 1
+
+
+def test_an_episode_that_broke_in_the_old_stack_ends_quietly() -> None:
+    bench = Bench()
+    bench.begin()
+    bench.step()
+    bench.hud.end_episode(0, RuntimeError("the environment died"))
+    assert bench.publisher.having("episode_return") == []
