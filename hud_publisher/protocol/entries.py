@@ -134,7 +134,7 @@ class Bound:
 
     Attributes:
         entries: at most about this many (Redis trims whole nodes, so a few more can stand).
-        stream_bytes: where the entries hold pictures, about this many bytes.
+        stream_bytes: about this many bytes; 0 for no limit.
         age_ms: nothing older; 0 for no limit.
     """
 
@@ -153,11 +153,12 @@ def bounds(frame_history_s: float) -> dict[StreamName, Bound]:
     """The bounds of every stream of a session.
 
     20,000 metrics entries are about 7 MB (338 B each, measured) and 15 minutes at 20/s; iterations are kept whole,
-    which at one per 10 s lasts 11 days; 96 MB of frames are 5 minutes of 16 KB pictures at 20/s.
+    which at one per 10 s lasts 11 days, and 64 MB are 5,000 results of 12 KB; 96 MB of frames are 5 minutes of 16 KB
+    pictures at 20/s. What leaves metrics and iterations stays in its pieces (fold.lua).
     """
     return {
-        "metrics": Bound(entries=20_000),
-        "iterations": Bound(entries=100_000),
+        "metrics": Bound(entries=20_000, stream_bytes=32 * 1024 * 1024),
+        "iterations": Bound(entries=100_000, stream_bytes=64 * 1024 * 1024),
         "frames": Bound(entries=20_000, stream_bytes=96 * 1024 * 1024, age_ms=int(frame_history_s * 1000)),
         "thumbs": Bound(entries=256, stream_bytes=2 * 1024 * 1024, age_ms=60_000),
         "vision": Bound(entries=1_000, stream_bytes=24 * 1024 * 1024),

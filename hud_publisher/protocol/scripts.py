@@ -137,10 +137,12 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
     for entry in batch.entries:
         bound = limits.streams[entry.stream]
         encoded = entry.encode()
-        if isinstance(entry, MetricsEntry):
+        if isinstance(entry, MetricsEntry):  # of any size, so Redis weighs the stream
             encoded += ["writer", batch.writer]
-        longest = bound.max_entries(entry_bytes(entry)) if bound.stream_bytes else bound.entries
-        args += [5 + STREAMS.index(entry.stream), longest, bound.age_ms, len(encoded), *encoded]
+            longest, most_bytes = bound.entries, bound.stream_bytes
+        else:  # pictures of a stream are of one size, so their number bounds its bytes
+            longest, most_bytes = bound.max_entries(entry_bytes(entry)), 0
+        args += [5 + STREAMS.index(entry.stream), longest, most_bytes, bound.age_ms, len(encoded), *encoded]
     state = encode_state([dict(entry.data) for entry in batch.entries if isinstance(entry, MetricsEntry)])
     args += [len(state), *(part for pair in state.items() for part in pair)]
     return ScriptCall(

@@ -11,7 +11,7 @@ import pytest
 
 from hud_publisher.protocol import replies, scripts
 from hud_publisher.protocol.batch import Batch
-from hud_publisher.protocol.entries import FrameEntry, MetricsEntry
+from hud_publisher.protocol.entries import Bound, FrameEntry, MetricsEntry, bounds
 from hud_publisher.protocol.keys import ChannelKeys, SessionId
 from hud_publisher.protocol.replies import Registered
 from hud_publisher.protocol.scripts import Limits
@@ -100,6 +100,26 @@ def test_what_is_no_number_is_left_out_and_what_is_no_json_costs_only_itself(sto
     first = pieces(store, session)[0]
     assert first["low"] == {"deep/n": 3, "n": 2.5}
     assert first["high"] == {"deep/n": 3, "n": 2.5}
+
+
+def test_large_metrics_stay_within_their_bytes_and_one_large_entry_pushes_no_other_out(store: Place) -> None:
+    if store.name == "fakeredis":
+        pytest.skip("it does not know how much memory a key takes")
+    session = register(store)
+    limits = Limits(streams={**bounds(300.0), "metrics": Bound(entries=20_000, stream_bytes=2_000_000)})
+    key = KEYS.session(session.sid).stream("metrics")
+
+    def append(*entries: MetricsEntry) -> None:
+        call = scripts.publish(SessionId(session.session_id), Batch("w", 0, entries), limits)
+        assert not replies.parse_publish(store.run(call)).is_duplicate
+
+    append(*logged(500))
+    append(MetricsEntry({"text": "x" * 16_000}, 1))
+    assert store.redis.xlen(key) == 501
+    for _ in range(200):
+        append(*[MetricsEntry({"text": "x" * 16_000}, 1)] * 5)
+    assert store.redis.memory_usage(key) < 2_000_000 * 1.2
+    assert store.redis.xlen(key) > 80
 
 
 def test_names_that_change_with_every_step_fill_no_memory(store: Place) -> None:

@@ -7,7 +7,8 @@
 --      12 past and 13 piece of metrics, 14 past and 15 piece of iterations: see fold.lua, which stands before this
 -- ARGV  1 session id (holds the fence)  2 ttl in ms  3 retention in ms  4 writer  5 batch number, 0 for a heartbeat
 --       6 env that claims to be the reporter, or ''  7 '1' if it is the one that was asked for
---       8 number of entries, then for each: KEYS index, longest stream, greatest age in ms (0: any), field count, fields …
+--       8 number of entries, then for each: KEYS index, longest stream in entries and in bytes (0: any), greatest age in
+--         ms (0: any), field count, fields …
 --       after them: number of state fields, then path, JSON …
 -- Reply {'ok' | 'duplicate' | 'lost' | 'full', viewers, wanted reporter or '', id of the last entry or '',
 --        env that is the reporter or '', ms since it last said so}
@@ -41,21 +42,29 @@ if number > 0 and number <= tonumber(redis.call('HGET', KEYS[4], ARGV[4]) or 0) 
 if renewed.err and ARGV[8] ~= '0' then return side('full', '') end
 
 local at, id, oldest = 9, '', nil
+local most = {}  -- bytes by stream
 local fresh = {[5] = {}, [6] = {}}  -- what the history takes up, by stream
 for _ = 1, tonumber(ARGV[8]) do
-  local stream, count = tonumber(ARGV[at]), tonumber(ARGV[at + 3])
+  local stream, count = tonumber(ARGV[at]), tonumber(ARGV[at + 4])
   local key = KEYS[stream]
-  id = redis.call('XADD', key, 'MAXLEN', '~', ARGV[at + 1], '*', unpack(ARGV, at + 4, at + 3 + count))
-  if ARGV[at + 2] ~= '0' then
-    oldest = tonumber(id:match('^%d+')) - tonumber(ARGV[at + 2])
+  id = redis.call('XADD', key, 'MAXLEN', '~', ARGV[at + 1], '*', unpack(ARGV, at + 5, at + 4 + count))
+  most[stream] = tonumber(ARGV[at + 2])
+  if ARGV[at + 3] ~= '0' then
+    oldest = tonumber(id:match('^%d+')) - tonumber(ARGV[at + 3])
     redis.call('XTRIM', key, 'MINID', '~', string.format('%.0f', oldest))
   end
   if fresh[stream] then
     local known = {}
-    for i = at + 4, at + 3 + count, 2 do known[ARGV[i]] = ARGV[i + 1] end
+    for i = at + 5, at + 4 + count, 2 do known[ARGV[i]] = ARGV[i + 1] end
     table.insert(fresh[stream], id .. ' ' .. known.time .. ' ' .. (known.step or '') .. ' ' .. known.data)
   end
-  at = at + 4 + count
+  at = at + 5 + count
+end
+for stream, bytes in pairs(most) do
+  local used = bytes > 0 and redis.pcall('MEMORY', 'USAGE', KEYS[stream])
+  if type(used) == 'number' and used > bytes then
+    redis.call('XTRIM', KEYS[stream], 'MAXLEN', '~', math.floor(redis.call('XLEN', KEYS[stream]) * 0.9))
+  end
 end
 local states, room = tonumber(ARGV[at]), MOST_FIELDS - redis.call('HLEN', KEYS[3])
 for i = at + 1, at + 2 * states, 2 do
