@@ -6,6 +6,8 @@ is one attribute of one writer, so no lock is needed.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -40,6 +42,7 @@ class Link:
         claim: attached to every following batch.
         close_by: set to ask the thread to end: by then, on the monotonic clock.
         release: whether to end the session on closing; None: if this process began it.
+        clock: seconds, monotonic.
     """
 
     outbox: Outbox
@@ -56,6 +59,11 @@ class Link:
     claim: Claim | None = None
     close_by: float | None = None
     release: bool | None = None
+    clock: Callable[[], float] = time.monotonic
+
+    def hear(self, reply: Published) -> None:
+        """Keep the newest reply, and when it came."""
+        self.feedback, self.feedback_at = reply, self.clock()
 
     def close(self, close_by: float, release: bool | None) -> None:
         """Ask the thread to end by then, on the monotonic clock; the first call decides."""

@@ -7,6 +7,7 @@ from collections import deque
 import pytest
 
 from hud_publisher import worker as worker_module
+from hud_publisher.delivery import BATCH_PICTURES
 from hud_publisher.outbox import Room
 from hud_publisher.protocol.batch import Batch, Claim
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry, entry_bytes
@@ -361,7 +362,7 @@ def test_pictures_go_a_few_at_a_time_and_metrics_do_not_wait_for_them() -> None:
     bench.turns(1)
     bench.worker.turn()
     first = bench.sink.calls[0].entries
-    assert sum(isinstance(entry, FrameEntry) for entry in first) == worker_module.BATCH_PICTURES
+    assert sum(isinstance(entry, FrameEntry) for entry in first) == BATCH_PICTURES
     assert sum(isinstance(entry, MetricsEntry) for entry in first) == 1
     bench.turns(6)
     assert bench.counters.sent["frames"] == 10
