@@ -83,11 +83,15 @@ class DriverHud:
             last_worker=algorithm.config.num_env_runners, slot=our_callbacks(algorithm).index(callbacks),
         )  # fmt: skip
         hud = cls(algorithm, attachment.slot, publisher, attachment)
-        if callbacks.evaluation_channel:
-            hud._open_evaluation(callbacks.evaluation_channel)
-        hud.attach(algorithm.env_runner_group, is_evaluation=False)
-        hud.attach(getattr(algorithm, "eval_env_runner_group", None), is_evaluation=True)
-        hud._end_with(algorithm)
+        try:
+            if callbacks.evaluation_channel:
+                hud._open_evaluation(callbacks.evaluation_channel)
+            hud.attach(algorithm.env_runner_group, is_evaluation=False)
+            hud.attach(getattr(algorithm, "eval_env_runner_group", None), is_evaluation=True)
+            hud._end_with(algorithm)
+        except BaseException:
+            hud.close()  # a display that shows nothing must not keep others from it
+            raise
         return hud
 
     def attach(self, group: Any, is_evaluation: bool, indices: list[int] | None = None) -> None:
@@ -115,7 +119,7 @@ class DriverHud:
         took_s = result.get("time_this_iter_s")
         if step is not None:
             fields["global_step"] = step
-            if self._steps_before is not None and took_s:
+            if took_s and self._steps_before is not None and step >= self._steps_before:
                 fields["env_steps_per_s"] = (step - self._steps_before) / took_s
             self._steps_before = step
         self._publisher.log_iteration(fields, step=step)

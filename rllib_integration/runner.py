@@ -176,9 +176,10 @@ class RunnerHud:
                 self._say_phase("sampling")
 
     def _say_phase(self, phase: str) -> None:
+        phase = "evaluating" if self._is_evaluation else phase
         if phase != self._phase:
             self._phase = phase
-            self._publisher.log({"phase": "evaluating" if self._is_evaluation else phase}, step=self._steps.now)
+            self._publisher.log({"phase": phase}, step=self._steps.now)
 
     def _render(self, env: Any, env_index: int) -> None:
         """Render, and offer what came of it wherever it is wanted: one picture may serve as frame and thumbnail."""
