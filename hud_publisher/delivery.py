@@ -122,7 +122,7 @@ class Delivery:
     def _next_batch(self) -> Batch | None:
         count, size = 0, 0
         for entry in self._ready:
-            size += entry_bytes(entry)
+            size += _about_bytes(entry)
             if count and size > BATCH_BYTES:
                 break
             count += 1
@@ -235,3 +235,8 @@ class Delivery:
         if cause not in self._reported:
             self._reported.add(cause)
             logger.warning("HUD: %s", text, exc_info=error)
+
+
+def _about_bytes(entry: Entry) -> int:
+    """About how large an entry is on the wire; of metrics a guess, since a batch that is too large is halved anyway."""
+    return 64 + 64 * len(entry.data) if isinstance(entry, MetricsEntry) else entry_bytes(entry)

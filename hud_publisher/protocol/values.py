@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
@@ -31,18 +32,29 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MAX_INT_BITS = 1023
 
 _ABSENT: Any = object()
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 def clean_name(name: object) -> str:
     """Return a field's name as text without control characters or lone surrogates, at most MAX_NAME_CHARS long."""
+    if type(name) is str and len(name) <= MAX_NAME_CHARS:
+        return _clean_short_name(name)
     try:
         text = name if isinstance(name, str) else str(name)
     except Exception:  # a foreign object's own text may raise anything
         text = type(name).__name__
+    return _clean_any_name(text)
+
+
+def _clean_any_name(text: str) -> str:
     text = _CONTROL.sub(" ", text[: MAX_NAME_CHARS * 2]).encode("utf-8", "replace").decode("utf-8")
     if len(text) > MAX_NAME_CHARS:
         text = text[: MAX_NAME_CHARS - 1] + "…"
     return text
+
+
+#: A run logs the same few names at every step.
+_clean_short_name = lru_cache(maxsize=4096)(_clean_any_name)
 
 
 def clean_text(text: str) -> str:
@@ -145,7 +157,7 @@ def _clean_foreign(value: object, note: Callable[[str, object], None], name: str
 
 def to_json(value: Json) -> str:
     """Encode cleaned values; ASCII only, so neither UTF-8 errors nor line separators can reach a stream."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 #: Fields that a session's state may have; names that change with every step would fill the memory otherwise.
