@@ -1,0 +1,14 @@
+# Benchmarks: ratios measured side by side, never asserted in tests. Each writes its RESULTS file beside it.
+
+#: The other trackers live in a folder of their own, outside the project.
+BENCH_PEERS ?= /tmp/hud-peers
+
+.PHONY: bench-publisher bench-faults
+
+bench-publisher: .make/dev system ## Cost of one call on the training thread, beside other trackers
+	$(PYTHON) -m venv $(BENCH_PEERS)
+	$(BENCH_PEERS)/bin/pip install --quiet --requirement bench/peers.txt
+	$(BIN)/python bench/publisher.py --peers $(BENCH_PEERS)/bin/python --write
+
+bench-faults: .make/dev system ## What training feels while Redis or the HUD server is killed, frozen, slow or full
+	$(BIN)/python bench/faults.py --write
