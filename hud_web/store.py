@@ -7,7 +7,7 @@ Called by the endpoints, the tailer and the replay.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -63,7 +63,7 @@ class SessionView:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Everything of a session at one moment, read in one transaction.
+    """Everything of a session at one moment, read at once.
 
     Attributes:
         session: who it is.
@@ -101,11 +101,7 @@ class Store:
             UnavailableError: Redis did not answer, or not in time; whether the script ran is unknown.
         """
         async with self._translated():
-            keys_and_args = (*call.keys, *call.args)
-            try:
-                return await self._redis.evalsha(call.script.sha, len(call.keys), *keys_and_args)
-            except NoScriptError:
-                return await self._redis.eval(call.script.source, len(call.keys), *keys_and_args)
+            return await self._execute(call)
 
     async def current_sid(self, channel: str) -> Sid | None:
         """Return the channel's newest session, whether it still holds the channel or not."""
@@ -125,7 +121,7 @@ class Store:
         return _view(channel, sid, info, lock, ttl_ms)
 
     async def open(self, channel: str, sid: Sid | None) -> Opening:
-        """Return a session's state with the stream positions that it belongs to.
+        """Return a session's state with the stream positions that it belongs to, as of one moment.
 
         Raises:
             NotFoundError: there is no such session (any more).
@@ -203,6 +199,26 @@ class Store:
             about = await self._redis.xinfo_stream(key)
         return bool(about["entries-added"] == about["length"])
 
+    async def is_short(self, channel: str, sid: Sid, stream: StreamName, most: int) -> bool:
+        """Return whether all entries that a stream ever had are there and no more than `most`, or it has no pieces."""
+        keys = ChannelKeys(channel).session(sid)
+        async with self._translated():
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.xlen(keys.stream(stream))
+            pipe.hmget(keys.piece(stream), "total", "count")
+            length, (total, count) = await pipe.execute()
+        had = int(total or 0) + int(count or 0)
+        return had == 0 or (had <= length and length <= most)
+
+    async def pieces(
+        self, channel: str, sid: Sid, stream: StreamName, *, after: EntryId, limit: int
+    ) -> list[StreamEntry]:
+        """Return what stays of a stream when its entries have gone (fold.lua), oldest first."""
+        key = ChannelKeys(channel).session(sid).past(stream)
+        async with self._translated():
+            found: Any = await self._redis.xrange(key, f"({after}", "+", count=limit)
+        return [(EntryId(text(entry_id)), fields) for entry_id, fields in found]
+
     async def ask_for_reporter(self, channel: str, reporter: Reporter) -> None:
         """Say which env to show; the training side learns it with its next reply."""
         keys = ChannelKeys(channel)
@@ -214,12 +230,16 @@ class Store:
             )
 
     async def _at_once(self, *commands: tuple[str | int, ...]) -> list[Any]:
-        """Run commands of one channel as a transaction, so that their replies fit together."""
-        pipe: Any = self._redis.pipeline(transaction=True)
-        for command in commands:
-            # Its named methods pass options that redis-py's own transactions on a cluster cannot take.
-            pipe.execute_command(*command)
-        return list(await pipe.execute())
+        """Run commands on keys of one channel as one, so that their replies fit together."""
+        replies = await self._execute(scripts.together(*commands))
+        return [_REPLIES.get(command[0], _as_it_is)(reply) for command, reply in zip(commands, replies, strict=True)]
+
+    async def _execute(self, call: ScriptCall) -> Any:
+        keys_and_args = (*call.keys, *call.args)
+        try:
+            return await self._redis.evalsha(call.script.sha, len(call.keys), *keys_and_args)
+        except NoScriptError:
+            return await self._redis.eval(call.script.source, len(call.keys), *keys_and_args)
 
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
@@ -248,6 +268,22 @@ def _view(channel: str, sid: Sid, info: Fields, lock: bytes | None, ttl_ms: int)
         plain.get("ended_by"), max(0, ttl_ms) if is_holder else None, parse_env(plain.get("shown")),
         {name: value for name, value in plain.items() if name not in _PRIVATE},
     )  # fmt: skip
+
+
+def _as_it_is(reply: Any) -> Any:
+    return reply
+
+
+def _as_mapping(reply: list[bytes]) -> Fields:
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def _as_entries(reply: list[tuple[bytes, list[bytes]]]) -> list[tuple[bytes, Fields]]:
+    return [(entry_id, _as_mapping(fields)) for entry_id, fields in reply]
+
+
+#: What a script's replies must be made into, by command.
+_REPLIES: dict[str | int, Callable[[Any], Any]] = {"HGETALL": _as_mapping, "XREVRANGE": _as_entries}
 
 
 def _int(value: str | None) -> int | None:

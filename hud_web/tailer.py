@@ -25,14 +25,16 @@ from hud_publisher.protocol.keys import ChannelKeys, Sid
 from hud_publisher.protocol.replies import text
 from hud_web import sse
 from hud_web.hub import Hub, Remembered
+from hud_web.replay import MAX_SESSIONS
 from hud_web.snapshot import encode_picture
 from hud_web.sse import Position
 from hud_web.store import CLIENT_ERRORS, Fields, SessionView, Store
 
 logger = logging.getLogger("hud.tailer")
 
-#: Shorter than the reading client's socket time-out, so a silent Redis is told from a quiet stream.
-BLOCK_MS = 2_000
+#: Shorter than the reading client's socket time-out, so a silent Redis is told from a quiet stream. Short, since with
+#: that time-out it is the time for which a Redis that stopped answering goes unnoticed.
+BLOCK_MS = 1_000
 #: Entries per stream and read: bounds what one read costs in time and memory.
 READ_COUNT = 500
 #: How often the lease is looked at and the viewers are told; a third of VIEWERS_LAST_MS.
@@ -136,11 +138,22 @@ class Tailer:
                 self._start_over("Redis lost its data")
         elif int(sid) > int(hub.position.sid):
             await self._turn_to_newer(sid)
+        elif await self._has_lost_entries(sid):
+            await self._turn_to(sid)
+            self._start_over("Redis lost its newest entries")
         hub.redis_trouble = None
         hub.become_ready()
         hub.put(hub.status_event())
         await self._check_lease()
         hub.wake()
+
+    async def _has_lost_entries(self, sid: Sid) -> bool:
+        """Whether viewers have seen more than there is: a failover, or a crash, has forgotten the last moments."""
+        for name in sse.KEPT_STREAMS:
+            newest = await self._store.newest(self._hub.channel, sid, name, 1)
+            if sse.order(newest[0][0] if newest else START) < sse.order(self._at[name]):
+                return True
+        return False
 
     async def _turn_to(self, sid: Sid | None) -> None:
         """Show another session from its present state on."""
@@ -291,12 +304,23 @@ class Tailer:
             hub.session = session
             hub.put(hub.session_event(), "events")
 
-    async def _turn_to_newer(self, sid: Sid) -> None:
-        """Show a session that began after the present one: viewers miss nothing of either."""
+    async def _turn_to_newer(self, newest: Sid) -> None:
+        """Show the sessions that began after the present one: viewers miss nothing of any, however short it was."""
+        shown = int(self._hub.position.sid)
+        views = await self._store.sessions(self._hub.channel, limit=MAX_SESSIONS + 1)
+        later = {view.sid for view in views if view.sid is not None and shown < int(view.sid) < int(newest)}
+        if len(later) >= MAX_SESSIONS:
+            await self._turn_to(newest)
+            self._start_over("too many sessions came since")
+            return
+        for sid in [*sorted(later, key=int), newest]:
+            await self._turn_to_next(sid)
+
+    async def _turn_to_next(self, sid: Sid) -> None:
         hub = self._hub
         # Nothing can be appended to the old session's streams any more, so a short read means their end.
         while await self._drain() >= READ_COUNT:
-            pass
+            hub.wake()
         hub.put(sse.event("session", sse.dump((await self._session()).describe()), hub.position), "events")
         hub.wake()
         events_at = self._at["events"]
@@ -326,7 +350,10 @@ class Tailer:
         hub = self._hub
         self._next_check_s = time.monotonic() + CHECK_S
         session = await self._session()
-        total = await self.report_viewers()
+        total = hub.viewers_total
+        # A Redis that is full, or whose disk is, still tells what it has.
+        with contextlib.suppress(UnavailableError):
+            total = await self.report_viewers()
         has_changed = (session.sid, session.status, session.reporter) != (
             hub.session.sid, hub.session.status, hub.session.reporter
         )  # fmt: skip

@@ -171,6 +171,13 @@ def watch(channel: str, *, replica: str, viewers: int, lasts_ms: int) -> ScriptC
     return ScriptCall(load_script("watch"), (ChannelKeys(channel).viewers,), (replica, viewers, lasts_ms))
 
 
+def together(*commands: tuple[Field, ...]) -> ScriptCall:
+    """Run commands, each on the key after its name, as one; the reply is a list of theirs, as Redis gives them."""
+    keys = tuple(dict.fromkeys(str(command[1]) for command in commands))
+    args = tuple(part for command in commands for part in (len(command), *command))
+    return ScriptCall(load_script("together"), keys, args)
+
+
 def _release(channel: str, session_id: str, reason: str) -> ScriptCall:
     keys = ChannelKeys(channel)
     names = (keys.lock, keys.fence, keys.events, keys.session_prefix)
