@@ -37,7 +37,8 @@ class Session:
         # Once only: two runs that both take over must not take the channel from each other for ever.
         self._takeover = takeover
         self._held = Backoff(2.0, 60.0, draw)
-        self._away = Backoff(0.25, 5.0, draw)
+        # Where a spare takes over, the page shall live again within five seconds.
+        self._away = Backoff(0.25, 2.0, draw)
         self._said: set[str] = set()
         #: Whether this process began the session, and so ends it.
         self.is_ours = False
