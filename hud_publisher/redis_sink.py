@@ -97,6 +97,8 @@ class RedisSink:
             return StorageFullError(f"{where} has reached maxmemory: raise it or shorten HUD_RETENTION")
         if isinstance(error, (redis_errors.AuthenticationError, redis_errors.NoPermissionError)):
             return UnauthorizedError(f"{where} refused the user or password of REDIS_URL: {text[:200]}")
+        if isinstance(error, redis_errors.DataError):
+            return MalformedError(f"{where} was not asked: {text[:200]}")
         is_answer = isinstance(error, redis_errors.ResponseError) and not isinstance(error, redis_errors.ReadOnlyError)
         if is_answer and text.partition(" ")[0] not in _PASSING:
             return MalformedError(f"{where} refused the batch: {text[:200]}")
