@@ -199,16 +199,15 @@ class Store:
             about = await self._redis.xinfo_stream(key)
         return bool(about["entries-added"] == about["length"])
 
-    async def is_short(self, channel: str, sid: Sid, stream: StreamName, most: int) -> bool:
-        """Return whether all entries that a stream ever had are there and no more than `most`, or it has no pieces."""
+    async def lengths(self, channel: str, sid: Sid, stream: StreamName) -> tuple[int, int]:
+        """Return how many entries a stream has, and how many of those that it ever had stand in its pieces."""
         keys = ChannelKeys(channel).session(sid)
         async with self._translated():
             pipe = self._redis.pipeline(transaction=True)
             pipe.xlen(keys.stream(stream))
-            pipe.hmget(keys.piece(stream), "total", "count")
-            length, (total, count) = await pipe.execute()
-        had = int(total or 0) + int(count or 0)
-        return had == 0 or (had <= length and length <= most)
+            pipe.hmget(keys.piece(stream), "total")
+            length, (total,) = await pipe.execute()
+        return int(length), int(total or 0)
 
     async def pieces(
         self, channel: str, sid: Sid, stream: StreamName, *, after: EntryId, limit: int

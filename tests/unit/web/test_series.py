@@ -1,0 +1,73 @@
+"""What stays of a metric's run when it is thinned."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hud_web.series import KEPT_POINTS, Series, describe
+
+
+def filled(values: list[float]) -> Series:
+    series = Series()
+    for at, value in enumerate(values):
+        series.add(at, float(at), 1_000.0 + at, value)
+    return series
+
+
+def test_a_short_run_is_exact() -> None:
+    values = [math.sin(n / 10) for n in range(2_000)]
+    points = filled(values).points(2_000)
+    assert [value for _step, _time, value in points] == values
+    assert [step for step, _time, _value in points] == list(range(2_000))
+
+
+@pytest.mark.parametrize("count", [4_001, 10_000, 65_537, 300_000])
+def test_a_long_run_keeps_its_spikes_where_they_were_and_stays_bounded(count: int) -> None:
+    noise = random.Random(count)
+    values = [noise.random() for _ in range(count)]
+    spikes = {noise.randrange(count): 100.0 + n for n in range(20)} | {0: 55.0, count - 1: -55.0}
+    for at, value in spikes.items():
+        values[at] = value
+    series = filled(values)
+    assert len(series) <= KEPT_POINTS
+    points = series.points(2_000)
+    assert len(points) <= 2_002
+    found = {int(step): value for step, _time, value in points}
+    width = count / 1_000
+    for at, value in spikes.items():
+        rivals = [other for other, its in spikes.items() if abs(other - at) < 2 * width and its > value > 0]
+        assert rivals or found.get(at) == value, (at, value)
+
+
+@pytest.mark.parametrize("count", [10_000, 300_000])
+def test_the_beginning_is_as_fine_as_the_end(count: int) -> None:
+    noise = random.Random(1)
+    points = filled([noise.random() for _ in range(count)]).points(2_000)
+    in_first_tenth = sum(step < count / 10 for step, _time, _value in points)
+    in_last_tenth = sum(step >= count * 9 / 10 for step, _time, _value in points)
+    assert 0.6 < in_first_tenth / in_last_tenth < 1.6
+    assert in_first_tenth > 60
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=300), st.integers(2, 50), st.integers(1, 40))
+def test_lowest_highest_and_newest_survive_and_order_is_kept(values: list[float], most: int, gap: int) -> None:
+    series = Series()
+    for n, value in enumerate(values):
+        series.add(n * gap, float(n), float(n), value)
+    points = series.points(most)
+    seen = [value for _step, _time, value in points]
+    assert len(points) <= max(3, most + 1)
+    assert min(seen) == min(values)
+    assert max(seen) == max(values)
+    assert seen[-1] == values[-1]
+    assert [time for _step, time, _value in points] == sorted(time for _step, time, _value in points)
+
+
+def test_columns_are_short_and_say_what_is_unknown() -> None:
+    columns = describe([(math.nan, 1.0, 1 / 3), (7.0, 2.0, 4.0), (8.0, 3.0, 1e300)])
+    assert columns == {"step": [None, 7, 8], "time_ms": [1, 2, 3], "value": [0.333333, 4, 1e300]}
