@@ -20,6 +20,9 @@ from hud_web.tailer import BLOCK_MS
 WRITER_TIMEOUT_S = 2.0
 #: Above the blocking read's own time, so only a silent server is cut.
 READER_TIMEOUT_S = BLOCK_MS / 1000 + 2.0
+#: By so much less a client of a cluster waits for each answer: before it learns who took a silent node's place it may
+#: have to wait for that node three times, and the page shall live again within five seconds.
+CLUSTER_HASTE_S = 1.0
 #: Requests that wait for Redis at once; more wait for a connection.
 MAX_CONNECTIONS = 64
 
@@ -54,6 +57,7 @@ def _connect(url: str, timeout_s: float) -> Redis:
         )
         return cast("Redis", sentinel.master_for(target.service or "", **options))
     if target.kind == "cluster":
+        options["socket_timeout"] = timeout_s - CLUSTER_HASTE_S
         nodes = [ClusterNode(host, port) for host, port in target.hosts]
         return cast("Redis", RedisCluster(startup_nodes=nodes, **options))
     host, port = target.hosts[0]

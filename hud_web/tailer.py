@@ -40,7 +40,7 @@ READ_COUNT = 500
 #: How often the lease is looked at and the viewers are told; a third of VIEWERS_LAST_MS.
 CHECK_S = 2.0
 VIEWERS_LAST_MS = 6_000
-RETRY_S = (0.1, 2.0)
+RETRY_S = (0.1, 1.0)
 #: A read that brings so many is followed by a short pause, so that the next one brings more: each costs as much as ten
 #: entries do (docs/decisions/fan-out.md).
 BUSY_ENTRIES = 4
