@@ -232,3 +232,27 @@ def test_the_policy_is_strict_and_nothing_comes_from_elsewhere(run: Run, open_pa
     )
     addresses = screen.page.evaluate("() => performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert [address for address in addresses if not address.startswith((screen.server.url, "data:", "blob:"))] == []
+
+
+#: Uncompressed; what a page of a run without a vision LLM and without a game's own fields loads, but its font.
+MOST_BYTES = 250_000
+
+
+def test_the_page_and_its_modules_are_small(run: Run, open_page: Open) -> None:
+    for iteration in range(1, 5):
+        run.iterate(iteration, episode_return_mean=1.0, policy_loss=0.1)
+    run.log({"action": "LEFT", "episode_reward": 1.0})
+    run.frame(color_of(1), step=1, episode=1)
+    screen = open_page()
+    screen.wait_pixel(color_of(1))
+    for env in ((1, 0), (1, 1)):
+        run.frame(color_of(2), env=env, kind="thumbs")
+    screen.wait(lambda: screen.find(".chart canvas").count() > 0, "the charts")
+    screen.wait(lambda: screen.find("#strip button").count() == 2, "the thumbnails")
+    sizes = screen.page.evaluate(
+        """() => [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
+          .filter((entry) => /\\/$|\\?|\\.(js|css)$/.test(entry.name) && !/\\/(api|stream)\\b/.test(entry.name))
+          .map((entry) => [entry.name, entry.decodedBodySize])"""
+    )
+    assert any(name.endswith("uplot.js") for name, _ in sizes)
+    assert sum(size for _, size in sizes) < MOST_BYTES, sorted(sizes, key=lambda item: -item[1])[:10]

@@ -9,9 +9,8 @@ import { recall, remember } from "./memory.js";
 import { isMapping } from "./nested.js";
 import { stateOf } from "./status.js";
 
-/** @typedef {import("./store.js").Store} Store */
-/** @typedef {import("./notices.js").Notices} Notices */
-/** @typedef {import("./notices.js").Notice} Notice */
+/** @import { Store } from "./store.js" */
+/** @import { Notices, Notice } from "./notices.js" */
 
 /** @typedef {{stalledS: number, collapsePercent: number, vlmOkPercent: number, vlmSlowS: number}} Limits */
 

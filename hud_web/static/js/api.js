@@ -21,7 +21,7 @@ export class Api {
     this.abort.abort();
   }
 
-  /** @param {string} path @param {Record<string, string | number>} [query] @returns {string} */
+  /** @param {string} path @param {Record<string, string | number>} [query] */
   address(path, query = {}) {
     const all = new URLSearchParams({ channel: this.what.channel });
     if (this.what.session) all.set("session", this.what.session);

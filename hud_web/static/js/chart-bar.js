@@ -5,8 +5,8 @@ import { button, byId, el, fill } from "./dom.js";
 import { cut } from "./format.js";
 import { remember } from "./memory.js";
 
-/** @typedef {import("./types.js").Session} Session */
-/** @typedef {import("./chart.js").Scene} Scene */
+/** @import { Session } from "./types.js" */
+/** @import { Scene } from "./chart.js" */
 
 export class ChartBar {
   /** @param {Scene} scene @param {() => void} onChange @param {(sessions: Session[]) => void} onCompare */

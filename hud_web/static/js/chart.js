@@ -7,7 +7,7 @@ import { clock, cut, isNumber, number, time } from "./format.js";
 import { painter } from "./paint.js";
 import { theme } from "./theme.js";
 
-/** @typedef {import("./rings.js").Series} Series */
+/** @import { Series } from "./rings.js" */
 /** @typedef {{path: string, label: string, right?: boolean, rate?: boolean, series: Series}} Line */
 /**
  * What all charts share.
@@ -128,7 +128,7 @@ export class Chart {
     return [xs, ...own, ...smoothed];
   }
 
-  /** @param {Series} series @param {number} startMs @param {boolean} [rate] @returns {[number[], (number | null)[]]} */
+  /** @param {Series} series @param {number} startMs @param {boolean} [rate] */
   columns(series, startMs, rate = false) {
     const { x, episodeAt } = this.scene;
     const xs = /** @type {number[]} */ ([]);

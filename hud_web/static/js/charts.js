@@ -14,10 +14,9 @@ import { Past } from "./past.js";
 import { EPISODE_FIELDS, groupPaths, KEY_CHARTS, REST } from "./recipes.js";
 import { onTheme } from "./theme.js";
 
-/** @typedef {import("./store.js").Store} Store */
-/** @typedef {import("./store.js").Leaf} Leaf */
-/** @typedef {import("./chart.js").Scene} Scene */
-/** @typedef {import("./recipes.js").RecipeLine} RecipeLine */
+/** @import { Store, Leaf } from "./store.js" */
+/** @import { Scene } from "./chart.js" */
+/** @import { RecipeLine } from "./recipes.js" */
 /** @typedef {{ids: string[], node: HTMLElement, grid: HTMLElement, open: boolean, count: HTMLElement}} Section */
 
 /** Charts of one section shown at once. */
@@ -123,6 +122,7 @@ export class Charts {
     if (rest && rest !== this.box.lastElementChild) this.box.append(rest);
     this.section(PINNED).ids = this.pins.filter((id) => this.chart(id));
     for (const [name, section] of this.sections) this.fillSection(name, section);
+    byId("no-charts").hidden = this.charts.size > 0;
     this.sizeRows();
   }
 
@@ -159,7 +159,7 @@ export class Charts {
     this.connect(leaf.path, chart);
   }
 
-  /** The chart of this id, made if it is a field's and the field is there. @param {string} id @returns {Chart | undefined} */
+  /** The chart of this id, made if it is a field's and the field is there. @param {string} id */
   chart(id) {
     const known = this.charts.get(id);
     if (known || !id.startsWith(FIELD)) return known;
@@ -194,7 +194,7 @@ export class Charts {
     if (chart.seen) this.past.want([path]);
   }
 
-  /** @param {string} name @returns {Section} */
+  /** @param {string} name */
   section(name) {
     const known = this.sections.get(name);
     if (known) return known;
@@ -324,5 +324,6 @@ export class Charts {
     this.scene.zoom = null;
     this.scene.startMs = this.store.session?.started_ms ?? 0;
     this.bar.paint();
+    byId("no-charts").hidden = false;
   }
 }

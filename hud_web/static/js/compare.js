@@ -4,7 +4,7 @@
 import { Api } from "./api.js";
 import { Series } from "./rings.js";
 
-/** @typedef {import("./types.js").Session} Session */
+/** @import { Session } from "./types.js" */
 /** @typedef {{name: string, startMs: number, series: Map<string, Series>}} Other */
 
 export class Compare {

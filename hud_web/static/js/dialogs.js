@@ -1,9 +1,12 @@
 // @ts-check
 /** Dialogs: opened over the page, closed by Escape, by their button or by a click beside them. */
 
-import { button, el } from "./dom.js";
+import { add, button, el } from "./dom.js";
+import { loadSheet } from "./sheet.js";
 
-/** @typedef {import("./dom.js").Child} Child */
+/** @import { Child } from "./dom.js" */
+
+await loadSheet("dialogs");
 
 /**
  * Open a dialog, or close it if it is open already.
@@ -18,14 +21,15 @@ export function openDialog(name, title, content) {
     open.close();
     return open;
   }
-  const dialog = el("dialog", { "data-name": name, "aria-labelledby": `dialog-${name}` });
+  const body = el("div", { class: "body" });
   const close = () => dialog.close();
-  dialog.append(
+  const dialog = el(
+    "dialog",
+    { "data-name": name, "aria-labelledby": `dialog-${name}` },
     el("header", { class: "panel-head" }, el("h2", { id: `dialog-${name}` }, title), el("div", { class: "tools" }, button("close", "Close", close, { quiet: true }))),
-    el("div", { class: "body" }),
+    body,
   );
-  const body = /** @type {Element} */ (dialog.lastElementChild);
-  for (const child of content(close)) if (child !== null && child !== undefined && child !== false) body.append(child instanceof Node ? child : String(child));
+  add(body, content(close));
   dialog.addEventListener("close", () => dialog.remove());
   dialog.addEventListener("click", (event) => event.target === dialog && close());
   document.body.append(dialog);

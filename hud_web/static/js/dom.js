@@ -21,7 +21,6 @@ const ICONS = /** @type {Record<string, string>} */ ({
   check: "M5 12.500l4.500 4.500L19 7.500",
   ring: "M12 5a7 7 0 1 0 0 14a7 7 0 0 0 0-14",
   close: "M6 6l12 12M18 6L6 18",
-  up: "M12 19V5M6 11l6-6 6 6",
   down: "M12 5v14M6 13l6 6 6-6",
   left: "M19 12H5M11 6l-6 6 6 6",
   right: "M5 12h14M13 6l6 6-6 6",
@@ -44,7 +43,6 @@ const ICONS = /** @type {Record<string, string>} */ ({
   sliders: "M4 7h9M17 7h3M4 17h3M11 17h9M15 4.500v5M9 14.500v5",
   brain: "M12 5v14M12 6.500A3 3 0 0 0 6.600 8 3 3 0 0 0 5 13a3.200 3.200 0 0 0 3 4.500A2.500 2.500 0 0 0 12 18M12 6.500A3 3 0 0 1 17.400 8 3 3 0 0 1 19 13a3.200 3.200 0 0 1-3 4.500 2.500 2.500 0 0 1-4 .5",
   theme: "M12 3a9 9 0 1 0 0 18zM12 3a9 9 0 0 1 0 18",
-  bell: "M6 17V11a6 6 0 0 1 12 0v6l2 1.500H4zM10 21h4",
   help: "M9 9a3 3 0 1 1 4.500 2.600c-1 .6-1.500 1.200-1.500 2.400M12 17.500v.1M12 3a9 9 0 1 0 0 18a9 9 0 0 0 0-18",
   link2: "M10 14a4 4 0 0 0 6 .4l3-3a4 4 0 0 0-5.700-5.700L12 7M14 10a4 4 0 0 0-6-.4l-3 3a4 4 0 0 0 5.700 5.700L12 17",
   server: "M4 4h16v6H4zM4 14h16v6H4zM8 7v.1M8 17v.1",
@@ -54,9 +52,7 @@ const ICONS = /** @type {Record<string, string>} */ ({
 /** Icons drawn as filled shapes. */
 const SOLID = new Set(["live", "play", "ended", "star", "heart"]);
 
-/**
- * @typedef {Node | string | number | null | undefined | false} Child
- */
+/** @typedef {Node | string | number | null | undefined | false} Child */
 
 /**
  * Return a new element.
@@ -77,33 +73,21 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
-/**
- * Append children; what is null, undefined or false is passed over.
- * @param {Element} node
- * @param {Child[]} children
- */
-function add(node, children) {
+/** Append children; what is null, undefined or false is passed over. @param {Element} node @param {Child[]} children */
+export function add(node, children) {
   for (const child of children) {
     if (child === null || child === undefined || child === false) continue;
     node.append(child instanceof Node ? child : document.createTextNode(String(child)));
   }
 }
 
-/**
- * Replace what an element holds.
- * @param {Element} node
- * @param {...Child} children
- */
+/** Replace what an element holds. @param {Element} node @param {...Child} children */
 export function fill(node, ...children) {
   node.replaceChildren();
   add(node, children);
 }
 
-/**
- * Set an element's text, and touch the document only if it differs.
- * @param {Element} node
- * @param {string} text
- */
+/** Set an element's text, and touch the document only if it differs. @param {Element} node @param {string} text */
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

@@ -1,8 +1,7 @@
 // @ts-check
 /** The page's end of the feed: through a SharedWorker where there is one, else with a Feed of the page's own. */
 
-/** @typedef {import("./types.js").Message} Message */
-/** @typedef {import("./types.js").What} What */
+/** @import { Message, What } from "./types.js" */
 
 /** In the worker's name, so a page of a newer version does not meet a worker of an older one. */
 const VERSION = 1;
@@ -14,7 +13,7 @@ let waiting = [];
 let listener = null;
 let stop = () => {};
 
-/** What the address asks for: `?channel=` and `?session=`. @param {string} [search] @returns {What} */
+/** What the address asks for: `?channel=` and `?session=`. @param {string} [search] */
 export function whatOf(search = location.search) {
   const query = new URLSearchParams(search);
   return { channel: query.get("channel") || "default", session: query.get("session") ?? "" };
@@ -86,10 +85,7 @@ function openWorker(what, take) {
   };
 }
 
-/**
- * @param {What} what
- * @param {(messages: Message[]) => void} take
- */
+/** @param {What} what @param {(messages: Message[]) => void} take */
 function openOwn(what, take) {
   let stop = () => {};
   let isStopped = false;

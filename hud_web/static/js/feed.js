@@ -9,9 +9,7 @@
 import { Link } from "./link.js";
 import { merge } from "./nested.js";
 
-/** @typedef {import("./types.js").Message} Message */
-/** @typedef {import("./types.js").Fields} Fields */
-/** @typedef {import("./types.js").Picture} Picture */
+/** @import { Message, Fields, Picture } from "./types.js" */
 /** @typedef {{send: (message: Message[]) => void, visible: boolean, queue: Message[]}} Listener */
 
 const EVENTS = ["session", "snapshot", "training_update", "vision_update", "thumbnail", "status", "reset"];

@@ -15,7 +15,7 @@ export function isNumber(value) {
  * A number with about four significant digits.
  * @param {unknown} value
  * @param {{short?: boolean, sign?: boolean}} [options] `short`: large whole numbers compact, too; `sign`: with a plus
- * @returns {string}
+ *
  */
 export function number(value, { short = false, sign = false } = {}) {
   if (!isNumber(value)) return ABSENT;
@@ -36,12 +36,7 @@ function unsigned(size, short) {
   return size.toExponential(1).replace("e-", "e−");
 }
 
-/**
- * Any leaf of the state, for a table.
- * @param {unknown} value
- * @param {number} [longest] characters
- * @returns {string}
- */
+/** Any leaf of the state, for a table. @param {unknown} value @param {number} [longest] characters */
 export function value(value, longest = 200) {
   if (value === null || value === undefined) return ABSENT;
   if (typeof value === "number") return number(value);
@@ -61,10 +56,7 @@ export function cut(text, longest) {
   return text.length > longest ? `${text.slice(0, longest - 1)}…` : text;
 }
 
-/**
- * A share as per cent: 0.962 and 96.2 both mean 96.2 %, since old clients sent either.
- * @param {unknown} share
- */
+/** A share as per cent: 0.962 and 96.2 both mean 96.2 %, since old clients sent either. @param {unknown} share */
 export function percent(share) {
   if (!isNumber(share)) return ABSENT;
   const size = share >= 0 && share <= 1 ? share * 100 : share;
@@ -100,12 +92,6 @@ export function clock(ms) {
 /** The time of day, "12:04:11". @param {unknown} ms */
 export function time(ms) {
   return isNumber(ms) && Math.abs(ms) < 8.64e15 ? new Date(ms).toTimeString().slice(0, 8) : ABSENT;
-}
-
-/** Day and time, "22 Nov 12:04". @param {unknown} ms */
-export function date(ms) {
-  if (!isNumber(ms) || Math.abs(ms) >= 8.64e15) return ABSENT;
-  return new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }).format(new Date(ms)).replace(",", "");
 }
 
 /** "1.7 KB". @param {unknown} size */

@@ -8,8 +8,8 @@
 import { isNumber } from "./format.js";
 import { entryTime } from "./store.js";
 
-/** @typedef {import("./types.js").Picture} Picture */
-/** @typedef {import("./api.js").Api} Api */
+/** @import { Picture } from "./types.js" */
+/** @import { Api } from "./api.js" */
 /** @typedef {{id: string, t: number, step: number | null, episode: number | null, env: [number, number] | null}} Frame */
 /** @typedef {{number: number | null, env: string, first: number, start: number, end: number, value: number | null}} Episode
  *  `first`: index of its first frame; `value`: its return, where known */
@@ -114,7 +114,7 @@ export class Frames {
     this.blobBytes -= blob.size;
   }
 
-  /** A frame's picture, from memory or from the server. @param {string} id @returns {Promise<Blob | null>} */
+  /** A frame's picture, from memory or from the server. @param {string} id */
   async blob(id) {
     const known = this.blobs.get(id);
     if (known) return known;
@@ -168,7 +168,7 @@ export class Frames {
     }
   }
 
-  /** The episodes of the kept frames, oldest first. @returns {Episode[]} */
+  /** The episodes of the kept frames, oldest first. */
   listEpisodes() {
     if (!this.listed) this.episodes = [];
     const list = this.episodes;
@@ -183,7 +183,7 @@ export class Frames {
     return list;
   }
 
-  /** The finished episode with the best return. @returns {Episode | null} */
+  /** The finished episode with the best return. */
   best() {
     let best = null;
     for (const episode of this.finished()) {
@@ -192,14 +192,14 @@ export class Frames {
     return best;
   }
 
-  /** Episodes with both ends kept, the first and the running one left out. @returns {Episode[]} */
+  /** Episodes with both ends kept, the first and the running one left out. */
   finished() {
     const list = this.listEpisodes();
     // The oldest kept episode has lost its beginning, unless it is all there is.
     return list.slice(list.length > 2 ? 1 : 0, -1);
   }
 
-  /** @param {number} t @returns {Episode | null} */
+  /** @param {number} t */
   episodeAt(t) {
     const list = this.listEpisodes();
     for (let i = list.length - 1; i >= 0; i--) if (list[i].start <= t) return list[i];

@@ -7,9 +7,12 @@
 import { byId, el, fill, icon } from "./dom.js";
 import { cut, isNumber, number, value } from "./format.js";
 import { painter } from "./paint.js";
+import { loadSheet } from "./sheet.js";
 
-/** @typedef {import("./store.js").Store} Store */
-/** @typedef {import("./dom.js").Child} Child */
+/** @import { Store } from "./store.js" */
+/** @import { Child } from "./dom.js" */
+
+await loadSheet("game");
 
 /** Panels of the fields that clients of old send flat; the nested ones need no list. */
 const FLAT = [
@@ -31,7 +34,7 @@ export class Game {
     /** What is drawn, as text: painted anew only when it differs. */
     this.drawn = "";
     const request = painter(() => this.paint(), 200);
-    for (const topic of /** @type {const} */ (["fields", "moment", "cleared"])) store.on(topic, request);
+    store.onEach("fields moment cleared", request);
     request();
   }
 

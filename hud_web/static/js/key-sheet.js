@@ -4,7 +4,7 @@
 import { openDialog } from "./dialogs.js";
 import { el } from "./dom.js";
 
-/** @typedef {import("./keys.js").Binding} Binding */
+/** @import { Binding } from "./keys.js" */
 
 /** @param {Binding[]} bindings */
 export function openKeySheet(bindings) {

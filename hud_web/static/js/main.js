@@ -16,8 +16,7 @@ import { Store } from "./store.js";
 import { startTabs } from "./tabs.js";
 import { Tiles } from "./tiles.js";
 
-/** @typedef {import("./types.js").Session} Session */
-/** @typedef {import("./types.js").What} What */
+/** @import { Session, What } from "./types.js" */
 
 /** The other panels are loaded when the first picture is drawn, or after so long without one. */
 const PANELS_AFTER_MS = 400;

@@ -1,7 +1,7 @@
 // @ts-check
 /** Remembers the viewer's choices in this browser. Where storage is forbidden, it remembers nothing and says nothing. */
 
-/** @template T @param {string} name @param {T} fallback @returns {T} */
+/** @template T @param {string} name @param {T} fallback */
 export function recall(name, fallback) {
   try {
     const text = localStorage.getItem(`hud.${name}`);

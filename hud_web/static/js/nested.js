@@ -1,7 +1,7 @@
 // @ts-check
 /** Nested fields as updates bring them: laid over a state, or walked leaf by leaf. */
 
-/** @typedef {import("./types.js").Fields} Fields */
+/** @import { Fields } from "./types.js" */
 
 /**
  * Lay an update over a state: mapping over mapping, anything else replaces; what is missing keeps its value.

@@ -1,7 +1,7 @@
 // @ts-check
 /** Fetches, for the charts that came into view, the points from before the page was opened: once per field and session. */
 
-/** @typedef {import("./store.js").Store} Store */
+/** @import { Store } from "./store.js" */
 
 /** Fields per request: an address must not grow beyond what servers take. */
 const MOST_FIELDS = 40;

@@ -3,10 +3,10 @@
 
 import { el, fill, icon } from "./dom.js";
 import { openDialog } from "./dialogs.js";
-import { cut, date, duration, time } from "./format.js";
+import { ABSENT, cut, duration, isNumber, time } from "./format.js";
 import { recall, remember } from "./memory.js";
 
-/** @typedef {import("./types.js").Session} Session */
+/** @import { Session } from "./types.js" */
 /** @typedef {{channel: string, session: string}} What */
 
 const ICONS = /** @type {Record<string, [string, string]>} */ ({ live: ["live", "ok"], lapsed: ["warn", "error"], ended: ["ended", "muted"], "taken over": ["taken", "warn"], waiting: ["waiting", "accent"] });
@@ -73,4 +73,10 @@ export async function openPicker({ api, what, compared, onChoose, onCompare }) {
   };
   filter.addEventListener("input", show);
   show();
+}
+
+/** Day and time, "22 Nov 12:04". @param {unknown} ms */
+function date(ms) {
+  if (!isNumber(ms) || Math.abs(ms) >= 8.64e15) return ABSENT;
+  return new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }).format(new Date(ms)).replace(",", "");
 }

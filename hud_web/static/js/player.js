@@ -4,10 +4,8 @@
  * meanwhile; whoever shows values reads them from the store, which this turns to the moment.
  */
 
-/** @typedef {import("./store.js").Store} Store */
-/** @typedef {import("./frames.js").Frames} Frames */
-/** @typedef {import("./frames.js").Frame} Frame */
-/** @typedef {import("./frames.js").Episode} Episode */
+/** @import { Store } from "./store.js" */
+/** @import { Frames, Frame, Episode } from "./frames.js" */
 
 export const SPEEDS = [0.25, 0.5, 1, 2, 4];
 /** Nearer to the edge than this is live. */

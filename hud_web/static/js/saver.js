@@ -6,8 +6,7 @@ import { el, say } from "./dom.js";
 import { number, time } from "./format.js";
 import { download } from "./download.js";
 
-/** @typedef {import("./frames.js").Frames} Frames */
-/** @typedef {import("./frames.js").Episode} Episode */
+/** @import { Frames, Episode } from "./frames.js" */
 
 const MOST_FRAMES = 1200;
 /** Where frames know no episode, so much is saved. */

@@ -7,10 +7,10 @@ import { painter } from "./paint.js";
 import { SPEEDS } from "./player.js";
 import { onTheme, theme } from "./theme.js";
 
-/** @typedef {import("./player.js").Player} Player */
-/** @typedef {import("./store.js").Store} Store */
-/** @typedef {import("./frames.js").Frames} Frames */
-/** @typedef {import("./notices.js").Notices} Notices */
+/** @import { Player } from "./player.js" */
+/** @import { Store } from "./store.js" */
+/** @import { Frames } from "./frames.js" */
+/** @import { Notices } from "./notices.js" */
 
 const EVERY_MS = 120;
 const RANGE_STEPS = 10_000;
@@ -64,7 +64,7 @@ export class Scrubber {
     });
     this.track.addEventListener("pointerenter", () => this.load(), { once: true });
     this.request = painter(() => this.paint(), EVERY_MS);
-    for (const topic of /** @type {const} */ (["frame", "moment", "cleared", "session", "fields"])) store.on(topic, this.request);
+    store.onEach("frame moment cleared session fields", this.request);
     store.on("cleared", () => (this.loaded = false));
     store.on("snapshot", () => setTimeout(() => this.load(), 400));
     onTheme(this.request);
@@ -97,7 +97,7 @@ export class Scrubber {
     this.range.disabled = !has;
     this.playButton.disabled = !has;
     if (!this.isDragging) this.range.value = String(Math.round(share * RANGE_STEPS));
-    const over = store.session?.status !== "live";
+    const over = Boolean(store.session?.sid) && store.session?.status !== "live";
     say(/** @type {Element} */ (this.liveButton.lastElementChild), over ? "End" : "Live");
     this.liveButton.setAttribute("aria-pressed", String(isLive));
     this.liveButton.classList.toggle("primary", isLive && has && !over);

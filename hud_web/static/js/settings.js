@@ -6,8 +6,7 @@ import { openDialog } from "./dialogs.js";
 import { currentTheme, setTheme, THEMES } from "./theme.js";
 import { DEFAULT_LIMITS } from "./alerts.js";
 
-/** @typedef {import("./alerts.js").Alerts} Alerts */
-/** @typedef {import("./alerts.js").Limits} Limits */
+/** @import { Alerts, Limits } from "./alerts.js" */
 
 const WORDS = { dark: "Dark", light: "Light", contrast: "High contrast" };
 const LIMITS = /** @type {[keyof Limits, string, string, number, number][]} */ ([

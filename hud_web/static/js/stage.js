@@ -10,8 +10,8 @@ import { bytes, envName, number, time, value } from "./format.js";
 import { painter } from "./paint.js";
 import { latencyText } from "./status.js";
 
-/** @typedef {import("./store.js").Store} Store */
-/** @typedef {import("./types.js").Picture} Picture */
+/** @import { Store } from "./store.js" */
+/** @import { Picture } from "./types.js" */
 /** @typedef {{id: string | null, t: number, step: number | null, episode: number | null, env: [number, number] | null, blob: Blob | null}} Shot */
 
 export const NAMES = {
@@ -55,7 +55,7 @@ export class Stage {
     this.requestDraw = painter(() => this.draw());
     this.requestHud = painter(() => this.paintHud(), 100);
     store.on("frame", (picture) => this.take(picture));
-    for (const topic of /** @type {const} */ (["fields", "frame", "moment", "session", "link"])) store.on(topic, this.requestHud);
+    store.onEach("fields frame moment session link", this.requestHud);
     store.on("cleared", () => this.clear());
     this.isLive = true;
     new ResizeObserver(() => this.fit()).observe(this.view);
@@ -181,8 +181,9 @@ export class Stage {
     say(facts.step.text, number(step));
     say(facts.return.text, number(find(NAMES.return), { sign: true }));
     say(facts.env.text, shown?.env ? envName(shown.env) : "");
-    say(facts.fps.text, this.isLive && shown ? store.frameRate.at(Date.now()).toFixed(1) : "—");
-    say(facts.late.text, this.isLive && shown ? latencyText(store) : shown ? time(shown.t) : "");
+    const fps = this.isLive && shown ? store.frameRate.at(Date.now()) : 0;
+    say(facts.fps.text, fps ? fps.toFixed(1) : "—");
+    say(facts.late.text, !shown ? "" : this.isLive ? (fps ? latencyText(store) : "") : time(shown.t));
     say(facts.phase.text, value(find(NAMES.phase) ?? "", 24).replace("—", ""));
     this.paintKeys(find(NAMES.action));
     const size = shown ? `${this.canvas.width}×${this.canvas.height} ${(shown.blob?.type ?? "").replace("image/", "")} ${bytes(shown.blob?.size)}` : "";

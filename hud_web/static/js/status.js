@@ -1,14 +1,11 @@
 // @ts-check
-/**
- * Says how things stand, in a word, an icon and a colour, in the bar, the title and the favicon. Two lights beside it tell
- * the page's connection to the server from the writer's.
- */
+/** Says how things stand, in a word, an icon and a colour, in the bar, the title and the favicon. */
 
 import { byId, fill, icon, say, el } from "./dom.js";
 import { clock, duration, milliseconds } from "./format.js";
 import { painter } from "./paint.js";
 
-/** @typedef {import("./store.js").Store} Store */
+/** @import { Store } from "./store.js" */
 /** @typedef {{word: string, icon: string, tone: string, detail: string, banner: string}} State */
 
 const STALLED_AFTER_MS = 5_000;
@@ -82,7 +79,7 @@ export class StatusBar {
     this.writer = light("writer", "Writer");
     fill(this.nodes.lights, this.server.node, this.writer.node);
     const request = painter(() => this.paint(), 200);
-    for (const topic of /** @type {const} */ (["link", "session", "status", "fields", "frame", "moment"])) store.on(topic, request);
+    store.onEach("link session status fields frame moment", request);
     // Words such as "7 s without data" go on while nothing comes; hidden tabs need them for the title.
     setInterval(() => (document.hidden ? this.paint() : request()), 1000);
     this.paint();
@@ -144,12 +141,12 @@ export class StatusBar {
     if (session?.sid) {
       const parts = [["session", `…${session.sid.slice(-5)}`]];
       if (session.started_ms) parts.push([session.status === "live" ? "for" : "ran", duration((session.ended_ms ?? this.store.now()) - session.started_ms)]);
-      if (session.status === "live" && session.ttl_s) parts.push(["TTL", `${session.ttl_s} s`]);
+      if (session.status === "live" && session.ttl_s) parts.push(["TTL", `${Math.round(session.ttl_s)} s`]);
       sayParts(chip, parts);
     }
     const parts = [["fps", this.store.frameRate.at(now).toFixed(1)]];
     if (this.store.writers.size) parts.push(["writers", String(this.store.writers.size)]);
-    if (viewers !== null) parts.push(["viewers", String(viewers)]);
+    if (viewers !== null) parts.push(["viewers", String(Math.max(1, viewers))]);
     flow.hidden = false;
     sayParts(flow, parts);
   }

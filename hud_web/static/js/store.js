@@ -1,9 +1,7 @@
 // @ts-check
 /**
- * What the page knows of a run: the merged state as leaves by path, the session, the connection, the newest pictures.
- *
- * Owns the rule that an update lays over the state and that nothing missing overwrites a value. Tells its listeners by
- * topic and paints nothing.
+ * What the page knows of a run: the merged state as leaves by path, the session, the connection, the newest pictures. Owns
+ * the rule that nothing missing overwrites a value. Tells its listeners by topic and paints nothing.
  */
 
 import { isNumber } from "./format.js";
@@ -11,11 +9,7 @@ import { eachLeaf, isMapping } from "./nested.js";
 import { Rate, Series, Spark } from "./rings.js";
 import { Timeline } from "./timeline.js";
 
-/** @typedef {import("./types.js").Message} Message */
-/** @typedef {import("./types.js").Fields} Fields */
-/** @typedef {import("./types.js").Origin} Origin */
-/** @typedef {import("./types.js").Session} Session */
-/** @typedef {import("./types.js").Picture} Picture */
+/** @import { Message, Fields, Origin, Session, Picture } from "./types.js" */
 
 /**
  * @typedef {{path: string, name: string, value: any, live: any, changedMs: number, spark: Spark | null,
@@ -59,7 +53,6 @@ export class Store {
   /** The newest of each env. @type {Map<string, Picture>} */
   thumbnails = new Map();
   frameRate = new Rate();
-  updateRate = new Rate();
   /** @type {Origin | null} */
   origin = null;
   /** @type {Set<string>} */
@@ -83,7 +76,6 @@ export class Store {
     this.lastDataMs = 0;
     this.thumbnails.clear();
     this.frameRate = new Rate();
-    this.updateRate = new Rate();
     this.writers.clear();
     this.snapshotSeen = false;
     this.timeline.clear();
@@ -95,6 +87,11 @@ export class Store {
     let set = this.listeners.get(topic);
     if (!set) this.listeners.set(topic, (set = new Set()));
     set.add(listener);
+  }
+
+  /** @param {string} topics separated by spaces @param {() => void} listener */
+  onEach(topics, listener) {
+    for (const topic of topics.split(" ")) this.on(/** @type {Topic} */ (topic), listener);
   }
 
   /** @param {Topic} topic @param {any} [detail] */
@@ -173,7 +170,6 @@ export class Store {
     const timeMs = entryTime(origin);
     this.origin = origin;
     this.lastDataMs = Date.now();
-    this.updateRate.count(this.lastDataMs);
     this.takeClock(timeMs); // nothing arrives before it was appended
     if (origin.writer) this.writers.add(origin.writer);
     if (!this.frame) this.measure(origin);
@@ -304,10 +300,7 @@ export class Store {
     return null;
   }
 
-  /**
-   * Show every field as it was at a moment; null: as it is now.
-   * @param {number | null} moment
-   */
+  /** Show every field as it was at a moment; null: as it is now. @param {number | null} moment */
   show(moment) {
     if (this.moment === null) this.timeline.begin();
     if (moment === null) for (const leaf of this.leaves.values()) leaf.value = leaf.live;
@@ -344,7 +337,7 @@ export class Store {
     this.show(moment);
   }
 
-  /** Keep a field's points from now on, for a chart. @param {Leaf} leaf @returns {Series} */
+  /** Keep a field's points from now on, for a chart. @param {Leaf} leaf */
   watch(leaf) {
     return (leaf.series ??= new Series());
   }

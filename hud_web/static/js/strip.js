@@ -5,8 +5,8 @@ import { byId, el } from "./dom.js";
 import { envName } from "./format.js";
 import { painter } from "./paint.js";
 
-/** @typedef {import("./store.js").Store} Store */
-/** @typedef {import("./types.js").Picture} Picture */
+/** @import { Store } from "./store.js" */
+/** @import { Picture } from "./types.js" */
 /** @typedef {{env: [number, number], node: HTMLButtonElement, canvas: HTMLCanvasElement, next: Picture | null, decoding: boolean}} Cell */
 
 const MOST_CELLS = 64;
@@ -22,7 +22,7 @@ export class Strip {
     store.on("thumbnail", (picture) => this.take(picture));
     store.on("cleared", () => this.clear());
     this.request = painter(() => this.paint(), 250);
-    for (const topic of /** @type {const} */ (["session", "frame"])) store.on(topic, this.request);
+    store.onEach("session frame", this.request);
     for (const picture of store.thumbnails.values()) this.take(picture);
   }
 
@@ -47,7 +47,7 @@ export class Strip {
     if (!cell.decoding && !document.hidden) this.decode(cell);
   }
 
-  /** @param {[number, number]} env @returns {Cell} */
+  /** @param {[number, number]} env */
   make(env) {
     const canvas = el("canvas", { "aria-hidden": "true", width: 60, height: 60 });
     const node = el("button", { type: "button", "aria-pressed": "false", onclick: () => this.onChoose(env) }, canvas, el("span", { class: "name" }, envName(env)));

@@ -11,9 +11,8 @@ import { painter } from "./paint.js";
 import { drawSpark } from "./spark.js";
 import { onTheme } from "./theme.js";
 
-/** @typedef {import("./store.js").Store} Store */
-/** @typedef {import("./store.js").Leaf} Leaf */
-/** @typedef {import("./timeline.js").Change} Change */
+/** @import { Store, Leaf } from "./store.js" */
+/** @import { Change } from "./timeline.js" */
 /** @typedef {"values" | "updates"} Mode */
 
 const ROW_PX = 25;
@@ -52,8 +51,8 @@ export class Table {
     this.request = painter(() => this.paint(), 200);
     this.box.addEventListener("scroll", this.request, { passive: true });
     new ResizeObserver(this.request).observe(this.box);
-    for (const topic of /** @type {const} */ (["newLeaf", "cleared", "snapshot"])) store.on(topic, () => this.refilter());
-    for (const topic of /** @type {const} */ (["fields", "moment"])) store.on(topic, () => this.mode === "updates" || this.newestFirst ? this.refilter() : this.request());
+    store.onEach("newLeaf cleared snapshot", () => this.refilter());
+    store.onEach("fields moment", () => this.mode === "updates" || this.newestFirst ? this.refilter() : this.request());
     this.request();
     onTheme(() => {
       for (const row of this.pool) row.drawn = "";

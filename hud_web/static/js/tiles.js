@@ -8,7 +8,7 @@ import { Spark } from "./rings.js";
 import { drawSpark } from "./spark.js";
 import { onTheme } from "./theme.js";
 
-/** @typedef {import("./store.js").Store} Store */
+/** @import { Store } from "./store.js" */
 
 const TILES = [
   { label: "Episode return", names: ["episode_return_mean", "episode_reward_mean", "last_return", "episode_return", "episode_reward"] },
@@ -42,7 +42,7 @@ export class Tiles {
     const request = painter(() => this.paint(), 200);
     store.on("update", ({ origin, timeMs }) => this.stepRate.add(origin.step, timeMs));
     store.on("cleared", () => (this.stepRate = new StepRate()));
-    for (const topic of /** @type {const} */ (["fields", "cleared", "moment"])) store.on(topic, request);
+    store.onEach("fields cleared moment", request);
     store.on("snapshot", () => this.loadPast(request));
     onTheme(() => {
       for (const tile of this.tiles) tile.drawn = -1;
@@ -117,7 +117,7 @@ class StepRate {
     if (now !== undefined) this.spark.add(now, timeMs);
   }
 
-  /** @returns {number | undefined} */
+  /** */
   value() {
     const first = this.points[0];
     const last = this.points.at(-1);

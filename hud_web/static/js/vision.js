@@ -7,17 +7,19 @@
 import { button, byId, el, fill, say } from "./dom.js";
 import { cut, isNumber, milliseconds, number, percent, time, value } from "./format.js";
 import { painter } from "./paint.js";
+import { loadSheet } from "./sheet.js";
 import { drawSpark } from "./spark.js";
 import { entryTime } from "./store.js";
 import { onTheme } from "./theme.js";
 
-/** @typedef {import("./store.js").Store} Store */
-/** @typedef {import("./types.js").Picture} Picture */
-/** @typedef {import("./types.js").Fields} Fields */
+/** @import { Store } from "./store.js" */
+/** @import { Picture, Fields } from "./types.js" */
 /**
  * @typedef {{id: string, t: number, step: number | null, response_time: number | null, prompt: string | null,
  *   response: string | null, extra: Fields | null, blob: Blob | null}} Call
  */
+
+await loadSheet("vision");
 
 const NAMES = {
   calls: ["llm_calls", "vlm_calls", "vision_calls"],
@@ -56,7 +58,6 @@ export class Vision {
     /** @type {Call | null} */
     this.shown = null;
     this.url = "";
-    this.seen = 0;
     fill(this.body, this.picture, this.action, this.text, this.extras, this.details, this.spark, this.foot, this.empty);
     this.newer = button("right", "Newer call", () => this.step(1), { quiet: true });
     this.older = button("left", "Older call", () => this.step(-1), { quiet: true });
@@ -66,7 +67,7 @@ export class Vision {
     store.on("vision", (picture) => this.add(picture));
     store.on("snapshot", () => this.load());
     store.on("cleared", () => this.clear());
-    for (const topic of /** @type {const} */ (["fields", "moment"])) store.on(topic, this.request);
+    store.onEach("fields moment", this.request);
     setInterval(() => this.calls.length && this.request(), 1000);
     onTheme(this.request);
     if (store.vision) this.add(store.vision);
@@ -77,13 +78,11 @@ export class Vision {
   clear() {
     this.calls = [];
     this.chosen = "";
-    this.seen = 0;
     this.request();
   }
 
   /** @param {Picture} picture */
   add(picture) {
-    this.seen++;
     const blob = picture.bytes ? new Blob([picture.bytes], { type: picture.mime }) : null;
     this.insert({ id: picture.id ?? `${picture.time_ms}`, t: entryTime(picture), step: picture.step, response_time: picture.response_time, prompt: picture.prompt, response: picture.response, extra: picture.extra, blob });
   }
@@ -173,9 +172,9 @@ export class Vision {
   paintFoot() {
     const { store } = this;
     const find = (/** @type {string[]} */ names) => store.find(names, isNumber)?.value;
-    const calls = find(NAMES.calls) ?? (this.seen || undefined);
+    const calls = find(NAMES.calls);
     const parts = [];
-    if (calls !== undefined) parts.push(["calls", number(calls)]);
+    if (calls !== undefined || this.calls.length) parts.push(["calls", calls !== undefined ? number(calls) : `${this.calls.length}${this.calls.length < MOST_CALLS ? "" : "+"}`]);
     const success = find(NAMES.success);
     if (success !== undefined) parts.push(["ok", percent(success)]);
     const alignment = find(NAMES.alignment);
@@ -192,14 +191,10 @@ export class Vision {
     drawSpark(this.spark, times, times.length, "--series-3");
   }
 
-  enlarge() {
+  async enlarge() {
     if (!this.url) return;
-    const image = el("img", { src: this.url, alt: this.image.alt });
-    const dialog = el("dialog", { class: "picture-dialog", "aria-label": "What the model was shown" }, el("button", { type: "button", class: "bare", onclick: () => dialog.close() }, "Close"), image);
-    dialog.addEventListener("close", () => dialog.remove());
-    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-    document.body.append(dialog);
-    dialog.showModal();
+    const { openDialog } = await import("./dialogs.js");
+    openDialog("picture", "What the model was shown", () => [el("img", { class: "picture", src: this.url, alt: this.image.alt })]);
   }
 }
 
