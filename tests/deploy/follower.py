@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 #: A browser waits for what `retry:` said; a fixed short time keeps the tests quick.
 RECONNECT_S = 0.3
+#: Two heartbeats: a connection that is silent for longer leads nowhere, as a page concludes too.
+SILENT_S = 17.0
 
 
 @dataclass
@@ -71,9 +73,9 @@ class Follower:
         parts = urlsplit(self.url)
         host, port = parts.hostname or "", parts.port
         if self.context is not None:
-            self._connection = http.client.HTTPSConnection(host, port, timeout=40, context=self.context)
+            self._connection = http.client.HTTPSConnection(host, port, timeout=SILENT_S, context=self.context)
         else:
-            self._connection = http.client.HTTPConnection(host, port, timeout=40)
+            self._connection = http.client.HTTPConnection(host, port, timeout=SILENT_S)
         headers = {"Last-Event-ID": self._last_id} if self._last_id else {}
         try:
             self._connection.request("GET", f"/stream?{self.query}", headers=headers)

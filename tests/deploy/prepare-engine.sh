@@ -37,9 +37,13 @@ if [ ! -f "$made/base.tar" ]; then
     echo "making a base image …"
     root="$(mktemp -d)"
     trap 'rm -rf "$root"' EXIT
+    # From where this machine gets its own packages, if that is Debian 12; else from debootstrap's own mirror.
+    mirror="$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+        awk '$1 == "bookworm" { print $2; exit }')"
     # One base serves as Python's, Redis' and haproxy's image.
     debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates,redis-server,haproxy bookworm \
-        "$root" >"$made/debootstrap.log" 2>&1 || fail "debootstrap failed: $(tail -3 "$made/debootstrap.log")"
+        "$root" ${mirror:+"$mirror"} >"$made/debootstrap.log" 2>&1 ||
+        fail "debootstrap failed: $(tail -3 "$made/debootstrap.log")"
     rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,locale}/*
     # As in the official images: uid 999 keeps Redis' data, haproxy's configuration has its place.
     install -d -o 999 -g 999 "$root/data"
