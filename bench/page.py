@@ -3,8 +3,8 @@
     python bench/page.py            # about 10 minutes
     python bench/page.py --quick    # about 2 minutes, and as much less certain
 
-Three measurements, each in a real Chromium on a real `hud up`: a live run (20 frames and 20 × 100 values per second) for
-the main thread's share of a core, long tasks and the time from Redis to the painted frame; an hour of that run, fed ten
+Three measurements, each in a real Chromium on a real `hud up`: a live run (20 frames and 20 × 100 values per second)
+for the main thread's share of a core, long tasks and the time from Redis to the painted frame; an hour of that run, fed ten
 times as fast, for the growth of the JavaScript heap; and the load of a page on a channel with the history of 40 hours.
 Prints a Markdown table. Needs nothing but Chromium.
 """
@@ -49,7 +49,10 @@ SPEED_UP = 10
 def hud_up() -> Iterator[int]:
     """A web tier with its embedded Redis; gives its port."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "hud_web", "up", "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "hud_web", "up", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         assert process.stdout is not None
@@ -69,7 +72,9 @@ class Run:
 
     def __init__(self, port: int, channel: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        answer = self._post("/api/register_session", json.dumps({"channel": channel, "name": f"bench-{channel}"}).encode())
+        answer = self._post(
+            "/api/register_session", json.dumps({"channel": channel, "name": f"bench-{channel}"}).encode()
+        )
         self._session = SessionId(answer["session_id"])
         self._number = self.step = 0
         self._frames = [_game(n) for n in range(200)]
@@ -85,7 +90,9 @@ class Run:
     def publish(self, entries: list[Entry]) -> None:
         """Send one batch."""
         self._number += 1
-        self._post("/api/publish", encode_batch(self._session, Batch("bench", self._number, tuple(entries))), MEDIA_TYPE)
+        self._post(
+            "/api/publish", encode_batch(self._session, Batch("bench", self._number, tuple(entries))), MEDIA_TYPE
+        )
 
     def tick(self, ticks: int = 1) -> None:
         """Publish so many moments of the run: a frame and all metrics of each."""
@@ -93,12 +100,18 @@ class Run:
         for _ in range(ticks):
             self.step += 1
             now = time.time_ns() // 1_000_000
-            data: dict[str, Any] = {f"group{n % 10}/metric{n:02}": math.sin(self.step / 50 + n) for n in range(METRICS - 4)}
+            data: dict[str, Any] = {
+                f"group{n % 10}/metric{n:02}": math.sin(self.step / 50 + n) for n in range(METRICS - 4)
+            }
             episode = 1 + self.step // 600
             data |= {"episode": episode, "episode_reward": float(self.step % 600), "health": {"current": 3, "max": 5}}
             entries.append(MetricsEntry(data, now, self.step))
             if self.step % 200 == 0:
-                result = {"iteration": self.step // 200, "episode_return_mean": random.random(), "policy_loss": random.random()}
+                result = {
+                    "iteration": self.step // 200,
+                    "episode_return_mean": random.random(),
+                    "policy_loss": random.random(),
+                }
                 entries.append(MetricsEntry(result, now, self.step, "iterations"))
             picture = self._frames[self.step % len(self._frames)]
             entries.append(FrameEntry(picture, now, "image/png", self.step, episode, (1, 0)))
@@ -133,7 +146,8 @@ def _game(number: int) -> bytes:
 _WATCH = """() => {
   window.tasks = [];
   window.paints = [];
-  new PerformanceObserver((list) => list.getEntries().forEach((entry) => tasks.push(entry.duration))).observe({ type: 'longtask' });
+  new PerformanceObserver((list) => list.getEntries().forEach((entry) => tasks.push(entry.duration)))
+    .observe({ type: 'longtask' });
   // The id of a frame begins with the millisecond in which Redis got it; the page sets it when it has drawn the frame.
   new MutationObserver(() => {
     const id = document.querySelector('#frame').dataset.id;
@@ -182,9 +196,13 @@ def measure_live(browser: Browser, port: int, seconds: float) -> dict[str, str]:
     script = (after["ScriptDuration"] - before["ScriptDuration"]) / passed
     return {
         "main thread, share of one core (bound 30 %)": f"{share:.1%} ({script:.1%} script)",
-        "long tasks over 100 ms (bound 0)": f"{sum(task > 100 for task in tasks)} (longest {max(tasks, default=0):.0f} ms)",
+        "long tasks over 100 ms (bound 0)": (
+            f"{sum(task > 100 for task in tasks)} (longest {max(tasks, default=0):.0f} ms)"
+        ),
         "frames painted": f"{len(paints)} ({len(paints) / passed:.1f} per second)",
-        "Redis to painted frame p50 / p99 (bound 60 ms)": f"{statistics.median(paints):.0f} / {paints[int(len(paints) * 0.99)]:.0f} ms",
+        "Redis to painted frame p50 / p99 (bound 60 ms)": (
+            f"{statistics.median(paints):.0f} / {paints[int(len(paints) * 0.99)]:.0f} ms"
+        ),
     }  # fmt: skip
 
 
@@ -219,7 +237,8 @@ def measure_load(browser: Browser, port: int, iterations: int, recent: int) -> d
     for start in range(0, iterations, 250):
         run.publish([
             MetricsEntry(
-                {"iteration": n, "episode_return_mean": math.sqrt(n), "policy_loss": 1 / (n + 1), "episodes_total": n * 20,
+                {"iteration": n, "episode_return_mean": math.sqrt(n), "policy_loss": 1 / (n + 1),
+                 "episodes_total": n * 20,
                  **{f"timers/part{part}": random.random() for part in range(20)}},
                 now - (iterations - n) * 28_800, n * 1000, "iterations",
             )
@@ -233,7 +252,8 @@ def measure_load(browser: Browser, port: int, iterations: int, recent: int) -> d
         page = context.new_page()
         page.add_init_script(
             """addEventListener('DOMContentLoaded', () => {
-              const look = () => document.querySelector('#frame').hidden ? requestAnimationFrame(look) : (window.shownAt = performance.now());
+              const look = () => document.querySelector('#frame').hidden
+                ? requestAnimationFrame(look) : (window.shownAt = performance.now());
               look();
             })"""
         )
@@ -259,7 +279,9 @@ def main() -> None:
         if options.only in (None, "live"):
             results |= measure_live(browser, port, 20 if options.quick else 60)
         if options.only in (None, "load"):
-            results |= measure_load(browser, port, 1_000 if options.quick else 5_000, 5_000 if options.quick else 20_000)
+            results |= measure_load(
+                browser, port, 1_000 if options.quick else 5_000, 5_000 if options.quick else 20_000
+            )
         if options.only in (None, "heap"):
             results |= measure_heap(browser, port, 10 if options.quick else 60)
         browser.close()
