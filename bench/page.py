@@ -4,8 +4,9 @@
     python bench/page.py --quick    # about 2 minutes, and as much less certain
 
 Three measurements, each in a real Chromium on a real `hud up`: a live run (20 frames and 20 × 100 values per second)
-for the main thread's share of a core, long tasks and the time from Redis to the painted frame; an hour of that run, fed ten
-times as fast, for the growth of the JavaScript heap; and the load of a page on a channel with the history of 40 hours.
+for the main thread's share of a core, long tasks and the time from Redis to the painted frame; an hour of that run,
+fed ten times as fast, for the growth of the JavaScript heap; and the load of a page on a channel with the history of
+40 hours.
 Prints a Markdown table. Needs nothing but Chromium.
 """
 
