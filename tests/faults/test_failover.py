@@ -137,6 +137,7 @@ def test_a_frozen_primary_is_replaced_and_changes_nothing_when_it_wakes(run: Run
     expect_order_and_little_loss(run, told)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_cluster_that_comes_only_later_gets_everything(tmp_path: Path) -> None:
     with running_cluster(tmp_path) as cluster, contextlib.ExitStack() as stack:

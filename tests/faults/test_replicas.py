@@ -41,6 +41,7 @@ def test_a_replica_that_was_cut_off_shows_every_session_that_came_and_went_meanw
 ) -> None:
     well, cut_off = serve(), serve(redis_url=proxy.redis_url)
     client = watch(cut_off)
+    client.wait(lambda c: c.named("snapshot"), "a snapshot")
     write_session(well, "one", 1)
     client.wait(lambda c: numbers(c) == [1], "the first session")
     proxy.is_refusing = True
@@ -85,6 +86,7 @@ def test_who_comes_from_a_replica_that_was_ahead_sees_nothing_twice(
     assert not resumed.named("reset")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_replicas_killed_frozen_and_ended_again_and_again_cost_a_viewer_nothing(
     serve: Callable[..., WebServer], redis_server: Server

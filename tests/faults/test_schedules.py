@@ -18,8 +18,8 @@ import pytest
 from tests.faults import plan
 from tests.faults.world import Outcome, World
 
-#: Chosen so that together they hold a takeover, a frozen Redis, a killed replica and half-open connections.
-QUICK_SEEDS = (1, 2)
+#: A takeover while all writers are frozen past their lease, a killed replica, and answers cut off half-way.
+QUICK_SEEDS = (105,)
 
 FIRST_SEED = int(os.environ.get("HUD_FAULT_SEED") or secrets.randbelow(10**6))
 SEEDS = range(FIRST_SEED, FIRST_SEED + int(os.environ.get("HUD_FAULT_SCHEDULES", "20")))
