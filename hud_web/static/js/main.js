@@ -20,6 +20,7 @@ import { Tiles } from "./tiles.js";
 
 /** The other panels are loaded when the first picture is drawn, or after so long without one. */
 const PANELS_AFTER_MS = 400;
+const MOST_EARLY = 2_000;
 
 for (const spot of document.querySelectorAll("[data-icon]")) if (!spot.firstChild) spot.append(icon(/** @type {HTMLElement} */ (spot).dataset.icon ?? ""));
 
@@ -51,10 +52,18 @@ byId("picker").addEventListener("click", pick);
 addEventListener("popstate", () => show(whatOf()));
 listen((message) => store.take(message));
 
+/** Updates that come before the alerts are there to see them. @type {any[] | null} */
+let early = [];
+store.on("update", (update) => early && early.length < MOST_EARLY && early.push(update));
 /** @type {Promise<ReturnType<typeof import("./panels.js").startPanels>>} */
 const panels = Promise.race([stage.firstDrawn, new Promise((resolve) => setTimeout(resolve, PANELS_AFTER_MS))])
   .then(() => import("./panels.js"))
-  .then(({ startPanels }) => startPanels({ store, frames, notices, api: () => api, compare: () => compare, chooseEnv }));
+  .then(({ startPanels }) => {
+    const started = startPanels({ store, frames, notices, api: () => api, compare: () => compare, chooseEnv });
+    for (const { fields, origin, timeMs } of early ?? []) started.alerts.look(fields, origin, timeMs);
+    early = null;
+    return started;
+  });
 
 /** Turn the page to another session or channel. @param {What} next */
 function show(next) {
@@ -66,6 +75,7 @@ function show(next) {
   store.session = null;
   store.clear();
   store.emit("cleared");
+  if (early) early = [];
   connect(what);
 }
 
