@@ -6,6 +6,7 @@ replicas: Prometheus adds them up. Called by the app.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Iterator
 
@@ -48,6 +49,7 @@ class ReplicaCollector(Collector):
         """Yield each metric once."""
         yield _gauge("hud_build_info", "1, with the version.", [((distribution_version(),), 1)], ("version",))
         yield _gauge("hud_draining", "1 while this replica is going away.", [((), int(self._rooms.is_draining))])
+        yield _gauge("hud_tasks", "Tasks of the event loop.", [((), len(asyncio.all_tasks()))])
         yield from self._channels()
         yield from self._counts()
 

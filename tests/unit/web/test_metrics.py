@@ -54,6 +54,7 @@ async def test_what_was_counted_is_told() -> None:
     assert found["hud_redis_errors_total", "TimeoutError"] == 3
     assert found["hud_http_requests_total", "GET", "/stream", "200"] == 2
     assert found["hud_draining",] == 1
+    assert found["hud_tasks",] >= 1
     assert found["process_open_fds",] > 0
 
 
