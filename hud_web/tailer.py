@@ -91,7 +91,7 @@ class Tailer:
         self._wants_check.set()
 
     async def _tell_of_viewers(self) -> None:
-        while True:
+        while not _is_cancelled():
             await self._wants_check.wait()
             self._wants_check.clear()
             with contextlib.suppress(UnavailableError):
@@ -104,11 +104,11 @@ class Tailer:
 
     async def _follow_for_ever(self) -> None:
         pause_s = RETRY_S[0]
-        while True:
+        while not _is_cancelled():
             try:
                 await self._open()
                 pause_s = RETRY_S[0]
-                while True:
+                while not _is_cancelled():
                     await self._step()
             except (UnavailableError, *CLIENT_ERRORS) as error:
                 self._note_trouble(error)
@@ -375,3 +375,9 @@ class Tailer:
 def _millis(entry_id: EntryId) -> int:
     """When Redis got an entry, in Unix milliseconds."""
     return int(entry_id.partition("-")[0])
+
+
+def _is_cancelled() -> bool:
+    """Whether this task was asked to end: redis-py loses a cancellation that comes together with an answer."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
