@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.servers import redis_binary, running
+from tests.fixtures.servers import free_port, redis_binary, running
 from tests.fixtures.web import SseClient, WebServer, poll
 
 
@@ -237,7 +237,7 @@ def tls_redis(tmp_path: Path) -> Iterator[str]:
         capture_output=True,
     )  # fmt: skip
     with running(redis_binary(), tmp_path / "redis") as plain:
-        port = plain.port + 1 if plain.port < 65000 else plain.port - 1
+        port = free_port()
         import redis
 
         with redis.Redis.from_url(plain.url) as admin:
