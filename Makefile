@@ -16,7 +16,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up install check lint types imports test test-unit test-contract test-integration test-browser \
-        test-fuzz fuzz test-rllib wheel prove-protections lock audit sbom clean system
+        test-fuzz fuzz screenshots test-rllib wheel prove-protections lock audit sbom clean system
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -64,6 +64,9 @@ fuzz: .make/dev system ## The same for as long as it takes: 100,000 requests, 10
 
 test-browser: .make/dev system ## Real Chromium
 	$(PYTEST) tests/browser
+
+screenshots: .make/dev system ## Make docs/screenshots anew: the page in each of its states
+	$(BIN)/python -m docs.screenshots
 
 test-rllib: .make/trainers system ## Real RLlib runs
 	$(PYTEST) tests/rllib
