@@ -3,7 +3,7 @@
 #: The other trackers live in a folder of their own, outside the project.
 BENCH_PEERS ?= /tmp/hud-peers
 
-.PHONY: bench-publisher bench-faults
+.PHONY: bench bench-publisher bench-faults
 
 bench-publisher: .make/dev system ## Cost of one call on the training thread, beside other trackers
 	$(PYTHON) -m venv $(BENCH_PEERS)
@@ -12,3 +12,17 @@ bench-publisher: .make/dev system ## Cost of one call on the training thread, be
 
 bench-faults: .make/dev system ## What training feels while Redis or the HUD server is killed, frozen, slow or full
 	$(BIN)/python bench/faults.py --write
+
+## Fan-out, latency, slow viewers, restarts and history, beside nginx with nchan, a bare C loop and an sse-starlette app
+
+bench: .make/dev system .make/bench/load .make/bench/bare .make/peers/ok ## What a viewer costs, beside other servers (20 min)
+	bench/install-nchan.sh
+	$(BIN)/python bench/run.py --write
+
+.make/bench/%: bench/c/%.c
+	@mkdir -p .make/bench
+	$(CC) -O2 -Wall -Wextra -o $@ $<
+
+.make/peers/ok: | .make/venv
+	@$(PIP) install --quiet --no-deps --target .make/peers sse-starlette==3.7.0
+	@touch $@

@@ -31,18 +31,20 @@ from pathlib import Path
 from typing import Any
 
 VIEWER = """
-import sys, urllib.request
+import signal, sys, urllib.request
 frames = 0
-try:
-    for line in urllib.request.urlopen(sys.argv[1]):
-        frames += line.startswith(b"event: vision_update")
-except KeyboardInterrupt:
+def end(*_):
     print(frames)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+for line in urllib.request.urlopen(sys.argv[1]):
+    frames += line.startswith(b"event: vision_update")
 """
 QUIET = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # by default env runners yield to whatever else runs, such as the viewer
     "PYTHONWARNINGS": "ignore",
 }
 
@@ -92,7 +94,7 @@ def viewer(url: str, frames: list[int]) -> Iterator[None]:
         try:
             yield
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
             frames.append(int(process.communicate(timeout=10)[0] or 0))
 
 
