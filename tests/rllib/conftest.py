@@ -23,6 +23,7 @@ _QUIET = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # by default env runners yield to everything else on the machine
     "RAY_prestart_worker_first_driver": "0",  # not one idle process per logical CPU
     "PYTHONWARNINGS": "ignore",
     "SDL_AUDIODRIVER": "dummy",
