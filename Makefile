@@ -60,6 +60,7 @@ test-fuzz: .make/dev system ## Broken requests, generated requests, broken pictu
 	$(PYTEST) tests/fuzz
 
 fuzz: .make/dev system ## The same for as long as it takes: 100,000 requests, 10 million pictures
+	HUD_FUZZ_SEED=$${HUD_FUZZ_SEED:-$$(shuf -i 1-2000000000 -n 1)} \
 	HUD_FUZZ_REQUESTS=100000 HUD_FUZZ_EXAMPLES=500 HUD_FUZZ_IMAGES=10000000 $(PYTEST) tests/fuzz --timeout 7200 -s
 
 test-browser: .make/dev system ## Real Chromium

@@ -20,6 +20,7 @@ from hud_publisher.protocol.errors import MalformedError, SessionNotActiveError,
 from hud_publisher.protocol.images import inspect_image
 from hud_publisher.protocol.keys import SessionId, check_channel
 from hud_publisher.protocol.scripts import Limits
+from hud_publisher.protocol.values import clean_text
 from hud_web.auth import require_token
 from hud_web.body import read_body, read_json
 from hud_web.query import channel_of
@@ -169,11 +170,7 @@ def _text(body: dict[str, Any], name: str) -> str | None:
     value = body.get(name)
     if value is not None and not isinstance(value, str):
         raise MalformedError(f"expected {name} to be text, got {type(value).__name__}")
-    return value.encode("utf-8", "replace").decode("utf-8")[:_MAX_TEXT] if value else None
-
-
-#: As for the values of metrics.
-_MAX_TEXT = 16_384
+    return clean_text(value) if value else None
 
 
 def _step(body: object) -> int | None:

@@ -18,7 +18,7 @@ from hud_publisher.protocol.entries import MAX_METRICS_BYTES, Entry, FrameEntry,
 from hud_publisher.protocol.errors import MalformedError, TooLargeError
 from hud_publisher.protocol.images import inspect_image
 from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.values import MAX_TEXT_CHARS, clean_metrics, to_json
+from hud_publisher.protocol.values import clean_metrics, clean_text, to_json
 
 MAGIC = b"HUD1"
 MEDIA_TYPE = "application/vnd.hud.batch"
@@ -212,7 +212,7 @@ def _text(head: Mapping[str, Any], name: str, *, required: bool = False) -> str 
         return None
     if not isinstance(value, str):
         raise MalformedError(f"expected {name} to be text, got {type(value).__name__}")
-    return value.encode("utf-8", "replace").decode("utf-8")[:MAX_TEXT_CHARS]
+    return clean_text(value)
 
 
 def _env(value: object) -> tuple[int, int] | None:

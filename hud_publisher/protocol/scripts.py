@@ -26,7 +26,7 @@ from hud_publisher.protocol.entries import (
 )
 from hud_publisher.protocol.errors import SessionNotActiveError
 from hud_publisher.protocol.keys import ChannelKeys, SessionId, split_session_id
-from hud_publisher.protocol.values import clean_name, encode_state
+from hud_publisher.protocol.values import clean_name, clean_text, encode_state
 
 #: Session events kept per channel; one is about 120 bytes.
 MAX_EVENTS = 1_000
@@ -107,7 +107,7 @@ def register(
         takeover: end another run's session instead of being refused.
     """
     keys = ChannelKeys(channel)
-    fields: dict[str, str] = {clean_name(k): str(v)[:16_384] for k, v in (info or {}).items()}
+    fields: dict[str, str] = {clean_name(k): clean_text(str(v)) for k, v in (info or {}).items()}
     fields["name"] = clean_name(name)
     for reserved in ("run", "started", "ended", "ended_by"):
         fields.pop(reserved, None)

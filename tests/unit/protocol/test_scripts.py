@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hud_publisher.protocol import replies, scripts
@@ -44,6 +46,14 @@ def test_the_session_hash_cannot_be_forged_through_info() -> None:
     info = {"run": "x", "started": "1", "ended": "1", "ended_by": "x", "env": "Breakout"}
     call = scripts.register("default", run_id="r", name="n", limits=Limits(), info=info)
     assert sorted(call.args[9::2], key=str) == ["env", "name"]
+
+
+def test_any_info_can_be_sent_as_utf_8() -> None:
+    info: dict[str, Any] = {"a\ud800": "b\ud800", "nested": {"c": "\ud800"}, "long": "x" * 20_000}
+    args = scripts.register("default", run_id="r\ud800", name="n\ud800", limits=Limits(), info=info).args
+    texts = [arg for arg in args if isinstance(arg, str)]
+    assert {"a?", "b?", "n?"} <= set(texts)
+    assert max(len(text.encode("utf-8")) for text in texts) == 16_384
 
 
 def test_a_wrong_channel_is_a_mistake() -> None:
