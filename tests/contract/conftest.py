@@ -125,3 +125,10 @@ def store(request: pytest.FixtureRequest, shared: Callable[[str], Place]) -> Ite
     """Each server that runs our scripts, empty."""
     with contextlib.closing(shared(request.param)) as found:
         yield found
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def real_store(request: pytest.FixtureRequest, shared: Callable[[str], Place]) -> Iterator[Place]:
+    """Each real server, empty: fakeredis does not know what a key weighs, and is ten times slower."""
+    with contextlib.closing(shared(request.param)) as found:
+        yield found

@@ -73,14 +73,12 @@ def test_every_number_is_within_the_piece_that_took_its_place(store: Place, batc
     assert {piece["id"] for piece in pieces(store, session, stream)} <= set(ids)
 
 
-def test_pieces_grow_with_the_run_so_that_their_number_hardly_does(store: Place) -> None:
-    if store.name == "fakeredis":
-        pytest.skip("ten times slower than a server, and the script is the same")
-    session = register(store)
+def test_pieces_grow_with_the_run_so_that_their_number_hardly_does(real_store: Place) -> None:
+    session = register(real_store)
     entries = logged(20_000)
     for number, start in enumerate(range(0, len(entries), 500), 1):
-        publish(store, session, entries[start : start + 500], number)
-    found = pieces(store, session)
+        publish(real_store, session, entries[start : start + 500], number)
+    found = pieces(real_store, session)
     assert 500 < len(found) < 1.02 * (500 + 500 * math.log(20_000 / 5_000))
     assert found[0]["n"] == 10
     assert max(piece["n"] for piece in found) <= 20_000 / 500
@@ -102,24 +100,22 @@ def test_what_is_no_number_is_left_out_and_what_is_no_json_costs_only_itself(sto
     assert first["high"] == {"deep/n": 3, "n": 2.5}
 
 
-def test_large_metrics_stay_within_their_bytes_and_one_large_entry_pushes_no_other_out(store: Place) -> None:
-    if store.name == "fakeredis":
-        pytest.skip("it does not know how much memory a key takes")
-    session = register(store)
+def test_large_metrics_stay_within_their_bytes_and_one_large_entry_pushes_no_other_out(real_store: Place) -> None:
+    session = register(real_store)
     limits = Limits(streams={**bounds(300.0), "metrics": Bound(entries=20_000, stream_bytes=2_000_000)})
     key = KEYS.session(session.sid).stream("metrics")
 
     def append(*entries: MetricsEntry) -> None:
         call = scripts.publish(SessionId(session.session_id), Batch("w", 0, entries), limits)
-        assert not replies.parse_publish(store.run(call)).is_duplicate
+        assert not replies.parse_publish(real_store.run(call)).is_duplicate
 
     append(*logged(500))
     append(MetricsEntry({"text": "x" * 16_000}, 1))
-    assert store.redis.xlen(key) == 501
+    assert real_store.redis.xlen(key) == 501
     for _ in range(200):
         append(*[MetricsEntry({"text": "x" * 16_000}, 1)] * 5)
-    assert store.redis.memory_usage(key) < 2_000_000 * 1.2
-    assert store.redis.xlen(key) > 80
+    assert real_store.redis.memory_usage(key) < 2_000_000 * 1.2
+    assert real_store.redis.xlen(key) > 80
 
 
 def test_names_that_change_with_every_step_fill_no_memory(store: Place) -> None:
@@ -140,21 +136,19 @@ def test_past_sessions_beyond_the_number_that_is_kept_are_forgotten(store: Place
     assert [one.sid in left for one in sessions] == [False, False, True, True, True]
 
 
-def test_past_sessions_that_take_too_much_memory_lose_their_pictures_first(store: Place) -> None:
-    if store.name == "fakeredis":
-        pytest.skip("it does not know how much memory a key takes")
+def test_past_sessions_that_take_too_much_memory_lose_their_pictures_first(real_store: Place) -> None:
     limits = Limits(past_bytes=1_000_000)
     picture = JPEG + random.Random(1).randbytes(300_000)
     sessions = []
     for _ in range(6):
-        sessions.append(register(store, limits))
-        publish(store, sessions[-1], [*logged(30), *[FrameEntry(picture, n) for n in range(2)]], 1)
+        sessions.append(register(real_store, limits))
+        publish(real_store, sessions[-1], [*logged(30), *[FrameEntry(picture, n) for n in range(2)]], 1)
     names = [KEYS.session(one.sid) for one in sessions]
-    assert [store.redis.exists(one.stream("frames")) for one in names] == [0, 0, 0, 0, 1, 1]
-    assert [store.redis.exists(one.stream("metrics")) for one in names] == [1, 1, 1, 1, 1, 1]
+    assert [real_store.redis.exists(one.stream("frames")) for one in names] == [0, 0, 0, 0, 1, 1]
+    assert [real_store.redis.exists(one.stream("metrics")) for one in names] == [1, 1, 1, 1, 1, 1]
     for _ in range(2):
-        sessions.append(register(store, Limits(past_bytes=30_000)))
-    kept = [store.redis.exists(one.stream("metrics")) for one in names]
+        sessions.append(register(real_store, Limits(past_bytes=30_000)))
+    kept = [real_store.redis.exists(one.stream("metrics")) for one in names]
     assert 0 < sum(kept) < len(kept)
     assert kept == sorted(kept)  # the oldest went first
 
