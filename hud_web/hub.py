@@ -125,7 +125,12 @@ class Hub:
 
     def become_ready(self) -> None:
         """Redis was read for the first time: let those go on who wait for that."""
-        self.is_ready = True
+        if not self.is_ready:
+            self.is_ready = True
+            self.let_go_on()
+
+    def let_go_on(self) -> None:
+        """Tell those who wait for Redis that something is known of it."""
         for subscriber in self.subscribers:
             subscriber.go_on()
 

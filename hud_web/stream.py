@@ -35,8 +35,8 @@ MAX_AGE_S = 600.0
 RETRY_MS = (500, 2_000)
 #: The same for who comes to a replica that is going away: time for the way in to lead elsewhere.
 TURNED_AWAY_RETRY_MS = (1_000, 5_000)
-#: How long a viewer waits for the room's first look at Redis before it is told that Redis is away.
-FIRST_LOOK_S = 0.5
+#: How long a viewer waits, before the head of its stream, for the room's first look at Redis: as long as that may take.
+FIRST_LOOK_S = 2.0
 #: How long this replica may be behind the one that a viewer comes from.
 REACH_S = 3.0
 #: How often such a viewer looks whether it still has to wait, and how often while Redis is away.
@@ -104,6 +104,8 @@ class StreamEndpoint:
         viewer.outlet = outlet_for(scope, receive, send, viewer)
         viewer.at_close = self._end
         try:
+            if not hub.is_ready:  # what is written once the head is there comes as an event, not in the snapshot
+                await viewer.pause(FIRST_LOOK_S)  # the hub ends it
             await viewer.outlet.start(_HEADERS)
             await self._open(hub, viewer, wish)
         except BaseException:
@@ -129,11 +131,10 @@ class StreamEndpoint:
             await self._show(hub, viewer, hello if wish.since is None else b"")
 
     async def _await_redis(self, hub: Hub, viewer: Subscriber, hello: bytes) -> None:
-        wait_s = FIRST_LOOK_S
         while not hub.is_ready and not viewer.is_closed:
-            await viewer.pause(wait_s)  # the hub ends it
-            await viewer.write(hello if hub.is_ready else hello + hub.status_event())
-            hello, wait_s = b"", HEARTBEAT_S
+            await viewer.write(hello + hub.status_event())
+            hello = b""
+            await viewer.pause(HEARTBEAT_S)  # the hub ends it
 
     async def _show(self, hub: Hub, viewer: Subscriber, hello: bytes) -> None:
         picture, cursor = hub.whole_picture()

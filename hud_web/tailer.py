@@ -125,6 +125,8 @@ class Tailer:
             self._hub.redis_trouble = reason
             self._hub.put(self._hub.status_event())
             self._hub.wake()
+            if not self._hub.is_ready:
+                self._hub.let_go_on()
 
     async def _open(self) -> None:
         """Begin, or go on after trouble: with the same session nothing is skipped, since positions are kept."""

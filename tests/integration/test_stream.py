@@ -67,6 +67,16 @@ def test_every_viewer_sees_every_event_and_a_late_one_is_filled_at_once(
     late.wait(lambda c: numbers(c) == [50], "the live update")
 
 
+def test_whoever_has_the_head_of_a_stream_gets_what_is_written_from_then_on_as_events(
+    web: WebServer, watch: Callable[..., SseClient]
+) -> None:
+    for channel in (f"c{number}" for number in range(20)):  # nobody has watched it, so it is read for the first time
+        client = watch(web, f"channel={channel}")
+        log(web, register(web, channel=channel), n=1)
+        client.wait(lambda c: numbers(c) == [1], "the update")
+        assert client.named("snapshot")[0]["state"] == {}
+
+
 def test_events_of_the_old_protocol_have_their_old_form(web: WebServer, watch: Callable[..., SseClient]) -> None:
     client = watch(web)
     client.wait(lambda c: c.named("snapshot"), "a snapshot")
