@@ -17,8 +17,8 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError, R
 
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.entries import STREAMS, EntryId, StreamName, parse_env
-from hud_publisher.protocol.errors import MalformedError, NotFoundError, UnavailableError
-from hud_publisher.protocol.keys import ChannelKeys, Sid, split_session_id
+from hud_publisher.protocol.errors import MalformedError, NotFoundError, SessionNotActiveError, UnavailableError
+from hud_publisher.protocol.keys import ChannelKeys, SessionId, Sid, split_session_id
 from hud_publisher.protocol.replies import Reporter, encode_reporter, text
 from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.protocol.values import decode_state
@@ -102,6 +102,14 @@ class Store:
         """
         async with self._translated():
             return await self._execute(call)
+
+    async def check_active(self, session_id: SessionId) -> None:
+        """Return if this session holds its channel now, or raise SessionNotActiveError."""
+        parts = split_session_id(session_id)
+        async with self._translated():
+            holder = await self._redis.get(ChannelKeys(parts[0]).lock) if parts else None
+        if holder is None or text(holder) != session_id:
+            raise SessionNotActiveError("Session not active")
 
     async def current_sid(self, channel: str) -> Sid | None:
         """Return the channel's newest session, whether it still holds the channel or not."""

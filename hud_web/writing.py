@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -15,8 +16,8 @@ from starlette.responses import JSONResponse
 
 from hud_publisher.protocol import replies, scripts
 from hud_publisher.protocol.batch import Batch, check_latency_ms, check_metrics, decode_batch
-from hud_publisher.protocol.entries import Entry, FrameEntry, VisionEntry
-from hud_publisher.protocol.errors import MalformedError, SessionNotActiveError, UnsupportedImageError
+from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, VisionEntry
+from hud_publisher.protocol.errors import HudError, MalformedError, SessionNotActiveError, UnsupportedImageError
 from hud_publisher.protocol.images import inspect_image
 from hud_publisher.protocol.keys import SessionId, check_channel
 from hud_publisher.protocol.scripts import Limits
@@ -68,28 +69,13 @@ class WritingEndpoints:
         """`{session_id, data}`: fields of this moment."""
         require_token(request, self._tokens)
         body = await read_json(request)
-        session_id = _session_id(body)
-        entry = check_metrics(body.get("data"), _now_ms(), _step(body) or _step(body.get("data")))
-        await self._append(session_id, entry)
-        return JSONResponse({"status": "updated"})
+        return await self._update(_session_id(body), lambda: _metrics(body))
 
     async def update_vision(self, request: Request) -> JSONResponse:
         """`{session_id, image_base64, …}`: a live frame, or with response_time what the vision LLM saw and said."""
         require_token(request, self._tokens)
         body = await read_json(request)
-        session_id = _session_id(body)
-        image = _decode_base64(body.get("image_base64"))
-        mime = inspect_image(image).mime
-        latency_ms, step = check_latency_ms(body.get("response_time")), _step(body)
-        prompt, response = _text(body, "prompt"), _text(body, "response")
-        if latency_ms is None and prompt is None and response is None:
-            await self._append(session_id, FrameEntry(image, _now_ms(), mime, step))
-        else:
-            rest = {name: value for name, value in body.items() if name not in _VISION_FIELDS}
-            extra = check_metrics(rest, 0).data
-            entry = VisionEntry(image, _now_ms(), mime, latency_ms, step, prompt, response, extra)
-            await self._append(session_id, entry)
-        return JSONResponse({"status": "updated"})
+        return await self._update(_session_id(body), lambda: _picture(body))
 
     async def publish(self, request: Request) -> JSONResponse:
         """One batch of our own publisher: pictures as bytes, repeated batches dropped by their number."""
@@ -129,9 +115,15 @@ class WritingEndpoints:
         await self._store.ask_for_reporter(channel, reporter)
         return JSONResponse({"status": "asked", "worker_index": reporter.worker_index, "env_index": reporter.env_index})
 
-    async def _append(self, session_id: SessionId, entry: Entry) -> None:
+    async def _update(self, session_id: SessionId, read: Callable[[], Entry]) -> JSONResponse:
+        try:
+            entry = read()
+        except HudError:
+            await self._store.check_active(session_id)  # who may not write learns that, whatever it sent
+            raise
         call = scripts.publish(session_id, Batch(_HTTP_WRITER, 0, (entry,)), self._limits)
         replies.parse_publish(await self._store.run(call))
+        return JSONResponse({"status": "updated"})
 
 
 #: Text fields that describe a session: enough for a configuration's main values.
@@ -145,6 +137,21 @@ def _feedback(reply: replies.Published) -> dict[str, Any]:
         "reporter": {"worker_index": wish.worker_index, "env_index": wish.env_index} if wish else None,
         "last_id": reply.last_id, "shown": reply.shown, "shown_age_ms": reply.shown_age_ms,
     }  # fmt: skip
+
+
+def _metrics(body: dict[str, Any]) -> MetricsEntry:
+    return check_metrics(body.get("data"), _now_ms(), _step(body) or _step(body.get("data")))
+
+
+def _picture(body: dict[str, Any]) -> FrameEntry | VisionEntry:
+    image = _decode_base64(body.get("image_base64"))
+    mime = inspect_image(image).mime
+    latency_ms, step = check_latency_ms(body.get("response_time")), _step(body)
+    prompt, response = _text(body, "prompt"), _text(body, "response")
+    if latency_ms is None and prompt is None and response is None:
+        return FrameEntry(image, _now_ms(), mime, step)
+    rest = {name: value for name, value in body.items() if name not in _VISION_FIELDS}
+    return VisionEntry(image, _now_ms(), mime, latency_ms, step, prompt, response, check_metrics(rest, 0).data)
 
 
 def _now_ms() -> int:
@@ -196,6 +203,6 @@ def _decode_base64(text: object) -> bytes:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)  # in lines, where MIME's encoder wrote it
     except (binascii.Error, ValueError) as error:
         raise UnsupportedImageError(f"expected image_base64 to be base64, got something else: {error}") from error

@@ -75,6 +75,9 @@ HUGE_PIXELS = base64_of(
         ("/api/update_vision", {"session_id": "SESSION", "image_base64": TRUNCATED}, 415),
         ("/api/update_vision", {"session_id": "SESSION", "image_base64": HUGE_PIXELS}, 413),
         ("/api/update_vision", {"session_id": "unknown", "image_base64": base64_of(picture())}, 403),
+        ("/api/update_training", {"session_id": "unknown"}, 403),
+        ("/api/update_vision", {"session_id": "unknown", "image_base64": "anything"}, 403),
+        ("/api/update_vision", {"session_id": "default.1.aaaaaaaaaaaaaaaaaaaaaaaa", "image_base64": NOT_AN_IMAGE}, 403),
         (
             "/api/update_vision",
             {"session_id": "SESSION", "image_base64": base64_of(picture()), "response_time": "x"},
@@ -145,6 +148,13 @@ def test_null_and_non_finite_values_never_replace_real_ones(web: WebServer) -> N
     ):
         assert web.post("/api/update_training", body % session_id.encode())[0] == 200
     assert web.get("/api/state")[1]["state"] == {"loss": 0.5, "health": {"current": 3, "max": 5}, "zero": 0}
+
+
+def test_base64_in_lines_is_base64(web: WebServer) -> None:
+    session_id, image = register(web), picture()
+    body = {"session_id": session_id, "image_base64": base64.encodebytes(image).decode()}
+    assert web.post("/api/update_vision", body) == (200, {"status": "updated"})
+    assert web.get("/api/state")[1]["frame"]["image"] == base64_of(image)
 
 
 def test_a_batch_is_stored_once_however_often_it_is_sent(web: WebServer) -> None:
