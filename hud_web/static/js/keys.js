@@ -15,7 +15,7 @@ export function startKeys(bindings) {
     const target = /** @type {HTMLElement} */ (event.target);
     const isTyping = target.matches?.("input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable]");
     const isPressing = target.matches?.("button, a, summary") && (event.key === " " || event.key === "Enter");
-    const inDialog = target.closest?.("dialog");
+    const inDialog = target.closest?.("dialog[open]"); // one that closed keeps the focus until the next frame
     for (const binding of bindings) {
       if (!binding.match(event)) continue;
       if ((isTyping || isPressing || inDialog) && !event.ctrlKey && !event.metaKey) return;
