@@ -27,6 +27,19 @@ def wait_drawn(screen: Screen, title: str, more_than: int = 400) -> int:
     return screen.ink(canvas)
 
 
+def settled_ink(screen: Screen, title: str, more_than: int = 400) -> int:
+    """Return how much is drawn once it stays the same for half a second: history and layout have come to rest."""
+    seen = [wait_drawn(screen, title, more_than)]
+
+    def is_settled() -> bool:
+        screen.page.wait_for_timeout(50)
+        seen.append(screen.ink(chart(screen, title).locator("canvas")))
+        return len(seen) > 10 and len(set(seen[-10:])) == 1
+
+    screen.wait(is_settled, f"the chart {title} to come to rest")
+    return seen[-1]
+
+
 def train(run: Run, iterations: int, *, first: int = 1, scale: float = 1.0) -> None:
     now = now_ms()
     run.publish(
@@ -127,12 +140,12 @@ def test_a_past_session_is_compared_as_faint_lines(start_run: StartRun, open_pag
     past.end()
     train(start_run("second-try"), 100)
     screen = open_page()
-    alone = wait_drawn(screen, "Episode return")
+    alone = settled_ink(screen, "Episode return")
     screen.press("Control+k")
     screen.find("[aria-label='Compare with first-try']").check()
     screen.press("Escape")
     screen.wait_text("#chart-bar", "vs first-try")
-    canvas = chart(screen, "Episode return").locator("canvas")
-    screen.wait(lambda: canvas.count() and screen.ink(canvas) > alone + 50, "the lines of the other session")
+    both = settled_ink(screen, "Episode return", alone + 50)
     screen.find("[aria-label='No longer compare with first-try']").click()
-    screen.wait(lambda: canvas.count() and abs(screen.ink(canvas) - alone) < 50, "the lines to go")
+    canvas = chart(screen, "Episode return").locator("canvas")
+    screen.wait(lambda: canvas.count() and screen.ink(canvas) < both - 50, "the lines to go")
