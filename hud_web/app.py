@@ -18,7 +18,6 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -26,8 +25,9 @@ from starlette.staticfiles import StaticFiles
 from hud_publisher.protocol.errors import ConfigError, HudError
 from hud_publisher.protocol.settings import Settings
 from hud_web.archive import ArchiveEndpoints
-from hud_web.errors import answer_crash, answer_http_error, answer_hud_error
+from hud_web.errors import CrashGuard, answer_http_error, answer_hud_error
 from hud_web.headers import SecurityHeaders
+from hud_web.hosts import TrustedHosts
 from hud_web.limits import AddressLimits
 from hud_web.metrics import MetricsEndpoint
 from hud_web.openapi import openapi
@@ -94,15 +94,12 @@ def create_app(settings: Settings, *, view_port: int | None = None) -> Web:
         routes=[*routes, Route("/metrics", MetricsEndpoint(rooms).answer)],
         middleware=[
             Middleware(RequestLog, tally=tally),
-            Middleware(TrustedHostMiddleware, allowed_hosts=_trusted_hosts(settings), www_redirect=False),
             Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins)),
+            Middleware(CrashGuard),
+            Middleware(TrustedHosts, hosts=_trusted_hosts(settings)),
             *_admission(settings, view_port),
         ],
-        exception_handlers={
-            HudError: answer_hud_error,
-            HTTPException: answer_http_error,
-            Exception: answer_crash,
-        },
+        exception_handlers={HudError: answer_hud_error, HTTPException: answer_http_error},
         lifespan=lifespan,
     )
     return Web(app, rooms)

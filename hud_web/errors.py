@@ -8,6 +8,7 @@ import math
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hud_publisher.protocol.errors import (
     REDIS_IS_FULL,
@@ -68,7 +69,29 @@ async def answer_http_error(_request: Request, error: Exception) -> JSONResponse
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-async def answer_crash(_request: Request, error: Exception) -> JSONResponse:
-    """Answer a defect of ours without showing its inside."""
-    logger.error("a request failed: %s", type(error).__name__, exc_info=error)
-    return JSONResponse({"error": "Internal error"}, 500)
+class CrashGuard:
+    """Answers a defect of ours without showing its inside; a plain ASGI middleware.
+
+    Starlette's own stands outside of every other middleware, so its answer would have no security headers, no request
+    id, and no place in the count of requests.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        is_started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal is_started
+            is_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except Exception as error:
+            if is_started or scope["type"] != "http":  # the server breaks the answer off
+                raise
+            logger.error("a request failed: %s", type(error).__name__, exc_info=error)
+            await JSONResponse({"error": "Internal error"}, 500)(scope, receive, send)

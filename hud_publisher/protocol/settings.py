@@ -20,6 +20,10 @@ from hud_publisher.protocol.scripts import Limits
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?", re.IGNORECASE)
 _AMOUNT = re.compile(r"(\d{1,12})\s*(sessions?|kb|mb|gb)", re.IGNORECASE)
 _UNIT_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_HOST = re.compile(
+    r"\[([0-9a-f:.]+)\](?::\d+)?|([0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*)|(\*|(?:\*\.)?[\w.-]+)(?::\d+)?",
+    re.IGNORECASE | re.ASCII,
+)
 _LEVELS = ("critical", "error", "warning", "info", "debug")
 _REDIS_SCHEMES = (
     "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
@@ -157,6 +161,29 @@ def _list(value: object) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
+def _tokens(value: object) -> str:
+    """The setting as it is, if it is one: an empty one must not open what somebody meant to close."""
+    tokens = _list(value)
+    if not tokens or not all(token.isascii() and token.isprintable() for token in tokens):
+        raise ValueError("expected one token or, separated by a comma, two, of printable ASCII; got something else")
+    return str(value)
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    hosts = tuple(_host(host) for host in _list(value))
+    if not hosts:
+        raise ValueError("expected names such as hud.example.org, got none")
+    return hosts
+
+
+def _host(text: str) -> str:
+    """A name as Host headers are compared with it: a port says nothing, an IPv6 address stands without brackets."""
+    match = _HOST.fullmatch(text)
+    if match is None:
+        raise ValueError(f"expected names such as hud.example.org or *.example.org, got {text[:80]!r}")
+    return next(part for part in match.groups() if part).lower().removesuffix(".")
+
+
 def _flag(value: object) -> bool:
     text = str(value).lower()
     if text not in ("1", "0", "true", "false", "yes", "no", "on", "off"):
@@ -275,7 +302,9 @@ _PARSERS: dict[str, Any] = {
     "retention": _retention,
     "port": _number(int, 0, 65535),
     "insecure": _flag,
-    "allowed_hosts": _list,
+    "token": _tokens,
+    "view_token": _tokens,
+    "allowed_hosts": _hosts,
     "cors_origins": _origins,
     "trusted_proxies": _list,
     "streams_per_address": _number(int, 0, 1_000_000),

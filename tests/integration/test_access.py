@@ -27,9 +27,47 @@ def ask(web: WebServer, path: str, method: str = "GET", **headers: str) -> tuple
         connection.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/api/state", "/api/sessions", "/static/js/main.js", "/nothing"])
-def test_every_answer_carries_the_security_headers(standing_web: WebServer, path: str) -> None:
-    _status, headers, _body = ask(standing_web, path)
+def raw(web: WebServer, head: bytes) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """What a request is answered that no library would send."""
+    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as link:
+        link.sendall(head)
+        response = http.client.HTTPResponse(link)
+        response.begin()
+        return response.status, response.headers, response.read()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/", {}, 200),
+        ("GET", "/health", {}, 200),
+        ("GET", "/api/sessions", {}, 200),
+        ("GET", "/static/js/main.js", {}, 200),
+        ("GET", "/stream?fps=x", {}, 400),
+        ("GET", "/nothing", {}, 404),
+        ("DELETE", "/api/state", {}, 405),
+        ("POST", "/api/heartbeat", {}, 403),
+        ("GET", "/health", {"Host": "evil.example"}, 400),
+    ],
+)
+def test_every_answer_carries_the_security_headers(
+    standing_web: WebServer, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    answer = ask(standing_web, path, method, **headers)
+    assert answer[0] == status
+    expect_security_headers(answer[1])
+    if status >= 400:
+        assert isinstance(json.loads(answer[2])["error"], str)
+
+
+def test_what_is_no_http_is_refused_like_any_other_request(standing_web: WebServer) -> None:
+    status, headers, body = raw(standing_web, b"BREW / HTTP/1.1\r\n\r\n")
+    assert status == 400
+    assert isinstance(json.loads(body)["error"], str)
+    expect_security_headers(headers)
+
+
+def expect_security_headers(headers: http.client.HTTPMessage) -> None:
     policy = headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
@@ -81,6 +119,28 @@ def test_only_named_hosts_are_answered(serve: Callable[..., WebServer]) -> None:
     named = serve(environment={"HUD_ALLOWED_HOSTS": "hud.example,127.0.0.1"})
     assert ask(named, "/health", Host="hud.example")[0] == 200
     assert ask(named, "/health", Host="evil.example")[0] == 400
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8086", "localhost.", "127.0.0.1:80", "[::1]", "[::1]:8086"])
+def test_loopback_answers_to_each_of_its_names_with_any_port(standing_web: WebServer, host: str) -> None:
+    assert ask(standing_web, "/health", Host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Host: localhost.evil.example\r\n",
+        b"Host: localhost:evil\r\n",
+        b"Host: localhost:80:80\r\n",
+        b"Host: evil@localhost\r\n",
+        b"Host: \r\n",
+        b"Host: localhost\r\nHost: evil.example\r\n",
+        b"",
+    ],
+)
+def test_a_host_header_that_is_not_quite_right_is_refused(standing_web: WebServer, lines: bytes) -> None:
+    status, _headers, body = raw(standing_web, b"GET /health HTTP/1.1\r\n" + lines + b"\r\n")
+    assert (status, json.loads(body)["error"]) == (400, "Malformed request")
 
 
 def test_other_origins_read_only_when_named_and_never_write(serve: Callable[..., WebServer]) -> None:

@@ -60,6 +60,25 @@ def test_settings_show_no_secret_in_their_repr() -> None:
     assert "hunter" not in repr(Settings.from_env(secrets))
 
 
+@pytest.mark.parametrize("name", ["HUD_TOKEN", "HUD_VIEW_TOKEN"])
+@pytest.mark.parametrize("value", [",", " ", "\n", "schlüssel", "a,b\x00"])
+def test_a_token_that_is_none_is_a_mistake_and_opens_nothing(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Settings.from_env({name: value})
+
+
+def test_hosts_are_kept_as_they_are_compared() -> None:
+    given = "HUD.example:8086, *.example.org, [::1]:80, 2001:db8::1, wiki.example."
+    expected = ("hud.example", "*.example.org", "::1", "2001:db8::1", "wiki.example")
+    assert Settings.from_env({"HUD_ALLOWED_HOSTS": given}).allowed_hosts == expected
+
+
+@pytest.mark.parametrize("value", ["*evil", "http://hud.example", "a b", ",", "x.*"])
+def test_hosts_that_are_no_names_are_a_mistake(value: str) -> None:
+    with pytest.raises(ConfigError, match="HUD_ALLOWED_HOSTS"):
+        Settings.from_env({"HUD_ALLOWED_HOSTS": value})
+
+
 def test_lists_are_split_at_commas() -> None:
     settings = Settings.from_env(
         {"HUD_TOKEN": "a, b,", "HUD_VIEW_TOKEN": "c", "HUD_ALLOWED_HOSTS": "x.example,y.example"}
