@@ -167,13 +167,8 @@ def _admission(settings: Settings, view_port: int | None) -> list[Middleware]:
     return checks
 
 
-def _trusted_hosts(settings: Settings) -> list[str]:
-    """The names that HUD_ALLOWED_HOSTS has; without it on loopback loopback's own, elsewhere any.
-
-    A page elsewhere must not reach a server on loopback by a name of its own (DNS rebinding).
-    """
+def _trusted_hosts(settings: Settings) -> tuple[str, ...]:
+    """The names that HUD_ALLOWED_HOSTS has; without it on loopback loopback's own, elsewhere any."""
     if settings.allowed_hosts:
-        return list(settings.allowed_hosts)
-    if settings.is_loopback:
-        return ["localhost", "127.0.0.1", "[::1]", "::1"]
-    return ["*"]
+        return settings.allowed_hosts
+    return ("localhost", "127.0.0.1", "::1") if settings.is_loopback else ("*",)
