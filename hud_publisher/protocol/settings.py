@@ -170,6 +170,8 @@ def _tokens(value: object) -> str:
 
 
 def _hosts(value: object) -> tuple[str, ...]:
+    if isinstance(value, tuple):  # read before, as are all settings that others are laid over
+        return value
     hosts = tuple(_host(host) for host in _list(value))
     if not hosts:
         raise ValueError("expected names such as hud.example.org, got none")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -120,3 +120,11 @@ def test_the_scripts_limits_follow_the_settings() -> None:
 def test_every_setting_has_a_variable_of_its_own() -> None:
     variables = [item.metadata["variable"] for item in fields(Settings)]
     assert len(set(variables)) == len(variables)
+
+
+def test_what_was_read_can_be_read_again_with_other_values_laid_over() -> None:
+    full = {"HUD_ALLOWED_HOSTS": "[::1]:80,*.example.org", "HUD_RETENTION": "7d,3 sessions", "HUD_TOKEN": "a,b"}
+    for environ in ({}, full):
+        before = Settings.from_env(environ)
+        values = {item.name: getattr(before, item.name) for item in fields(before)}
+        assert Settings.from_env({}, **values | {"channel": "other"}) == replace(before, channel="other")
