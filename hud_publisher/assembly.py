@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import secrets
@@ -9,15 +10,18 @@ import socket
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hud_publisher.breath import Breath
 from hud_publisher.composer import Composer
-from hud_publisher.encoder import Encoder
+from hud_publisher.encoder import Encoder, prepare
 from hud_publisher.http_sink import HttpSink, parse_hud_url
 from hud_publisher.link import Link
 from hud_publisher.outbox import Outbox
 from hud_publisher.pacer import SLOW_S, Pacer
 from hud_publisher.protocol.batch import Claim
 from hud_publisher.protocol.redis_url import parse_redis_url
+from hud_publisher.protocol.scripts import load_script
 from hud_publisher.protocol.settings import Settings
+from hud_publisher.redis_client import connect
 from hud_publisher.redis_sink import RedisSink
 from hud_publisher.sink import Sink
 from hud_publisher.stats import Counters
@@ -66,6 +70,16 @@ def read_settings(settings: Settings | None, overrides: dict[str, Any]) -> Setti
     return settings
 
 
+@functools.cache
+def warm_up(has_redis: bool) -> None:
+    """Do what libraries do once, milliseconds each, before training begins; after that it would be felt there."""
+    prepare()
+    for script in ("register", "publish", "release"):
+        load_script(script)
+    if has_redis:
+        connect("redis://localhost").close()  # asks nobody; redis-py looks up its own version at first
+
+
 def make_sink(publisher: Publisher) -> Sink:
     """Return the sink that the settings ask for: Redis where it can be reached, else the HUD server."""
     settings = publisher.settings
@@ -83,7 +97,11 @@ def make_link(settings: Settings, claim: Claim | None) -> Link:
     frames, thumbs = Pacer(max(SLOW_S, 1.0 / settings.fps)), Pacer(SLOW_S)
     if settings.frames == "always":
         frames.set_period(1.0 / settings.fps)
-    link = Link(Outbox(counters, refusals), frames, thumbs, counters, refusals, settings.frames != "off", claim=claim)
+    breath = Breath()
+    outbox = Outbox(counters, refusals, breathe=breath)
+    link = Link(
+        outbox, frames, thumbs, counters, refusals, settings.frames != "off", claim=claim, breath=breath
+    )  # fmt: skip
     frames.is_open, thumbs.is_open = link.wants_frames, False
     return link
 
@@ -94,7 +112,7 @@ def make_worker(settings: Settings, link: Link, sink: Sink, options: Options) ->
     return Worker(
         link,
         sink,
-        Composer(encoder, link.counters),
+        Composer(encoder, link.counters, link.breath),
         writer=_writer_name(options.writer),
         fast_period_s=1.0 / settings.fps,
         is_watched_only=settings.frames == "watched",

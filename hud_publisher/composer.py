@@ -27,15 +27,16 @@ LIGHT = 200
 
 
 class Composer:
-    """Items in, entries out."""
+    """Items in, entries out; `breathe` is called between two of them."""
 
-    def __init__(self, encoder: Encoder, counters: Counters) -> None:
-        self._encoder, self._counters = encoder, counters
+    def __init__(self, encoder: Encoder, counters: Counters, breathe: Callable[[], None] = lambda: None) -> None:
+        self._encoder, self._counters, self._breathe = encoder, counters, breathe
 
     def compose(self, items: list[Item]) -> tuple[Entry, ...]:
         """Return an entry for each item that can be sent."""
         entries: list[Entry] = []
         for item in items:
+            self._breathe()
             try:
                 entries.append(self._compose_one(item))
             except (UnsupportedImageError, ValueError, TypeError) as error:  # the latter two for an env that is none

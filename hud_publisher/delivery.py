@@ -79,11 +79,11 @@ class Delivery:
         """Whether everything that was taken from the outbox is settled."""
         return self._inflight is None and not self._ready
 
-    def load(self, max_fields: int) -> bool:
+    def load(self, max_values: int) -> bool:
         """Make the next batch if none is on its way; return whether there is one now."""
         if self._inflight is None:
             if not self._ready:
-                self._composing = self._link.outbox.take(max_fields, BATCH_PICTURES)
+                self._composing = self._link.outbox.take(max_values, BATCH_PICTURES)
                 self._ready = self._composer.compose(self._composing)
                 self._composing = []
             self._inflight = self._next_batch()
@@ -134,6 +134,7 @@ class Delivery:
         return Batch(self._writer, self._number, entries, self._link.claim)
 
     def _publish(self, registered: Registered, batch: Batch) -> float:
+        self._link.breath()
         try:
             reply = self._sink.publish(registered.session_id, batch)
         except SessionNotActiveError:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hud_publisher.breath import Breath
 from hud_publisher.doorbell import Doorbell
 from hud_publisher.outbox import Outbox
 from hud_publisher.pacer import Pacer
@@ -42,6 +43,7 @@ class Link:
         claim: attached to every following batch.
         close_by: set to ask the thread to end: by then, on the monotonic clock.
         release: whether to end the session on closing; None: if this process began it.
+        breath: what the thread calls between two pieces of its work.
         clock: seconds, monotonic.
     """
 
@@ -59,6 +61,7 @@ class Link:
     claim: Claim | None = None
     close_by: float | None = None
     release: bool | None = None
+    breath: Breath = field(default_factory=Breath)
     clock: Callable[[], float] = time.monotonic
 
     def hear(self, reply: Published) -> None:
@@ -70,5 +73,6 @@ class Link:
         if self.close_by is None:
             self.release = release
             self.close_by = close_by
+        self.breath.is_held = True
         self.frames.is_open = self.thumbs.is_open = self.wants_frames = False
         self.doorbell.ring()

@@ -9,7 +9,7 @@ push an iteration out. Of frames and thumbnails only the newest of each env wait
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ Offered = tuple[int, int | None, dict[Any, Any], int]
 
 #: Entries that an inbox holds at most, while the thread waits in a call that nobody answers: 7 MB with ten values each.
 MAX_INBOX = 10_000
+#: What an entry costs besides its values, in values.
+LEAST_WEIGHT = 6
 #: Fields that an entry may grow to by inheriting; more are names that change with every step.
 MAX_INHERITED = 500
 
@@ -86,10 +88,12 @@ class Room:
 class _Queue:
     """Entries of one stream in the publisher's thread, bounded by how many values they hold."""
 
-    def __init__(self, stream: Literal["metrics", "iterations"], room: int, counters: Counters) -> None:
+    def __init__(
+        self, stream: Literal["metrics", "iterations"], room: int, counters: Counters, breathe: Callable[[], None]
+    ) -> None:
         self.inbox: deque[Offered] = deque()
         self.waiting: deque[Fields] = deque()
-        self._stream, self._room, self._counters = stream, room, counters
+        self._stream, self._room, self._counters, self._breathe = stream, room, counters, breathe
         self._weight = 0
 
     def collect(self) -> None:
@@ -98,13 +102,17 @@ class _Queue:
         A field of a dropped step entry that the next one does not have goes over to it, so that in a flood of steps the
         newest value of every field survives.
         """
-        while self.inbox:
+        for _ in range(len(self.inbox)):  # what is logged meanwhile waits for the next time
+            self._breathe()
+            if not self.inbox:  # a training thread has just made room
+                break
             time_ns, step, data, weight = self.inbox.popleft()
             weight = weight or len(data)
             self.waiting.append(Fields(data, time_ns // 1_000_000, step, self._stream, weight))
             self._counters.taken[self._stream] += 1
             self._weight += weight
         while self._weight > self._room and len(self.waiting) > 1:
+            self._breathe()
             oldest = self.waiting.popleft()
             self._weight -= oldest.weight
             self._counters.drop(self._stream, "overflow")
@@ -135,13 +143,20 @@ class Outbox:
         counters: of the publisher's thread.
         refusals: of the training threads.
         room: how much may wait.
+        breathe: called between pieces of the publisher's thread's work.
     """
 
-    def __init__(self, counters: Counters, refusals: Counters, room: Room | None = None) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        refusals: Counters,
+        room: Room | None = None,
+        breathe: Callable[[], None] = lambda: None,
+    ) -> None:
         self._counters, self._refusals = counters, refusals
         self._room = room or Room()
-        self._metrics = _Queue("metrics", self._room.metrics, counters)
-        self._iterations = _Queue("iterations", self._room.iterations, counters)
+        self._metrics = _Queue("metrics", self._room.metrics, counters, breathe)
+        self._iterations = _Queue("iterations", self._room.iterations, counters, breathe)
         self._vision: deque[Vision] = deque()
         self._frames: dict[Env | None, Picture] = {}
         self._thumbs: dict[Env | None, Picture] = {}
@@ -186,13 +201,20 @@ class Outbox:
         self._metrics.collect()
         self._iterations.collect()
 
-    def take(self, max_fields: int, max_pictures: int) -> list[Item]:
-        """Remove and return the next items: fields in the order they were logged, then pictures, oldest slot first."""
+    def take(self, max_values: int, max_pictures: int) -> list[Item]:
+        """Remove and return the next items: fields in the order they were logged, then pictures, oldest slot first.
+
+        Args:
+            max_values: how many values the fields may hold together; one entry may have more.
+            max_pictures: frames, thumbnails and vision calls together.
+        """
         self.collect()
         taken: list[Item] = []
         for queue in (self._iterations, self._metrics):
-            while queue.waiting and len(taken) < max_fields:
-                taken.append(queue.take())
+            while queue.waiting and max_values > 0:
+                item = queue.take()
+                max_values -= max(item.weight, LEAST_WEIGHT)
+                taken.append(item)
         taken.sort(key=lambda item: item.time_ms)
         while max_pictures > 0 and (picture := self._take_picture()) is not None:
             self._counters.taken[picture.stream] += 1

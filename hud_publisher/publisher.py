@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from hud_publisher import process
-from hud_publisher.assembly import Options, SinkFactory, make_link, make_sink, make_worker, read_settings
+from hud_publisher.assembly import Options, SinkFactory, make_link, make_sink, make_worker, read_settings, warm_up
 from hud_publisher.doorbell import Doorbell
 from hud_publisher.link import Link, Status
 from hud_publisher.outbox import MAX_INBOX, Env, Offered, Picture, Vision
@@ -111,6 +111,8 @@ class Publisher:
         self._doorbell: Doorbell | None = None
         self._is_closed = False
         self._is_enabled = bool(self.settings.redis_url or self.settings.hud_url)
+        if self._is_enabled:
+            warm_up(bool(self.settings.redis_url))
         process.publishers.add(self)
 
     def start_anew_in_child(self) -> None:

@@ -157,6 +157,9 @@ def _clean_foreign(value: object, note: Callable[[str, object], None], name: str
 
 def to_json(value: Json) -> str:
     """Encode cleaned values; ASCII only, so neither UTF-8 errors nor line separators can reach a stream."""
+    kind = type(value)
+    if kind is int or (kind is float and math.isfinite(value)):  # type: ignore[arg-type]
+        return repr(value)  # as the encoder writes them, at a tenth of the cost
     return _ENCODER.encode(value)
 
 
@@ -180,7 +183,7 @@ def merge(base: dict[str, Any], update: Mapping[str, Any], room: int = MAX_STATE
         known = base.get(name, _ABSENT)
         if known is _ABSENT and added >= room:
             continue
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             if not isinstance(known, dict):
                 known = base[name] = {}
             added += merge(known, value, room - added)
@@ -193,7 +196,7 @@ def merge(base: dict[str, Any], update: Mapping[str, Any], room: int = MAX_STATE
 def flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (path, leaf) of nested mappings, the path's steps joined by PATH_SEPARATOR."""
     for name, value in data.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{name}{PATH_SEPARATOR}")
         else:
             yield f"{prefix}{name}", value
