@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from contextvars import ContextVar
@@ -19,6 +20,18 @@ request_id: ContextVar[str] = ContextVar("hud_request_id", default="")
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 #: What a caller added with `extra=`: everything in a record that logging itself does not put there.
 _KNOWN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
+
+
+#: What would begin another line, or colour a terminal: a path may hold it.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people; control characters in a message are escaped, so nobody can forge a line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line without the traceback."""
+        return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), super().formatMessage(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -42,5 +55,5 @@ class JsonFormatter(logging.Formatter):
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     """Send every log line of this process to standard error in this form."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(_TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

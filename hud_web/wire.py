@@ -92,6 +92,16 @@ class Wire(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def _time_stall(self) -> None:
+        untaken = self.transport.get_write_buffer_size()
+        self._stall_timer = self.loop.call_later(STALL_S, self._look_after_stall, untaken)
+
+    def _look_after_stall(self, untaken: int) -> None:
+        if self.transport.get_write_buffer_size() == untaken:
+            self.transport.abort()
+        else:
+            self._time_stall()
+
     def _forget_stall(self) -> None:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
@@ -165,7 +175,7 @@ class Wire(HttpToolsProtocol):
         if self.listener is not None:
             self.listener.on_full()
         else:
-            self._stall_timer = self.loop.call_later(STALL_S, self.transport.abort)
+            self._time_stall()
 
     def resume_writing(self) -> None:
         """The transport has room again."""

@@ -34,6 +34,12 @@ def lines() -> Iterator[Any]:
     root.setLevel(level)
 
 
+def test_a_line_for_people_holds_no_other_line_and_no_colour() -> None:
+    record = logging.LogRecord("hud", logging.INFO, "", 0, "%s %s", ("a\nFORGED", "\x1b[31m\u2028\x85é"), None)
+    line = logs.TextFormatter("%(levelname)s %(message)s").format(record)
+    assert line == r"INFO a\nFORGED \x1b[31m\u2028\x85é"
+
+
 def answering(status: int, tally: Tally | None = None) -> ASGIApp:
     async def answer(_request: Request) -> PlainTextResponse:
         logging.getLogger("hud.test").info("working")

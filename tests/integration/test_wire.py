@@ -1,0 +1,155 @@
+"""What one connection may cost, on a real socket of a server in this process, whose limits are short."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from uvicorn.server import ServerState
+
+from hud_web import wire
+from hud_web.body import read_body
+
+HOST = b"Host: localhost\r\n"
+
+
+async def _echo(request: Request) -> Response:
+    return Response(await read_body(request))
+
+
+async def _large(_request: Request) -> Response:
+    return Response(b"x" * 16_000_000)
+
+
+@pytest.fixture
+async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    """The port of a server that ends what takes longer than a moment."""
+    monkeypatch.setattr(wire, "HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(wire, "STALL_S", 1.0)
+    app = Starlette(routes=[Route("/", _large), Route("/echo", _echo, methods=["POST"])])
+    config = uvicorn.Config(app, http=wire.Wire, lifespan="off", log_level="critical")
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: wire.Wire(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+    )
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for connection in list(state.connections):
+        connection.transport.abort()
+    await asyncio.gather(*state.tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def linked(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (b"", b"\r\n"),
+        (b"GET / HTTP/1.1\r\n", b"X-A: b\r\n"),
+        (b"GET /nothing HTTP/1.1\r\n" + HOST + b"\r\n", b"\r\n"),
+        (b"GET /nothing HTTP/1.1\r\n" + HOST + b"\r\nGET /", b"x"),
+        (b"POST /nothing HTTP/1.1\r\n" + HOST + b"Content-Length: 100000\r\n\r\n", b"x"),
+        (b"POST /nothing HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"POST /nothing HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X-A: b\r\n"),
+    ],
+    ids=["line breaks", "a head", "line breaks after a request", "a second head", "a body that nobody reads", "chunks",
+         "trailers"],
+)  # fmt: skip
+async def test_who_drips_what_leads_to_nothing_is_cut_off(port: int, begin: bytes, piece: bytes) -> None:
+    async with linked(port) as (reader, writer):
+        writer.write(begin)
+        with contextlib.suppress(OSError):
+            while not reader.at_eof():
+                writer.write(piece)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(reader.read(65_536), 0.02)
+
+
+async def test_a_request_that_was_answered_before_its_end_leaves_a_connection_for_the_next(port: int) -> None:
+    async with linked(port) as (reader, writer):
+        body = b"x" * 1_000_000
+        writer.write(b"POST /nothing HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (HOST, len(body)))
+        assert b" 404 " in await reader.readuntil(b"\r\n\r\n")
+        writer.write(body)
+        await writer.drain()
+        await asyncio.sleep(2 * wire.HEAD_TIMEOUT_S)  # waiting between requests is no fault
+        writer.write(b"POST /echo HTTP/1.1\r\n%bContent-Length: 5\r\nConnection: close\r\n\r\nhello" % HOST)
+        assert (await reader.read()).endswith(b"hello")
+
+
+async def test_a_body_that_comes_slowly_is_no_head(port: int) -> None:
+    async with linked(port) as (reader, writer):
+        writer.write(b"POST /echo HTTP/1.1\r\n%bContent-Length: 5\r\nConnection: close\r\n\r\n" % HOST)
+        for letter in b"hello":
+            await asyncio.sleep(wire.HEAD_TIMEOUT_S / 3)
+            writer.write(bytes([letter]))
+        assert (await reader.read()).endswith(b"hello")
+
+
+@pytest.mark.parametrize("is_one_line", [True, False])
+async def test_a_head_without_end_is_refused(port: int, is_one_line: bool) -> None:
+    async with linked(port) as (reader, writer):
+        line = b"a" * 1_000 if is_one_line else b"a: %b\r\n" % (b"a" * 1_000)
+        writer.write(b"GET / HTTP/1.1\r\nx: " + line * (wire.MAX_HEAD_BYTES // 1_000 + 1))
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 431 ")
+        assert b"Content-Security-Policy" in head
+        assert json.loads(body)["error"] == "Head too large"
+
+
+async def test_trailers_without_end_are_cut_off(port: int) -> None:
+    async with linked(port) as (reader, writer):
+        writer.write(b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
+        with contextlib.suppress(OSError):
+            for _ in range(1_000):
+                writer.write(b"x: %b\r\n" % (b"a" * 1_000))
+                await writer.drain()
+            assert await reader.read() == b""
+
+
+async def test_a_large_body_is_no_head(port: int) -> None:
+    async with linked(port) as (reader, writer):
+        body = bytes(4_000_000)
+        writer.write(b"POST /echo HTTP/1.1\r\n%bContent-Length: %d\r\nConnection: close\r\n\r\n" % (HOST, len(body)))
+        writer.write(body)
+        assert (await reader.read()).endswith(body)
+
+
+async def test_who_takes_nothing_of_an_answer_is_dropped(port: int) -> None:
+    async with linked(port) as (reader, writer):
+        writer.transport.pause_reading()
+        writer.write(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        await asyncio.sleep(2.5 * wire.STALL_S)
+        writer.transport.resume_reading()
+        with contextlib.suppress(OSError):
+            taken = len(await reader.read())
+            assert taken < 16_000_000
+
+
+async def test_who_takes_an_answer_slowly_gets_all_of_it(port: int) -> None:
+    async with linked(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\n%bConnection: close\r\n\r\n" % HOST)
+        taken = 0
+        while part := await reader.read(1_000_000):
+            taken += len(part)
+            await asyncio.sleep(wire.STALL_S / 50)
+        assert taken > 16_000_000
