@@ -56,10 +56,11 @@ class Composer:
         return self._vision(item)
 
     def _metrics(self, item: Fields) -> MetricsEntry:
-        data = clean_metrics(item.data, self._note)
+        not_finite: list[str] = []
+        data = clean_metrics(item.data, self._note, not_finite)
         if item.weight <= LIGHT:
-            return MetricsEntry(data, item.time_ms, copy_step(item.step), item.stream)
-        return check_metrics(data, item.time_ms, copy_step(item.step), item.stream)
+            return MetricsEntry(data, item.time_ms, copy_step(item.step), item.stream, tuple(not_finite))
+        return check_metrics(data, item.time_ms, copy_step(item.step), item.stream, not_finite)
 
     def _vision(self, item: Vision) -> VisionEntry:
         image, mime = self._image(item.image, lambda: self._encoder.encode(item.image, is_exact=True))

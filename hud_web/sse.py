@@ -109,13 +109,15 @@ def training_update(fields: Mapping[bytes, bytes], data: Mapping[str, Any], entr
     if b"\n" in raw or b"\r" in raw or b'"_hud"' in raw:  # not written by our encoder: it could forge an event
         raw = to_json({name: value for name, value in data.items() if name != "_hud"}).encode("ascii")
     step = fields.get(b"step")
-    about = {
+    about: dict[str, Any] = {
         "id": entry_id,
         "stream": stream,
         "step": None if step is None else int(step),
         "time_ms": int(fields.get(b"time", b"0")),
         "writer": fields.get(b"writer", b"").decode("utf-8", "replace"),
     }
+    if b"not_finite" in fields:
+        about["not_finite"] = json.loads(fields[b"not_finite"])
     return raw[:-1] + (b"," if data else b"") + b'"_hud":' + to_json(about).encode("ascii") + b"}"
 
 

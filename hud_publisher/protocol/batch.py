@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from hud_publisher.protocol.entries import MAX_METRICS_BYTES, Entry, FrameEntry,
 from hud_publisher.protocol.errors import MalformedError, TooLargeError
 from hud_publisher.protocol.images import inspect_image
 from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.values import clean_metrics, clean_text, to_json
+from hud_publisher.protocol.values import MAX_NOT_FINITE, clean_metrics, clean_name, clean_text, to_json
 
 MAGIC = b"HUD1"
 MEDIA_TYPE = "application/vnd.hud.batch"
@@ -71,7 +71,7 @@ def encode_batch(session_id: SessionId, batch: Batch) -> bytes:
     for entry in batch.entries:
         head: dict[str, Any] = {"stream": entry.stream, "time_ms": entry.time_ms, "step": entry.step}
         if isinstance(entry, MetricsEntry):
-            head["data"] = dict(entry.data)
+            head |= {"data": dict(entry.data), "not_finite": list(entry.not_finite) or None}
         else:
             head["bytes"] = len(entry.image)
             blobs.append(entry.image)
@@ -154,7 +154,7 @@ def _decode_entry(head: object, blobs: _Blobs) -> Entry:
     if time_ms is None:
         raise MalformedError("expected time_ms in every entry, got none: send Unix time in milliseconds")
     if stream == "metrics" or stream == "iterations":
-        return check_metrics(head.get("data"), time_ms, step, stream)
+        return check_metrics(head.get("data"), time_ms, step, stream, _names(head.get("not_finite", [])))
     if stream not in ("frames", "thumbs", "vision"):
         raise MalformedError(f"expected stream metrics, iterations, frames, thumbs or vision, got {str(stream)[:40]!r}")
     image = blobs.take(_number(head, "bytes", 2**31) or 0)
@@ -169,8 +169,10 @@ def _decode_entry(head: object, blobs: _Blobs) -> Entry:
     )  # fmt: skip
 
 
-def check_metrics(data: object, time_ms: int, step: int | None = None, kind: Any = "metrics") -> MetricsEntry:
-    """Return an entry of cleaned fields.
+def check_metrics(
+    data: object, time_ms: int, step: int | None = None, kind: Any = "metrics", not_finite: Sequence[str] = ()
+) -> MetricsEntry:
+    """Return an entry of cleaned fields; `not_finite` names those that the sender has left out itself.
 
     Raises:
         MalformedError: `data` is not an object.
@@ -179,7 +181,8 @@ def check_metrics(data: object, time_ms: int, step: int | None = None, kind: Any
     if not isinstance(data, Mapping):
         raise MalformedError(f"expected data to be an object of names and values, got {type(data).__name__}")
     try:
-        entry = MetricsEntry(clean_metrics(data), time_ms, step, kind)
+        wrong = list(not_finite)
+        entry = MetricsEntry(clean_metrics(data, not_finite=wrong), time_ms, step, kind, tuple(wrong))
         size = len(to_json(dict(entry.data)))
     except RecursionError as error:
         raise MalformedError("expected data nested a few levels deep, got far more: flatten it") from error
@@ -204,6 +207,12 @@ def _number(head: Mapping[str, Any], name: str, most: int) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         raise MalformedError(f"expected {name} to be a whole number from 0 to {most}, got {str(value)[:40]!r}")
     return value
+
+
+def _names(value: object) -> list[str]:
+    if not isinstance(value, list) or len(value) > MAX_NOT_FINITE or not all(isinstance(name, str) for name in value):
+        raise MalformedError(f"expected not_finite to be at most {MAX_NOT_FINITE} names, got {str(value)[:40]!r}")
+    return [clean_name(name) for name in value]
 
 
 def _text(head: Mapping[str, Any], name: str, *, required: bool = False) -> str | None:

@@ -34,19 +34,25 @@ class MetricsEntry:
         time_ms: Unix time in milliseconds at which they were logged, on the writer's clock.
         step: environment steps sampled so far in this run, where known.
         kind: "metrics" for step and episode level, "iterations" for one training iteration.
+        not_finite: paths of fields that were NaN or infinite, so that somebody can be told.
     """
 
     data: Mapping[str, Json]
     time_ms: int
     step: int | None = None
     kind: Literal["metrics", "iterations"] = "metrics"
+    not_finite: tuple[str, ...] = ()
 
     @property
     def stream(self) -> StreamName:
         return self.kind
 
     def encode(self) -> list[Field]:
-        return ["data", to_json(dict(self.data)), "time", self.time_ms, *_optional("step", self.step)]
+        not_finite = to_json(list(self.not_finite)) if self.not_finite else None
+        return [
+            "data", to_json(dict(self.data)), "time", self.time_ms,
+            *_optional("step", self.step), *_optional("not_finite", not_finite),
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +176,8 @@ def decode_entry(stream: StreamName, fields: Mapping[bytes, bytes]) -> Entry:
     time_ms = int(fields.get(b"time", b"0"))
     step = _int(fields.get(b"step"))
     if stream == "metrics" or stream == "iterations":
-        return MetricsEntry(json.loads(fields[b"data"]), time_ms, step, stream)
+        not_finite = tuple(json.loads(fields.get(b"not_finite", b"[]")))
+        return MetricsEntry(json.loads(fields[b"data"]), time_ms, step, stream, not_finite)
     image, mime = fields[b"image"], _text(fields.get(b"mime")) or "image/jpeg"
     if stream == "frames" or stream == "thumbs":
         env = parse_env(_text(fields.get(b"env")))

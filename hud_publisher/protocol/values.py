@@ -32,6 +32,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MAX_INT_BITS = 1023
 
 _ABSENT: Any = object()
+#: Absent, too, but worth a word: a loss that is NaN is what somebody must be told.
+_NOT_FINITE: Any = object()
+#: Names of one entry's non-finite fields that are told.
+MAX_NOT_FINITE = 32
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
@@ -62,7 +66,11 @@ def clean_text(text: str) -> str:
     return text[:MAX_TEXT_CHARS].encode("utf-8", "replace").decode("utf-8")
 
 
-def clean_metrics(data: Mapping[Any, Any], on_unusable: Callable[[str, object], None] | None = None) -> dict[str, Json]:
+def clean_metrics(
+    data: Mapping[Any, Any],
+    on_unusable: Callable[[str, object], None] | None = None,
+    not_finite: list[str] | None = None,
+) -> dict[str, Json]:
     """Return the fields of `data` that can be shown, as plain JSON values.
 
     Numbers, bools and strings stay; numpy scalars, 0-d arrays and one-element tensors become numbers; nested mappings,
@@ -71,26 +79,37 @@ def clean_metrics(data: Mapping[Any, Any], on_unusable: Callable[[str, object], 
     Args:
         data: names to values; names that are not text are turned into text.
         on_unusable: called with (name, value) for each value that is left out for its type, not for being absent.
+        not_finite: gets the paths (`a/b`) of the first MAX_NOT_FINITE fields that are NaN or infinite.
     """
-    note = on_unusable or (lambda _name, _value: None)
-    return _clean_mapping(data, note, "", MAX_DEPTH)
+    notes = _Notes(on_unusable or (lambda _name, _value: None), [] if not_finite is None else not_finite)
+    return _clean_mapping(data, notes, "", MAX_DEPTH)
 
 
-def _clean_mapping(
-    data: Mapping[Any, Any], note: Callable[[str, object], None], prefix: str, depth: int
-) -> dict[str, Json]:
+class _Notes:
+    """What is to be told of the fields that are left out."""
+
+    __slots__ = ("not_finite", "unusable")
+
+    def __init__(self, unusable: Callable[[str, object], None], not_finite: list[str]) -> None:
+        self.unusable, self.not_finite = unusable, not_finite
+
+
+def _clean_mapping(data: Mapping[Any, Any], notes: _Notes, prefix: str, depth: int) -> dict[str, Json]:
     cleaned: dict[str, Json] = {}
     for key, value in data.items():
         name = clean_name(key)
         if name == RESERVED_FIELD and not prefix:
             continue
-        result = _clean_value(value, note, f"{prefix}{name}", depth)
-        if result is not _ABSENT:
+        result = _clean_value(value, notes, f"{prefix}{name}", depth)
+        if result is _NOT_FINITE:
+            if len(notes.not_finite) < MAX_NOT_FINITE:
+                notes.not_finite.append(f"{prefix}{name}"[:MAX_NAME_CHARS])
+        elif result is not _ABSENT:
             cleaned[name] = result
     return cleaned
 
 
-def _clean_value(value: object, note: Callable[[str, object], None], name: str, depth: int) -> Any:
+def _clean_value(value: object, notes: _Notes, name: str, depth: int) -> Any:
     kind = type(value)
     if kind is float:
         return _clean_scalar(value)
@@ -99,24 +118,24 @@ def _clean_value(value: object, note: Callable[[str, object], None], name: str, 
     if value is None:
         return _ABSENT
     if depth <= 0:
-        note(name, value)
+        notes.unusable(name, value)
         return _ABSENT
     if isinstance(value, Mapping):
         # An empty mapping says nothing; one whose fields are all absent is absent itself.
-        return _clean_mapping(value, note, f"{name}/", depth - 1) or _ABSENT
+        return _clean_mapping(value, notes, f"{name}/", depth - 1) or _ABSENT
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return _clean_mapping(fields, note, f"{name}/", depth - 1) or _ABSENT
+        return _clean_mapping(fields, notes, f"{name}/", depth - 1) or _ABSENT
     if isinstance(value, (list, tuple, set, frozenset)):
-        return _clean_list(list(value), note, name, depth)
+        return _clean_list(list(value), notes, name, depth)
     if isinstance(value, (bool, int, float, str)):
         return _clean_scalar(value)
-    return _clean_foreign(value, note, name, depth)
+    return _clean_foreign(value, notes, name, depth)
 
 
-def _clean_list(items: list[object], note: Callable[[str, object], None], name: str, depth: int) -> list[Any]:
-    cleaned = (_clean_value(item, note, name, depth - 1) for item in items[:MAX_LIST_ITEMS])
-    return [None if item is _ABSENT else item for item in cleaned]
+def _clean_list(items: list[object], notes: _Notes, name: str, depth: int) -> list[Any]:
+    cleaned = (_clean_value(item, notes, name, depth - 1) for item in items[:MAX_LIST_ITEMS])
+    return [None if item is _ABSENT or item is _NOT_FINITE else item for item in cleaned]
 
 
 def _clean_scalar(value: object) -> Any:
@@ -127,10 +146,10 @@ def _clean_scalar(value: object) -> Any:
     if isinstance(value, int):
         return int(value) if value.bit_length() <= _MAX_INT_BITS else f"about 2^{value.bit_length()}"
     number = float(value)  # type: ignore[arg-type]
-    return number if math.isfinite(number) else _ABSENT
+    return number if math.isfinite(number) else _NOT_FINITE
 
 
-def _clean_foreign(value: object, note: Callable[[str, object], None], name: str, depth: int) -> Any:
+def _clean_foreign(value: object, notes: _Notes, name: str, depth: int) -> Any:
     """Numpy scalars and arrays, torch tensors, enums, Decimals: whatever says how to become a number or a list."""
     try:
         size = getattr(value, "numel", None) or getattr(value, "size", None)
@@ -146,12 +165,12 @@ def _clean_foreign(value: object, note: Callable[[str, object], None], name: str
             if isinstance(plain, complex):
                 raise TypeError("complex")
             if plain is not value:
-                return _clean_value(plain, note, name, depth - 1)
+                return _clean_value(plain, notes, name, depth - 1)
         if hasattr(value, "__float__"):
             return _clean_scalar(float(value))
     except Exception:  # whatever a foreign object raises says only that it cannot be shown
         pass
-    note(name, value)
+    notes.unusable(name, value)
     return _ABSENT
 
 

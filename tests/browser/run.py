@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import time
 from typing import Any
@@ -63,9 +64,11 @@ class Run:
         assert status == 200, answer
 
     def log(self, data: dict[str, Any], *, step: int | None = None, kind: Any = "metrics") -> None:
-        """Publish fields; a publisher leaves out what is not finite, and so does this."""
+        """Publish fields; a publisher names what is not finite and leaves it out, and so does this."""
         self.step = self.step + 1 if step is None else step
-        self.publish(MetricsEntry(clean_metrics(data), now_ms(), self.step, kind))
+        not_finite: list[str] = []
+        cleaned = clean_metrics(data, not_finite=not_finite)
+        self.publish(MetricsEntry(cleaned, now_ms(), self.step, kind, tuple(not_finite)))
 
     def iterate(self, iteration: int, **data: Any) -> None:
         """Publish the results of one training iteration."""
@@ -118,6 +121,26 @@ class Run:
             lambda: self.server.post("/api/heartbeat", {"session_id": self.session_id})[1]["viewers"] == count,
             f"{count} viewers",
         )
+
+
+class OldClient:
+    """The client of the Flask HUD: JSON with fields as they are, no name, no step beside them, base64."""
+
+    def __init__(self, server: WebServer, channel: str) -> None:
+        self.server = server
+        self.session_id = server.post("/api/register_session", {"channel": channel})[1]["session_id"]
+
+    def update(self, data: dict[str, Any]) -> None:
+        """Send fields; what is NaN goes out as Python's JSON writes it."""
+        self._post("/api/update_training", {"data": data})
+
+    def vision(self, image: bytes, **parts: Any) -> None:
+        """Send a picture."""
+        self._post("/api/update_vision", {"image_base64": base64.b64encode(image).decode("ascii"), **parts})
+
+    def _post(self, path: str, body: dict[str, Any]) -> None:
+        status, answer = self.server.post(path, {"session_id": self.session_id} | body)
+        assert status == 200, answer
 
 
 def now_ms() -> int:

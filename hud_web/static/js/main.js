@@ -99,12 +99,18 @@ function announce(before, now) {
   if (before?.sid && now.sid && before.sid !== now.sid) {
     if (before.status === "live" || before.status === "taken over") {
       status.announceTakeover();
-      notices.add({ ms, kind, tone: "warn", icon: "taken", marked: true, title: "Channel taken over", text: `${name} took the channel from ${before.name || "the run before"}` }, { toast: true });
+      warn({ ms, kind, tone: "warn", icon: "taken", marked: true, title: "Channel taken over", text: `${name} took the channel from ${before.name || "the run before"}` });
     } else notices.add({ ms, kind, tone: "ok", icon: "live", title: `${name} started` }, { toast: true });
   } else if (now.status === "live") notices.add({ ms: before ? ms : (now.started_ms ?? ms), kind, tone: "ok", icon: "live", title: before?.sid ? `${name} is live again` : `${name} started` });
-  else if (now.status === "taken over") notices.add({ ms: now.ended_ms ?? ms, kind, tone: "warn", icon: "taken", marked: true, title: `${name} was taken over` }, { toast: before !== null });
-  else if (now.status === "lapsed") notices.add({ ms, kind, tone: "error", icon: "warn", marked: true, title: `${name} was lost`, text: "its lease ran out without an end" }, { toast: before !== null });
+  else if (now.status === "taken over") warn({ ms: now.ended_ms ?? ms, kind, tone: "warn", icon: "taken", marked: true, title: `${name} was taken over` }, before !== null);
+  else if (now.status === "lapsed") warn({ ms, kind, tone: "error", icon: "warn", marked: true, title: `${name} was lost`, text: "its lease ran out without an end" }, before !== null);
   else if (now.status === "ended") notices.add({ ms: now.ended_ms ?? ms, kind, tone: "muted", icon: "ended", title: `${name} ended`, text: now.ended_by ?? "" }, { toast: before !== null });
+}
+
+/** What happened to a session while somebody may look elsewhere. @param {import("./notices.js").Notice} notice @param {boolean} [isNew] */
+function warn(notice, isNew = true) {
+  notices.add(notice, { toast: isNew });
+  if (isNew) panels.then(({ alerts }) => alerts.notify("session", notice));
 }
 
 /** Ask for an env to be shown. @param {[number, number]} env */

@@ -8,7 +8,8 @@
  *   name: string | null, started_ms: number | null, ended_ms: number | null, ended_by: string | null, ttl_s: number | null,
  *   reporter: [number, number] | null, info: Fields | null}} Session
  *
- * @typedef {{id: string, stream: "metrics" | "iterations", step: number | null, time_ms: number, writer: string}} Origin
+ * @typedef {{id: string, stream: "metrics" | "iterations", step: number | null, time_ms: number, writer: string,
+ *   not_finite?: string[]}} Origin `not_finite`: paths of fields that were NaN or infinite
  *
  * @typedef {{id: string | null, mime: string, step: number | null, episode: number | null, env: [number, number] | null,
  *   time_ms: number, bytes: ArrayBuffer | null, source: "env" | "vlm" | "thumbnail", response_time: number | null,

@@ -25,6 +25,7 @@ from hud_publisher.protocol.batch import (
 from hud_publisher.protocol.entries import MAX_METRICS_BYTES, FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import HudError, MalformedError, TooLargeError, UnsupportedImageError
 from hud_publisher.protocol.keys import SessionId
+from hud_publisher.protocol.values import MAX_NOT_FINITE
 from tests.fixtures.publishing import JPEG
 
 SESSION = SessionId("default.1.aaaaaaaaaaaaaaaaaaaaaaaa")
@@ -32,9 +33,10 @@ TIMES = st.integers(0, 10**14)
 NUMBERS = st.none() | st.integers(0, MAX_NUMBER)
 ENVS = st.none() | st.tuples(st.integers(0, 10**6), st.integers(0, 10**6))
 DATA = st.dictionaries(st.text("abc", min_size=1), st.integers(-9, 9) | st.text("xyz"), max_size=4)
+NAMES = st.lists(st.text("abc/", min_size=1), max_size=3).map(tuple)
 TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 ENTRIES = st.one_of(
-    st.builds(MetricsEntry, DATA, TIMES, NUMBERS, st.sampled_from(["metrics", "iterations"])),
+    st.builds(MetricsEntry, DATA, TIMES, NUMBERS, st.sampled_from(["metrics", "iterations"]), NAMES),
     st.builds(
         FrameEntry,
         st.just(JPEG),
@@ -126,6 +128,9 @@ METRICS = {"stream": "metrics", "time_ms": 1, "data": {"a": 1}}
         body(header(METRICS | {"stream": "events"})),
         body(header(METRICS | {"data": [1]})),
         body(header(METRICS | {"step": "7"})),
+        body(header(METRICS | {"not_finite": "loss"})),
+        body(header(METRICS | {"not_finite": [7]})),
+        body(header(METRICS | {"not_finite": ["loss"] * (MAX_NOT_FINITE + 1)})),
         body(header(METRICS), b"trailing"),
         body(header({"stream": "frames", "time_ms": 1, "bytes": 100}), JPEG),
         body(header({"stream": "frames", "time_ms": 1, "bytes": len(JPEG), "env": [1, 2, 3]}), JPEG),

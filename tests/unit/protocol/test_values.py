@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hud_publisher.protocol.values import (
     MAX_LIST_ITEMS,
     MAX_NAME_CHARS,
+    MAX_NOT_FINITE,
     MAX_TEXT_CHARS,
     clean_metrics,
     clean_name,
@@ -88,6 +89,16 @@ def test_missing_and_infinite_values_are_absent_and_no_mistake(value: object) ->
     named: list[str] = []
     assert clean_metrics({"v": value, "ok": 0}, lambda name, _value: named.append(name)) == {"ok": 0}
     assert named == []
+
+
+def test_values_that_are_not_finite_are_named_by_their_paths_and_not_without_bound() -> None:
+    not_finite: list[str] = []
+    data = {"loss": math.nan, "learner": {"kl": math.inf, "ok": 1.0, "none": None}, "array": np.float32("-inf")}
+    assert clean_metrics(data, not_finite=not_finite) == {"learner": {"ok": 1.0}}
+    assert not_finite == ["loss", "learner/kl", "array"]
+    many: list[str] = []
+    clean_metrics({f"loss{n}": math.nan for n in range(100)}, not_finite=many)
+    assert len(many) == MAX_NOT_FINITE
 
 
 class Liar:
