@@ -9,9 +9,10 @@ import { theme } from "./theme.js";
 
 /** @import { Series } from "./rings.js" */
 /** @typedef {{path: string, label: string, right?: boolean, rate?: boolean, series: Series}} Line */
+/** @typedef {"step" | "time" | "episode"} Axis */
 /**
- * What all charts share.
- * @typedef {{x: "step" | "time" | "episode", smoothing: number, log: boolean, zoom: [number, number] | null,
+ * What all charts share. `x` is what was chosen, `axis` what there is: the time where nothing ever told a step.
+ * @typedef {{x: Axis, axis: () => Axis, smoothing: number, log: boolean, zoom: [number, number] | null,
  *   startMs: number, episodeAt: (timeMs: number) => number, stepAt: (timeMs: number) => number | null,
  *   moment: () => number | null, others: (path: string) => {name: string, startMs: number, series: Series}[],
  *   onZoom: (zoom: [number, number] | null) => void}} Scene
@@ -26,6 +27,9 @@ const RATE_OVER_MS = 2_000;
 const LEAST_SPAN = 1e-9;
 /** Beyond this the differences of doubles overflow; the table shows such values, a chart cannot. */
 const MOST_VALUE = 1e150;
+/** Steps and episodes are whole; marks of time are where clocks have theirs. */
+const WHOLE = Array.from({ length: 48 }, (_, i) => [1, 2, 5][i % 3] * 10 ** Math.floor(i / 3));
+const SECONDS = [1, 2, 5, 10, 15, 30, ...[1, 2, 5, 10, 15, 30].map((n) => n * 60), ...[1, 2, 3, 6, 12, 24].map((n) => n * 3600), ...WHOLE.slice(1, 16).map((n) => n * 86_400)];
 const SYNC = uPlot.sync("hud");
 
 export class Chart {
@@ -85,7 +89,7 @@ export class Chart {
 
   paint() {
     if (!this.seen || !this.area.clientWidth || !this.area.clientHeight) return;
-    const drawn = this.lines.map((line) => line.series.version).join() + this.scene.x;
+    const drawn = this.lines.map((line) => line.series.version).join() + this.scene.axis();
     if (drawn === this.drawn && this.plot) return;
     this.drawn = drawn;
     const others = this.lines.flatMap((line, i) => this.scene.others(line.path).map((other) => ({ ...other, line: i })));
@@ -119,7 +123,7 @@ export class Chart {
    */
   data() {
     const others = this.others;
-    const tables = [...this.lines.map((line) => this.columns(line.series, this.scene.startMs, line.rate)), ...others.map((other) => this.columns(other.series, other.startMs, this.lines[other.line].rate))];
+    const tables = [...this.lines.map((line) => this.columns(line.series, this.scene.startMs, line.rate)), ...others.map((other) => this.columns(other.series, other.startMs, this.lines[other.line].rate, false))];
     const [xs, ...columns] = tables.length === 1 ? tables[0] : uPlot.join(tables);
     const weight = this.scene.smoothing;
     if (!weight) return [xs, ...columns];
@@ -128,21 +132,23 @@ export class Chart {
     return [xs, ...own, ...smoothed];
   }
 
-  /** @param {Series} series @param {number} startMs @param {boolean} [rate] */
-  columns(series, startMs, rate = false) {
-    const { x, episodeAt } = this.scene;
+  /** @param {Series} series @param {number} startMs @param {boolean} [rate] @param {boolean} [isOwn] not of another session */
+  columns(series, startMs, rate = false, isOwn = true) {
+    const { episodeAt, stepAt } = this.scene;
+    const x = this.scene.axis();
+    const stepOf = (/** @type {number} */ i) => (Number.isNaN(series.step[i]) && isOwn ? (stepAt(series.time[i]) ?? NaN) : series.step[i]);
     const xs = /** @type {number[]} */ ([]);
     const ys = /** @type {number[]} */ ([]);
     let sorted = true;
     let before = 0;
     for (let i = 0; i < series.length; i++) {
-      const at = x === "step" ? series.step[i] : x === "time" ? (series.time[i] - startMs) / 1000 : episodeAt(series.time[i]);
+      const at = x === "step" ? stepOf(i) : x === "time" ? (series.time[i] - startMs) / 1000 : episodeAt(series.time[i]);
       if (Number.isNaN(at)) continue;
       let y = series.value[i];
       if (rate) {
         const passed = series.time[i] - series.time[before];
         if (passed < RATE_OVER_MS) continue;
-        y = ((series.step[i] - series.step[before]) * 1000) / passed;
+        y = ((stepOf(i) - stepOf(before)) * 1000) / passed;
         before = i;
         if (!(y >= 0)) continue; // restored from a checkpoint, or no step known
       }
@@ -177,7 +183,7 @@ export class Chart {
     const side = (/** @type {boolean} */ right) => columns.filter((_, i) => Boolean(this.lines[lineOf(i)]?.right) === right);
     return {
       ...this.size(),
-      padding: [8, hasRight ? 0 : 16, 0, 0],
+      padding: [8, hasRight ? 0 : 20, 0, 0],
       legend: { show: false },
       cursor: {
         sync: { key: SYNC.key, scales: ["x", null] },
@@ -187,9 +193,9 @@ export class Chart {
       },
       scales: { x: { time: false }, y: this.scale(side(false)), ...(hasRight ? { right: this.scale(side(true)) } : {}) },
       axes: [
-        { ...axis, size: 24, space: 46, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((x) => this.xText(x, true)) },
-        { ...axis, size: 44, space: 32, values: (/** @type {any} */ _, /** @type {(number | null)[]} */ splits) => splits.map(axisText) },
-        ...(hasRight ? [{ ...axis, scale: "right", side: 1, size: 44, space: 32, stroke: theme(COLOURS[this.lines.findIndex((one) => one.right) % COLOURS.length]), grid: { show: false }, values: (/** @type {any} */ _, /** @type {(number | null)[]} */ splits) => splits.map(axisText) }] : []),
+        { ...axis, size: 24, space: 46, incrs: this.scene.axis() === "time" ? SECONDS : WHOLE, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((x) => this.xText(x, true)) },
+        { ...axis, size: axisSize, space: 32, values: axisTexts },
+        ...(hasRight ? [{ ...axis, scale: "right", side: 1, size: axisSize, space: 32, stroke: theme(COLOURS[this.lines.findIndex((one) => one.right) % COLOURS.length]), grid: { show: false }, values: axisTexts }] : []),
       ],
       series: [{}, ...this.lines.map((one, i) => line(one, i, smoothed)), ...(smoothed ? this.lines.map((one, i) => line(one, i, false)) : []), ...this.others.map(faint)],
       hooks: {
@@ -224,6 +230,12 @@ export class Chart {
     plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
   }
 
+  /** Show the moment that the page shows. */
+  follow() {
+    this.plot?.redraw(false, false);
+    this.paintLegend(null);
+  }
+
   /** The shared moment as an upright line. @param {any} plot */
   drawMoment(plot) {
     const moment = this.scene.moment();
@@ -246,23 +258,28 @@ export class Chart {
 
   /** Where a time lies on the x axis. @param {number} timeMs */
   xOf(timeMs) {
-    const { x, startMs, episodeAt, stepAt } = this.scene;
+    const { startMs, episodeAt, stepAt } = this.scene;
+    const x = this.scene.axis();
     if (x === "time") return (timeMs - startMs) / 1000;
     if (x === "episode") return episodeAt(timeMs);
-    const step = stepAt(timeMs);
-    if (step !== null) return step;
-    const longest = this.lines.reduce((best, line) => (line.series.length > best.length ? line.series : best), this.lines[0].series);
-    const at = longest.indexAt(timeMs);
-    return at < 0 ? NaN : longest.step[at];
+    return stepAt(timeMs) ?? NaN;
   }
 
   /** @param {number} x @param {boolean} short */
   xText(x, short) {
-    if (this.scene.x === "time") return short ? clock(x * 1000) : `${clock(x * 1000)} (${time(this.scene.startMs + x * 1000)})`;
-    return short ? axisText(x) : number(x);
+    if (this.scene.axis() === "time") return short ? clock(x * 1000) : `${clock(x * 1000)} (${time(this.scene.startMs + x * 1000)})`;
+    return short ? axisText(x, 1) : number(x);
   }
 
-  /** @param {number | null | undefined} index of the point under the cursor; nothing: the newest */
+  /** Index of the last point at the moment that the page shows; nothing while that is now. @param {any} data */
+  indexOfMoment(data) {
+    const moment = this.scene.moment();
+    if (moment === null || !data) return undefined;
+    const x = this.xOf(moment);
+    return isNumber(x) ? data[0].findLastIndex((/** @type {number} */ at) => at <= x) : undefined;
+  }
+
+  /** @param {number | null | undefined} index of the point under the cursor; nothing: of the moment, or the newest */
   paintLegend(index) {
     const data = this.plot?.data ?? this.plot?._data;
     while (this.legend.childElementCount < this.lines.length) {
@@ -271,14 +288,15 @@ export class Chart {
       /** @type {HTMLElement} */ (item.firstElementChild).style.color = `var(${COLOURS[i % COLOURS.length]})`;
       this.legend.append(item);
     }
+    const at = isNumber(index) ? index : this.indexOfMoment(data);
     this.lines.forEach((line, i) => {
-      const y = index === null || index === undefined || !data ? undefined : data[i + 1]?.[index];
-      const newest = data && data[i + 1]?.findLast(isNumber);
-      const shown = isNumber(y) ? number(y) : isNumber(newest) ? number(newest) : "";
+      const y = data && lastNumber(data[i + 1], at ?? data[0].length - 1);
+      const shown = isNumber(y) ? number(y) : "";
+      this.legend.children[i].classList.toggle("absent", !shown);
       const name = this.lines.length > 1 ? `${cut(line.label, 24)} ` : "";
       say(/** @type {Element} */ (this.legend.children[i].lastElementChild), name + shown);
     });
-    if (isNumber(index) && data) this.legend.title = `${this.scene.x} ${this.xText(data[0][index], false)}`;
+    if (isNumber(index) && data) this.legend.title = `${this.scene.axis()} ${this.xText(data[0][index], false)}`;
   }
 
   destroy() {
@@ -302,20 +320,30 @@ function smooth(column, weight) {
   });
 }
 
-/** @param {number | null} value */
-function axisText(value) {
-  if (value === null || value === undefined) return "";
-  const size = Math.abs(value);
-  const sign = value < 0 ? "−" : "";
-  if (size >= 1e12) return sign + size.toExponential(0).replace("e+", "e");
-  if (size >= 1e9) return `${sign}${trim(size / 1e9)}G`;
-  if (size >= 1e6) return `${sign}${trim(size / 1e6)}M`;
-  if (size >= 1e4) return `${sign}${trim(size / 1e3)}k`;
-  if (size !== 0 && size < 1e-3) return sign + size.toExponential(1).replace("e-", "e−").replace(".0", "");
-  return sign + trim(size);
+/** @param {ArrayLike<number | null>} column @param {number} from @returns {number | null} the last number at or before */
+function lastNumber(column, from) {
+  for (let i = from; i >= 0; i--) if (isNumber(column[i])) return column[i];
+  return null;
 }
 
-/** @param {number} size */
-function trim(size) {
-  return String(Number(size.toPrecision(4)));
+/** @param {any} _plot @param {(number | null)[]} splits @param {number} _axis @param {number} _space @param {number} apart */
+function axisTexts(_plot, splits, _axis, _space, apart) {
+  return splits.map((value) => axisText(value, apart));
+}
+
+/** As wide as the longest mark; digits of this font are 7 px wide. @param {any} _plot @param {string[] | null} texts */
+function axisSize(_plot, texts) {
+  return Math.max(44, 14 + 7 * Math.max(0, ...(texts ?? []).map((text) => text.length)));
+}
+
+/** A mark, with as many digits as tell it from its neighbours. @param {number | null} value @param {number} apart from the next mark */
+function axisText(value, apart) {
+  if (value === null || value === undefined) return "";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  const sign = value < 0 ? "−" : "";
+  const digits = Math.min(12, Math.max(2, Math.floor(Math.log10(size)) - Math.floor(Math.log10(apart || size)) + 2));
+  if (size >= 1e12 || size < 1e-3) return sign + size.toExponential(digits - 1).replace(/\.?0*e/, "e").replace("e+", "e").replace("e-", "e−");
+  const [unit, letter] = size >= 1e9 ? [1e9, "G"] : size >= 1e6 ? [1e6, "M"] : size >= 1e4 ? [1e3, "k"] : [1, ""];
+  return sign + Number((size / unit).toPrecision(digits)) + letter;
 }

@@ -30,10 +30,9 @@ const FIELD = "field:";
 
 export class Charts {
   /**
-   * @param {{store: Store, api: () => import("./api.js").Api, compare: () => import("./compare.js").Compare | null,
-   *   stepAt: (timeMs: number) => number | null}} parts
+   * @param {{store: Store, api: () => import("./api.js").Api, compare: () => import("./compare.js").Compare | null}} parts
    */
-  constructor({ store, api, compare, stepAt }) {
+  constructor({ store, api, compare }) {
     this.store = store;
     this.compare = compare;
     this.box = byId("chart-scroll");
@@ -47,7 +46,8 @@ export class Charts {
       zoom: null,
       startMs: 0,
       episodeAt: (timeMs) => this.episodeAt(timeMs),
-      stepAt,
+      axis: () => (this.scene.x === "step" && !store.steps.length ? "time" : this.scene.x),
+      stepAt: (timeMs) => store.stepAt(timeMs),
       moment: () => store.moment,
       others: (path) => compare()?.of(path) ?? [],
       onZoom: (zoom) => this.zoom(zoom),
@@ -93,7 +93,7 @@ export class Charts {
   }
 
   redraw() {
-    for (const chart of this.charts.values()) if (chart.seen) chart.plot?.redraw(false, false);
+    for (const chart of this.charts.values()) if (chart.seen) chart.follow();
   }
 
   /** Ask for a repaint of the charts that show a field of an update. @param {Record<string, any>} fields @param {string} prefix */

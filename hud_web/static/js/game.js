@@ -5,8 +5,10 @@
  */
 
 import { byId, el, fill, icon } from "./dom.js";
-import { cut, isNumber, number, value } from "./format.js";
+import { ABSENT, cut, isNumber, number, value } from "./format.js";
+import { isMapping } from "./nested.js";
 import { painter } from "./paint.js";
+import { GAME_FIELDS, PROGRESS_FIELDS, PROGRESS_MARKS } from "./recipes.js";
 import { loadSheet } from "./sheet.js";
 
 /** @import { Store } from "./store.js" */
@@ -14,14 +16,8 @@ import { loadSheet } from "./sheet.js";
 
 await loadSheet("game");
 
-/** Panels of the fields that clients of old send flat; the nested ones need no list. */
-const FLAT = [
-  { title: "Game state", names: ["location", "room_id", "room", "level", "lives", "score"] },
-  { title: "LLM guidance", names: ["llm_scene_description", "alignment_bonus"] },
-];
-const PROGRESS = ["episode_id", "epoch", "episode", "global_step", "episode_reward", "episode_length"];
-/** These nested fields join the panel of that title. */
-const HOME = /** @type {Record<string, string>} */ ({ position: "Game state", health: "Game state", hearts: "Game state", lives: "Game state", inventory: "Game state" });
+const STATE = "Game state";
+const AXES = ["x", "y", "z", "map", "room", "level"];
 const MOST_HEARTS = 20;
 const MOST_FIELDS = 40;
 
@@ -48,12 +44,11 @@ export class Game {
       if (!groups.has(title)) groups.set(title, list);
       if (list.length < MOST_FIELDS) list.push({ name, value: shown });
     };
-    for (const { title, names } of FLAT) {
-      for (const name of names) {
-        const leaf = store.leaves.get(name);
-        if (leaf?.value !== undefined) put(title, name, leaf.value);
-      }
-    }
+    const known = (/** @type {string} */ name) => store.leaves.get(name)?.value;
+    const putFlat = (/** @type {string} */ title, /** @type {string[]} */ names) => {
+      for (const name of names) if (known(name) !== undefined) put(title, name, known(name));
+    };
+    putFlat(STATE, GAME_FIELDS);
     /** @type {Map<string, Record<string, any>>} the branches of the first level */
     const nested = new Map();
     for (const branch of store.branches) if (!branch.includes("/")) nested.set(branch, Object.create(null));
@@ -68,15 +63,10 @@ export class Game {
     }
     for (const [name, fields] of nested) {
       if (!Object.keys(fields).length) continue;
-      if (isGauge(fields) || isPosition(fields)) put(HOME[name] ?? "Game state", name, fields);
+      if (isGauge(fields) || isPosition(fields)) put(STATE, name, fields);
       else for (const [field, shown] of Object.entries(fields)) put(titleOf(name), field, shown);
     }
-    if (store.leaves.get("epoch")?.value !== undefined || store.leaves.get("episode_id")?.value !== undefined) {
-      for (const name of PROGRESS) {
-        const leaf = store.leaves.get(name);
-        if (leaf?.value !== undefined && groups.size) put("Training progress", name, leaf.value);
-      }
-    }
+    if (PROGRESS_MARKS.some((name) => known(name) !== undefined)) putFlat("Training progress", PROGRESS_FIELDS);
     return groups;
   }
 
@@ -103,7 +93,7 @@ function drawGroup(fields) {
     ...chips.map(({ name, value: shown }) =>
       typeof shown === "boolean"
         ? el("div", { class: shown ? "milestone done" : "milestone" }, icon(shown ? "check" : "ring"), el("dt", {}, label(name)), el("dd", { class: "sr" }, shown ? "reached" : "not yet"))
-        : el("div", { class: "badge" }, el("dt", {}, label(name)), el("dd", {}, shown.length ? value(shown, 80) : "none")),
+        : el("div", { class: "badge" }, el("dt", {}, label(name)), el("dd", {}, listText(shown))),
     ),
   );
 }
@@ -111,18 +101,20 @@ function drawGroup(fields) {
 /** @param {string} name @param {any} shown @returns {Child[]} */
 function drawValue(name, shown) {
   if (isGauge(shown)) return drawGauge(name, shown);
-  if (isPosition(shown)) return [Object.entries(shown).map(([axis, at]) => `${axis} ${value(at, 12)}`).join(" · ")];
-  return [value(shown, 120)];
+  if (isPosition(shown)) return [AXES.filter((axis) => axis in shown || axis === "x" || axis === "y").map((axis) => `${axis} ${value(shown[axis], 12)}`).join(" · ")];
+  return [shown === "-" ? ABSENT : value(shown, 120)]; // "-": what clients of old send for what they do not know
 }
 
-/** @param {string} name @param {{current: number, max: number}} gauge @returns {Child[]} */
+/** @param {string} name @param {{current?: number, max?: number}} gauge @returns {Child[]} */
 function drawGauge(name, { current, max }) {
   const text = `${number(current)} / ${number(max)}`;
+  if (!isNumber(current) || !isNumber(max)) return [el("b", {}, text)];
   if (max > 0 && max <= MOST_HEARTS && Number.isInteger(max)) {
     const hearts = el("span", { class: "hearts", role: "img", "aria-label": text });
     for (let i = 0; i < max; i++) {
       const heart = icon("heart");
       heart.classList.toggle("lost", i >= current);
+      heart.classList.toggle("half", i < current && i + 1 > current);
       hearts.append(heart);
     }
     return [hearts, el("b", {}, text)];
@@ -130,16 +122,25 @@ function drawGauge(name, { current, max }) {
   return [el("meter", { min: 0, max: Math.max(max, 1e-9), value: current, "aria-label": name }), el("b", {}, text)];
 }
 
-/** @param {any} fields @returns {fields is {current: number, max: number}} */
+/** A count out of a whole; either may be missing. @param {any} fields */
 function isGauge(fields) {
-  return fields !== null && typeof fields === "object" && isNumber(fields.current) && isNumber(fields.max);
+  return (isNumber(fields?.current) && isNumber(fields?.max)) || holdsOnly(fields, ["current", "max"], isNumber);
 }
 
 /** @param {any} fields */
 function isPosition(fields) {
-  if (fields === null || typeof fields !== "object" || Array.isArray(fields)) return false;
-  const names = Object.keys(fields);
-  return names.length <= 4 && "x" in fields && "y" in fields && names.every((name) => /^[xyz]$|^map$|^room$|^level$/.test(name));
+  return ("x" in Object(fields) || "y" in Object(fields)) && holdsOnly(fields, AXES, () => true);
+}
+
+/** @param {any} fields @param {string[]} names @param {(value: any) => boolean} fits */
+function holdsOnly(fields, names, fits) {
+  return isMapping(fields) && Object.entries(fields).every(([name, shown]) => names.includes(name) && fits(shown));
+}
+
+/** What a list says in a word: its items, or how many there are where they are mappings. @param {any[]} items */
+function listText(items) {
+  if (!items.length) return "none";
+  return items.some(isMapping) ? String(items.length) : value(items, 80);
 }
 
 /** @param {string} name */

@@ -6,6 +6,7 @@
 
 import { Alerts } from "./alerts.js";
 import { Charts } from "./charts.js";
+import { GAME_FIELDS, LLM_FIELDS, PROGRESS_MARKS } from "./recipes.js";
 import { Strip } from "./strip.js";
 import { Table } from "./table.js";
 
@@ -15,28 +16,30 @@ import { Table } from "./table.js";
 /** @import { Notices } from "./notices.js" */
 /** @import { Store } from "./store.js" */
 
+const GAME_MARKS = [...GAME_FIELDS, ...PROGRESS_MARKS];
+const LLM_MARKS = Object.values(LLM_FIELDS).flat();
+
 /**
  * @param {{store: Store, frames: Frames, notices: Notices, api: () => Api, compare: () => Compare | null,
  *   chooseEnv: (env: [number, number]) => void}} parts
  */
 export function startPanels({ store, frames, notices, api, compare, chooseEnv }) {
-  const stepAt = (/** @type {number} */ timeMs) => frames.all[frames.indexAt(timeMs)]?.step ?? null;
   const panels = {
-    charts: new Charts({ store, api, compare, stepAt }),
+    charts: new Charts({ store, api, compare }),
     table: new Table(store, api),
     alerts: new Alerts(store, notices),
     strip: new Strip(store, chooseEnv),
   };
-  when(store, "vision snapshot", hasVision, async () => new (await import("./vision.js")).Vision(store, api));
+  when(store, "vision fields", hasVision, async () => new (await import("./vision.js")).Vision(store, api));
   when(store, "fields", hasGame, async () => new (await import("./game.js")).Game(store));
   return panels;
 }
 
 /** @param {Store} store */
-const hasVision = (store) => store.vision !== null;
+const hasVision = (store) => store.vision !== null || LLM_MARKS.some((name) => store.leaves.has(name));
 
 /** @param {Store} store */
-const hasGame = (store) => store.branches.size > 0 || store.leaves.has("location") || store.leaves.has("llm_scene_description");
+const hasGame = (store) => store.branches.size > 0 || GAME_MARKS.some((name) => store.leaves.has(name));
 
 /**
  * Do something once, as soon as something holds.

@@ -48,6 +48,7 @@ export class Past {
     const answer = await this.api().history(paths);
     for (const path of paths) {
       const past = answer?.series?.[path];
+      if (past) this.store.learnSteps(past);
       const series = this.store.leaves.get(path)?.series;
       if (!past || !series) continue;
       series.prepend(past.time_ms, past.step, past.value);

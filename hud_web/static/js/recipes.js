@@ -50,6 +50,23 @@ export const KEY_CHARTS = [
 /** Fields that only count or name; they get a chart in their section, and none of the key ones. */
 export const EPISODE_FIELDS = ["episode", "episode_id", "episode_number", "num_episodes_lifetime"];
 
+/** Fields that a game tells of itself, flat or nested; one of them, or any nested one, brings the game's panel. */
+export const GAME_FIELDS = ["location", "position", "health", "hearts", "room_id", "room", "level", "lives", "score", "inventory"];
+
+/** What the HUD of old called training progress, and the fields that only its clients send. */
+export const PROGRESS_FIELDS = ["episode_id", "epoch", "episode", "global_step", "episode_reward", "episode_length"];
+export const PROGRESS_MARKS = ["epoch", "episode_id"];
+
+/** What a run tells of its vision LLM, call or no call. */
+export const LLM_FIELDS = {
+  suggestion: ["llm_suggestion", "suggestion"],
+  scene: ["llm_scene_description", "scene_description"],
+  calls: ["llm_calls", "vlm_calls", "vision_calls"],
+  success: ["llm_success_rate", "vlm_success_rate", "success_rate"],
+  alignment: ["llm_alignment", "alignment", "llm_agreement"],
+  bonus: ["alignment_bonus"],
+};
+
 /** Fewer fields with the same beginning of their names make no section of their own. */
 const LEAST_IN_SECTION = 3;
 export const REST = "other";

@@ -42,6 +42,8 @@ export class Stage {
     this.shown = null;
     /** @type {{shot: Shot, bitmap: ImageBitmap} | null} */
     this.ready = null;
+    /** The picture on the canvas, kept for drawing it at another size. @type {ImageBitmap | null} */
+    this.bitmap = null;
     this.decoding = false;
     this.broken = 0;
     /** @type {() => void} */
@@ -56,6 +58,7 @@ export class Stage {
     this.requestHud = painter(() => this.paintHud(), 100);
     store.on("frame", (picture) => this.take(picture));
     store.onEach("fields frame moment session link", this.requestHud);
+    setInterval(this.requestHud, 1000); // what comes per second falls while nothing comes
     store.on("cleared", () => this.clear());
     this.isLive = true;
     new ResizeObserver(() => this.fit()).observe(this.view);
@@ -120,32 +123,40 @@ export class Stage {
   draw() {
     if (!this.ready) return;
     const { shot, bitmap } = this.ready;
+    const before = this.bitmap;
     this.ready = null;
-    if (this.canvas.width !== bitmap.width || this.canvas.height !== bitmap.height || this.canvas.hidden) {
-      this.canvas.width = bitmap.width;
-      this.canvas.height = bitmap.height;
+    this.bitmap = bitmap;
+    if (before?.width !== bitmap.width || before.height !== bitmap.height || this.canvas.hidden) {
       this.canvas.hidden = false;
       this.placeholder.hidden = true;
       this.fit();
     }
-    this.context.drawImage(bitmap, 0, 0);
-    bitmap.close();
+    before?.close();
+    this.copy();
     this.shown = shot;
     this.canvas.dataset.id = shot.id ?? "";
     this.tellFirst();
     this.requestHud();
   }
 
+  /** Draw the picture on the canvas, pixel by pixel unless the canvas has fewer of them. */
+  copy() {
+    if (!this.bitmap) return;
+    this.context.imageSmoothingEnabled = this.canvas.width < this.bitmap.width;
+    this.context.imageSmoothingQuality = "high";
+    this.context.drawImage(this.bitmap, 0, 0, this.canvas.width, this.canvas.height);
+  }
+
   /** Size the canvas: whole device pixels per picture pixel where it fits, else as large as fits. */
   fit() {
-    const { canvas, screen } = this;
-    if (canvas.hidden) return;
+    const { canvas, screen, bitmap } = this;
+    if (canvas.hidden || !bitmap) return;
     const ratio = devicePixelRatio || 1;
     // On a phone the page scrolls, and the picture decides the height.
     const isPhone = matchMedia("(max-width: 720px)").matches && !document.fullscreenElement;
-    const across = ((screen.clientWidth - 2) * ratio) / canvas.width;
+    const across = ((screen.clientWidth - 2) * ratio) / bitmap.width;
     const scaleFor = (/** @type {number} */ height) => {
-      const room = Math.min(across, ((height - 2) * ratio) / canvas.height);
+      const room = Math.min(across, ((height - 2) * ratio) / bitmap.height);
       return room >= 1 ? Math.floor(room) : room;
     };
     const height = this.view.clientHeight;
@@ -155,15 +166,22 @@ export class Stage {
     if (!(scale > 0)) return;
     // The facts stand above and below the picture, or over its edges where that makes room for a larger one.
     this.view.classList.toggle("over", over > beside);
-    canvas.classList.toggle("smooth", scale < 1);
-    canvas.style.width = `${(canvas.width * scale) / ratio}px`;
-    canvas.style.height = `${(canvas.height * scale) / ratio}px`;
+    // Shrinking by the style sheet drops pixels; so a canvas smaller than the picture has the size at which it is seen.
+    const own = Math.min(1, scale);
+    const size = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * own)));
+    canvas.style.width = `${(size[0] * scale) / own / ratio}px`;
+    canvas.style.height = `${(size[1] * scale) / own / ratio}px`;
+    if (canvas.width === size[0] && canvas.height === size[1]) return;
+    [canvas.width, canvas.height] = size;
+    this.copy();
   }
 
   clear() {
     this.next = null;
     this.ready?.bitmap.close();
     this.ready = null;
+    this.bitmap?.close();
+    this.bitmap = null;
     this.shown = null;
     this.canvas.hidden = true;
     this.placeholder.hidden = false;
@@ -186,7 +204,7 @@ export class Stage {
     say(facts.late.text, !shown ? "" : this.isLive ? (fps ? latencyText(store) : "") : time(shown.t));
     say(facts.phase.text, value(find(NAMES.phase) ?? "", 24).replace("—", ""));
     this.paintKeys(find(NAMES.action));
-    const size = shown ? `${this.canvas.width}×${this.canvas.height} ${(shown.blob?.type ?? "").replace("image/", "")} ${bytes(shown.blob?.size)}` : "";
+    const size = shown ? `${this.bitmap?.width}×${this.bitmap?.height} ${(shown.blob?.type ?? "").replace("image/", "")} ${bytes(shown.blob?.size)}` : "";
     say(this.meta, size);
     if (!shown) this.paintPlaceholder();
     const label = shown ? `Frame of episode ${value(episode, 16)}, step ${number(step)}` : "No frame yet";
@@ -232,15 +250,16 @@ export class Stage {
   }
 
   savePng() {
-    if (!this.shown) return;
+    const { bitmap, shown } = this;
+    if (!shown || !bitmap) return;
     const copy = document.createElement("canvas");
-    const scale = Math.max(1, Math.floor(960 / Math.max(this.canvas.width, this.canvas.height)));
-    copy.width = this.canvas.width * scale;
-    copy.height = this.canvas.height * scale;
+    const scale = Math.max(1, Math.floor(960 / Math.max(bitmap.width, bitmap.height)));
+    copy.width = bitmap.width * scale;
+    copy.height = bitmap.height * scale;
     const context = /** @type {CanvasRenderingContext2D} */ (copy.getContext("2d"));
     context.imageSmoothingEnabled = false;
-    context.drawImage(this.canvas, 0, 0, copy.width, copy.height);
-    const name = `hud-step-${this.shown.step ?? "unknown"}.png`;
+    context.drawImage(bitmap, 0, 0, copy.width, copy.height);
+    const name = `hud-step-${shown.step ?? "unknown"}.png`;
     copy.toBlob((blob) => blob && download(blob, name), "image/png");
   }
 }

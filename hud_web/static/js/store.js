@@ -63,6 +63,8 @@ export class Store {
   moment = null;
   /** @type {import("./timeline.js").Change | null} */
   change = null;
+  /** Which step it was at what time, as far as anything told. */
+  steps = new Series();
   /** From the making of the newest live picture or value to its arrival here. @type {number | null} */
   latencyMs = null;
 
@@ -77,6 +79,7 @@ export class Store {
     this.thumbnails.clear();
     this.frameRate = new Rate();
     this.writers.clear();
+    this.steps = new Series();
     this.snapshotSeen = false;
     this.timeline.clear();
     this.moment = null;
@@ -172,6 +175,7 @@ export class Store {
     this.lastDataMs = Date.now();
     this.takeClock(timeMs); // nothing arrives before it was appended
     if (origin.writer) this.writers.add(origin.writer);
+    if (origin.step !== null) this.steps.add(timeMs, origin.step, origin.step);
     if (!this.frame) this.measure(origin);
     this.emit("update", { fields, origin, timeMs });
     this.change = { t: timeMs, paths: [], values: [], before: [] };
@@ -199,6 +203,7 @@ export class Store {
       this.takeClock(entryTime(picture));
       this.measure(picture);
     }
+    if (picture.step !== null) this.steps.add(entryTime(picture), picture.step, picture.step);
     this.frame = picture;
     this.emit("frame", picture);
   }
@@ -335,6 +340,22 @@ export class Store {
     for (const leaf of this.leaves.values()) leaf.value = leaf.live;
     this.moment = null;
     this.show(moment);
+  }
+
+  /**
+   * The step at a time, or the first one known; null where nothing ever told one.
+   * @param {number} timeMs
+   * @returns {number | null}
+   */
+  stepAt(timeMs) {
+    const { steps } = this;
+    return steps.length ? steps.value[Math.max(0, steps.indexAt(timeMs))] : null;
+  }
+
+  /** What a field's history tells of the steps. @param {{time_ms: number[], step: (number | null)[]}} past */
+  learnSteps({ time_ms: times, step }) {
+    const { steps } = this;
+    if (times.length && (!steps.length || times[0] < steps.time[0])) steps.prepend(times, step, step);
   }
 
   /** Keep a field's points from now on, for a chart. @param {Leaf} leaf */

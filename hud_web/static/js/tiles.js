@@ -6,6 +6,7 @@ import { isNumber, number, time } from "./format.js";
 import { painter } from "./paint.js";
 import { Spark } from "./rings.js";
 import { drawSpark } from "./spark.js";
+import { entryTime } from "./store.js";
 import { onTheme } from "./theme.js";
 
 /** @import { Store } from "./store.js" */
@@ -23,13 +24,15 @@ const TILES = [
 const PAST_POINTS = 40;
 /** A change is told against the value of so long ago. */
 const CHANGE_OVER_MS = 60_000;
+/** Steps per second are told over so long. */
+const RATE_OVER_MS = 20_000;
 
 export class Tiles {
   /** @param {Store} store @param {() => import("./api.js").Api} api */
   constructor(store, api) {
     this.store = store;
     this.api = api;
-    this.stepRate = new StepRate();
+    this.steps = new Steps(store);
     this.tiles = TILES.map((wanted) => {
       const value = el("dd", { class: "value" });
       const change = el("span", { class: "change" });
@@ -40,9 +43,10 @@ export class Tiles {
       return { wanted, node, label, value, change, canvas, drawn: -1 };
     });
     const request = painter(() => this.paint(), 200);
-    store.on("update", ({ origin, timeMs }) => this.stepRate.add(origin.step, timeMs));
-    store.on("cleared", () => (this.stepRate = new StepRate()));
-    store.onEach("fields cleared moment", request);
+    store.on("update", ({ origin, timeMs }) => this.steps.add(origin.step, timeMs));
+    store.on("frame", (picture) => this.steps.add(picture.step, entryTime(picture)));
+    store.on("cleared", () => (this.steps = new Steps(store)));
+    store.onEach("fields frame cleared moment", request);
     store.on("snapshot", () => this.loadPast(request));
     onTheme(() => {
       for (const tile of this.tiles) tile.drawn = -1;
@@ -54,10 +58,13 @@ export class Tiles {
   /** The way of each figure from before the page was opened. @param {() => void} request */
   async loadPast(request) {
     const leaves = this.tiles.map((tile) => this.store.find(tile.wanted.names, isNumber)).filter((leaf) => leaf !== null);
+    // Any field's history tells the steps.
+    if (!leaves.length) leaves.push(...[...this.store.leaves.values()].filter((leaf) => isNumber(leaf.live)).slice(0, 1));
     if (!leaves.length) return;
     const answer = await this.api().history(leaves.map((leaf) => leaf.path), PAST_POINTS);
     for (const leaf of leaves) {
       const past = answer?.series?.[leaf.path];
+      if (past) this.store.learnSteps(past);
       if (!past || this.store.leaves.get(leaf.path) !== leaf) continue;
       leaf.spark = new Spark();
       leaf.spark.begin(past.time_ms, past.value);
@@ -68,11 +75,9 @@ export class Tiles {
   paint() {
     for (const tile of this.tiles) {
       const leaf = this.store.find(tile.wanted.names, isNumber);
-      const derived = tile.wanted.label === "Steps / s" && !leaf;
-      const value = leaf ? leaf.value : derived ? this.stepRate.value() : undefined;
-      const spark = leaf ? leaf.spark : derived ? this.stepRate.spark : null;
+      const { value, spark, path } = leaf ?? this.steps.of(tile.wanted.label);
       say(tile.value, number(value, { short: true }));
-      tile.node.title = leaf ? `${leaf.path}: ${leaf.value}` : derived ? "from the steps of the updates" : "";
+      tile.node.title = value === undefined ? "" : `${path}: ${value}`;
       tile.node.classList.toggle("absent", !isNumber(value));
       this.paintChange(tile.change, value, spark, Boolean(tile.wanted.counts));
       const drawn = spark ? spark.version : 0;
@@ -99,29 +104,41 @@ export class Tiles {
   }
 }
 
-/** Steps per second from the steps that updates carry, over some 20 s. */
-class StepRate {
-  constructor() {
-    /** @type {{step: number, timeMs: number}[]} */
-    this.points = [];
-    this.spark = new Spark();
+/** What the steps of updates and frames tell where a run has no field for it: the step, and the steps per second. */
+class Steps {
+  /** @param {Store} store */
+  constructor(store) {
+    this.store = store;
+    this.step = new Spark();
+    this.rate = new Spark();
+    this.addedMs = 0;
   }
 
   /** @param {number | null} step @param {number} timeMs */
   add(step, timeMs) {
-    const last = this.points.at(-1);
-    if (step === null || (last && (timeMs - last.timeMs < 1000 || step <= last.step))) return;
-    this.points.push({ step, timeMs });
-    if (this.points.length > 20) this.points.shift();
-    const now = this.value();
-    if (now !== undefined) this.spark.add(now, timeMs);
+    if (step === null || timeMs - this.addedMs < 1000) return;
+    this.addedMs = timeMs;
+    this.step.add(step, timeMs);
+    const rate = this.rateAt(timeMs);
+    if (rate !== undefined) this.rate.add(rate, timeMs);
   }
 
-  /** */
-  value() {
-    const first = this.points[0];
-    const last = this.points.at(-1);
-    return first && last && last.timeMs > first.timeMs ? ((last.step - first.step) * 1000) / (last.timeMs - first.timeMs) : undefined;
+  /** A tile's figure at the moment shown. @param {string} label */
+  of(label) {
+    const t = this.store.moment ?? Infinity;
+    if (label === "Env steps") return { path: "steps of the updates", value: this.store.stepAt(t) ?? undefined, spark: this.step };
+    if (label === "Steps / s") return { path: "from the steps of the updates", value: this.rateAt(t), spark: this.rate };
+    return { path: "", value: undefined, spark: null };
+  }
+
+  /** Steps per second over some 20 s before a time. @param {number} t */
+  rateAt(t) {
+    const { steps } = this.store;
+    const last = steps.indexAt(t);
+    if (last < 1) return undefined;
+    const first = Math.max(0, steps.indexAt(steps.time[last] - RATE_OVER_MS));
+    const passed = steps.time[last] - steps.time[first];
+    const made = steps.value[last] - steps.value[first];
+    return passed >= 1000 && made > 0 ? (made * 1000) / passed : undefined;
   }
 }
-

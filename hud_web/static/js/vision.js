@@ -7,6 +7,7 @@
 import { button, byId, el, fill, say } from "./dom.js";
 import { cut, isNumber, milliseconds, number, percent, time, value } from "./format.js";
 import { painter } from "./paint.js";
+import { LLM_FIELDS } from "./recipes.js";
 import { loadSheet } from "./sheet.js";
 import { drawSpark } from "./spark.js";
 import { entryTime } from "./store.js";
@@ -21,13 +22,6 @@ import { onTheme } from "./theme.js";
 
 await loadSheet("vision");
 
-const NAMES = {
-  calls: ["llm_calls", "vlm_calls", "vision_calls"],
-  success: ["llm_success_rate", "vlm_success_rate", "success_rate"],
-  alignment: ["llm_alignment", "alignment", "llm_agreement"],
-  suggestion: ["llm_suggestion", "suggestion"],
-  scene: ["llm_scene_description", "scene_description"],
-};
 const MOST_CALLS = 50;
 /** Of the answer's extra fields, those that have a place of their own. */
 const PLACED = new Set(["action", "suggestion", "model", "error", "aligned"]);
@@ -44,6 +38,7 @@ export class Vision {
   details = el("details", {}, el("summary", {}, "Prompt"), this.prompt);
   empty = el("p", { class: "empty" }, "No call of a vision LLM yet.");
   where = el("span", { class: "muted vision-where" });
+  guidance = el("h3", { class: "eyebrow" }, "LLM guidance");
 
   /** @param {Store} store @param {() => import("./api.js").Api} api */
   constructor(store, api) {
@@ -58,7 +53,7 @@ export class Vision {
     /** @type {Call | null} */
     this.shown = null;
     this.url = "";
-    fill(this.body, this.picture, this.action, this.text, this.extras, this.details, this.spark, this.foot, this.empty);
+    fill(this.body, this.picture, this.action, this.text, this.extras, this.details, this.spark, this.guidance, this.foot, this.empty);
     this.newer = button("right", "Newer call", () => this.step(1), { quiet: true });
     this.older = button("left", "Older call", () => this.step(-1), { quiet: true });
     fill(byId("vision-tools"), this.where, this.older, this.newer);
@@ -171,14 +166,18 @@ export class Vision {
 
   paintFoot() {
     const { store } = this;
-    const find = (/** @type {string[]} */ names) => store.find(names, isNumber)?.value;
-    const calls = find(NAMES.calls);
-    const parts = [];
-    if (calls !== undefined || this.calls.length) parts.push(["calls", calls !== undefined ? number(calls) : `${this.calls.length}${this.calls.length < MOST_CALLS ? "" : "+"}`]);
-    const success = find(NAMES.success);
-    if (success !== undefined) parts.push(["ok", percent(success)]);
-    const alignment = find(NAMES.alignment);
-    if (alignment !== undefined) parts.push(["aligned", percent(alignment)]);
+    const find = (/** @type {string[]} */ names) => store.find(names)?.value;
+    const count = (/** @type {string[]} */ names) => store.find(names, isNumber)?.value;
+    const parts = /** @type {[string, string][]} */ ([]);
+    const put = (/** @type {string} */ label, /** @type {unknown} */ told, /** @type {(told: any) => string} */ show) => told !== undefined && parts.push([label, show(told)]);
+    put("suggests", find(LLM_FIELDS.suggestion), (told) => value(told, 120));
+    put("sees", find(LLM_FIELDS.scene), (told) => value(told, 300));
+    put("calls", count(LLM_FIELDS.calls), number);
+    put("ok", count(LLM_FIELDS.success), percent);
+    put("aligned", count(LLM_FIELDS.alignment), percent);
+    put("bonus", count(LLM_FIELDS.bonus), number);
+    this.guidance.hidden = !parts.length;
+    if (this.calls.length && count(LLM_FIELDS.calls) === undefined) parts.unshift(["calls", `${this.calls.length}${this.calls.length < MOST_CALLS ? "" : "+"}`]);
     const times = this.calls.map((call) => call.response_time).filter(isNumber);
     if (times.length > 4) parts.push(["p95", milliseconds([...times].sort((a, b) => a - b)[Math.floor(times.length * 0.95)])]);
     this.foot.hidden = !parts.length;
