@@ -21,8 +21,12 @@ from rllib_integration.rendering import Renderer, sub_env
 from rllib_integration.reporter import Reporter
 from rllib_integration.steps import StepCount
 
-#: Between two entries of step-level fields: 20 per second are as many as an eye can follow.
+#: Between two entries of step-level fields while somebody watches: 20 per second are as many as an eye can follow. They
+#: go out with the frame that they belong to; where none comes for so much longer, alone.
 METRICS_S = 0.05
+METRICS_ALONE_S = 0.075
+#: The same with nobody watching: enough for the charts of whoever comes later.
+METRICS_UNWATCHED_S = 0.25
 #: Between two looks at what viewers and other runners want.
 LOOK_S = 0.2
 #: Between two questions whether a thumbnail is wanted; the publisher lets one per second pass.
@@ -74,6 +78,7 @@ class RunnerHud:
         self._view: EpisodeView | None = None
         self._look_at = 0.0
         self._metrics_at = 0.0
+        self._metrics_with_frame_at = 0.0
         self._is_sampling = False
         self._paused_at: float | None = None
         self._pause_s = PAUSE_S
@@ -107,11 +112,12 @@ class RunnerHud:
         if now >= self._look_at:
             self._look(now, env)
         if env_index == self._reporter.env_index:
+            metrics_at = self._metrics_at
             if self._publisher.wants_frame((self._worker_index, env_index)) and self._renderer.is_affordable():
                 self._render(env, env_index)
-            if now >= self._metrics_at:
-                self._metrics_at = now + METRICS_S
-                self._send_metrics(running, episode)
+                metrics_at = self._metrics_with_frame_at
+            if now >= metrics_at:
+                self._send_metrics(now, running, episode)
         if now >= slot.thumbnail_at:
             slot.thumbnail_at = now + THUMBNAIL_S
             if self._publisher.wants_thumbnail((self._worker_index, env_index)) and self._renderer.is_affordable():
@@ -123,10 +129,11 @@ class RunnerHud:
         running, slot.running = slot.running, None
         if running is None or env_index != self._reporter.env_index or not hasattr(episode, "is_terminated"):
             return  # the old API stack gives an exception in place of an episode that broke
-        sums = running.sums()
+        # With the last step's own fields: the newest entry may be a quarter of a second old.
+        data = attempt("the last step", self._moment, running, episode) or running.sums()
         how = "terminated" if running.view.is_terminated(episode) else "truncated"
         self._publisher.log(
-            {**sums, "episode_return": sums["episode_reward"], "episode_end": how}, step=self._steps.now
+            {**data, "episode_return": data["episode_reward"], "episode_end": how}, step=self._steps.now
         )
 
     def pause(self) -> None:
@@ -193,15 +200,21 @@ class RunnerHud:
             self._trouble = self._renderer.trouble
             self._publisher.log({"no_picture": self._trouble}, step=self._steps.now)
 
-    def _send_metrics(self, running: RunningEpisode, episode: Any) -> None:
+    def _send_metrics(self, now: float, running: RunningEpisode, episode: Any) -> None:
+        self._metrics_at = now + (METRICS_ALONE_S if self._publisher.feedback.viewers else METRICS_UNWATCHED_S)
+        self._metrics_with_frame_at = now + METRICS_S * 0.9  # frames come in a rhythm that wavers
+        self._publisher.log(self._moment(running, episode), step=self._steps.now)
+
+    def _moment(self, running: RunningEpisode, episode: Any) -> dict[str, Any]:
+        """The step-level fields as they are now."""
         data = running.sums()
         data |= running.view.last(episode)
         data["global_step"] = self._steps.now
-        if self._action_names and "action" in data:
-            data["action_name"] = self._action_names[int(data["action"])]
+        if self._action_names and (name := _name_of(data.get("action"), self._action_names)):
+            data["action_name"] = name
         if self._info_keys:
             data |= pick(running.view.infos(episode), self._info_keys)
-        self._publisher.log(data, step=self._steps.now)
+        return data
 
 
 def pick(infos: Mapping[Any, Any], keys: Sequence[str]) -> dict[str, Any]:
@@ -219,6 +232,14 @@ def pick(infos: Mapping[Any, Any], keys: Sequence[str]) -> dict[str, Any]:
             if isinstance(info, Mapping) and (fields := pick(info, keys)):
                 found[str(agent)] = fields
     return found
+
+
+def _name_of(action: Any, names: Sequence[str]) -> str | None:
+    """What an action is called; None where it is no number of one, such as those of several agents."""
+    try:
+        return names[int(action)]
+    except (TypeError, ValueError, IndexError):
+        return None
 
 
 def _action_names(env: Any, index: int) -> Sequence[str]:

@@ -95,12 +95,16 @@ class CountingVector(gymnasium.vector.VectorEnv):
         results = []
         for index, env in enumerate(self._envs):
             if self._done[index]:
-                results.append((env.reset()[0], 0.0, False, False))
+                observation, info = env.reset()
+                results.append((observation, 0.0, False, False, info))
             else:
-                results.append(env.step(actions[index])[:4])
+                results.append(env.step(actions[index]))
             self._done[index] = results[-1][2]
-        observations, rewards, terminated, truncated = zip(*results, strict=True)
-        return numpy.stack(observations), numpy.array(rewards), numpy.array(terminated), numpy.array(truncated), {}
+        observations, rewards, terminated, truncated, _ = zip(*results, strict=True)
+        infos: dict[str, Any] = {}
+        for index, result in enumerate(results):
+            infos = self._add_info(infos, result[4], index)
+        return numpy.stack(observations), numpy.array(rewards), numpy.array(terminated), numpy.array(truncated), infos
 
     def render(self) -> tuple[Any, ...]:
         return tuple(env.render() for env in self._envs)

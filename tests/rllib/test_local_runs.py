@@ -86,9 +86,13 @@ def vector_entry_point() -> Any:
 
 @pytest.mark.parametrize("vectorized", [asynchronous, vector_entry_point])
 def test_envs_that_can_only_be_rendered_together_are_shown_too(display: Display, vectorized: Any) -> None:
-    train_twice(vectorized().callbacks(display.callbacks()))
+    train_twice(vectorized().callbacks(display.callbacks(info_keys=("health", "location"))))
     assert_is_complete(display)
     assert display.thumbnail_envs() == {(0, 0), (0, 1)}
+    shown = display.updates("health", "location")
+    assert shown
+    assert all(update["location"] == f"room {update['episode_length']}" for update in shown)
+    assert all(update["health"]["max"] == 5 for update in shown)
 
 
 def test_rewards_of_several_agents_are_summed_and_their_policies_kept_apart(display: Display) -> None:

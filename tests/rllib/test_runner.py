@@ -92,13 +92,20 @@ class Bench:
         self.hud.step(self.env_runner, self.env, index, self.episodes[index])
 
 
-def test_step_level_fields_go_out_twenty_times_a_second_however_fast_the_env_is() -> None:
+@pytest.mark.parametrize(("viewers", "frames", "entries"), [(1, True, 20), (1, False, 13), (0, False, 4)])
+def test_step_level_fields_go_out_at_a_rate_for_eyes_however_fast_the_env_is(
+    viewers: int, frames: bool, entries: int
+) -> None:
     bench = Bench()
+    bench.publisher.feedback = Published(viewers=viewers)
     bench.begin()
-    for _ in range(1000):
+    for number in range(1000):
+        bench.publisher.wanted_frames = frames and number % 50 == 0
+        bench.hud._renderer._resume_at = 0.0
         bench.step(after_s=0.001)
-    assert len(bench.publisher.having("reward")) == pytest.approx(20, abs=1)
-    assert bench.publisher.having("episode_reward")[-1] == pytest.approx(1000, abs=60)
+    assert len(bench.publisher.having("reward")) == pytest.approx(entries, abs=1)
+    assert len(bench.publisher.frames) == (20 if frames else 0)
+    assert bench.publisher.having("episode_reward")[-1] == pytest.approx(1000, abs=260)
 
 
 def test_nothing_is_rendered_that_nobody_wants() -> None:
@@ -177,6 +184,29 @@ def test_actions_have_names_where_the_game_names_them() -> None:
     bench.step(action=numpy.int64(1), after_s=0.1)
     entry = bench.publisher.logged[-1]
     assert (entry["action"], entry["action_name"], entry["health"]) == (1, "FIRE", 3)
+
+
+def test_an_action_without_a_name_hides_nothing_else() -> None:
+    bench = Bench()
+    bench.begin()
+    for action in (7, numpy.array([0.5, 1.0]), {"a": 1}):
+        bench.step(action=action, after_s=1.0)
+        assert bench.publisher.logged[-1]["episode_length"] == len(bench.episodes[0])
+        assert "action_name" not in bench.publisher.logged[-1]
+
+
+def test_an_episodes_end_shows_its_last_step() -> None:
+    bench = Bench(info_keys=("health",))
+    bench.begin()
+    for _ in range(9):
+        bench.step(after_s=0.001)
+    bench.now += 0.001
+    bench.episodes[0].add_env_step(0, 0, 5.0, infos={"health": 0}, terminated=True)
+    bench.hud.step(bench.env_runner, bench.env, 0, bench.episodes[0])
+    bench.hud.end_episode(0, bench.episodes[0])
+    last = bench.publisher.logged[-1]
+    assert (last["episode_end"], last["episode_return"], last["episode_length"]) == ("terminated", 14.0, 10)
+    assert (last["reward"], last["action_name"], last["health"]) == (5.0, "NOOP", 0)
 
 
 def test_a_wish_for_the_other_env_moves_the_picture_with_its_next_episode() -> None:
