@@ -18,7 +18,7 @@ from PIL import Image
 
 from hud_publisher.protocol.batch import MEDIA_TYPE, Batch, encode_batch
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry
-from tests.fixtures.web import SseClient, WebServer
+from tests.fixtures.web import SseClient, WebServer, poll
 
 
 def picture(kind: str = "JPEG", size: tuple[int, int] = (16, 12)) -> bytes:
@@ -275,7 +275,7 @@ def test_a_page_of_another_name_cannot_reach_a_server_on_loopback(web: WebServer
 
 
 def test_ready_says_when_redis_is_away_and_health_does_not_care(web: WebServer, redis_server: Any) -> None:
-    assert web.get("/ready")[0] == 200
+    poll(lambda: web.get("/ready")[0] == 200, "the replica to be ready")
     redis_server.kill()
     status, answer = web.get("/ready")
     assert (status, answer["error"]) == (503, "Redis is not available")
@@ -283,7 +283,7 @@ def test_ready_says_when_redis_is_away_and_health_does_not_care(web: WebServer, 
     assert web.post("/api/register_session")[0] == 503
     assert web.get("/api/state")[0] == 503
     redis_server.restart()
-    assert web.get("/ready")[0] == 200
+    poll(lambda: web.get("/ready")[0] == 200, "the replica to be ready again")
 
 
 def test_a_session_has_room_for_ten_thousand_fields_and_known_ones_go_on(

@@ -9,7 +9,7 @@ from tests.fixtures.servers import Server
 
 
 def client(server: Server) -> redis.Redis:
-    return redis.Redis.from_url(server.url, socket_timeout=0.3, retry=None)
+    return redis.Redis.from_url(server.url, socket_timeout=2, retry=None)
 
 
 def test_a_restarted_server_has_what_it_acknowledged(any_server: Server) -> None:

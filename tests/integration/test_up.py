@@ -144,7 +144,7 @@ def test_its_redis_comes_back_after_a_crash_with_all_that_was_acknowledged(up: C
 def test_a_taken_port_is_named_with_the_fix(up: Callable[..., Up]) -> None:
     _process, web, _redis, _folder = start_up(up)
     second = up("up", "--port", str(web.port))
-    output = second.process.communicate(timeout=10)[0]
+    output = second.process.communicate(timeout=60)[0]
     assert second.process.returncode == 2
     assert f"port {web.port}" in output
     assert "--port" in output
@@ -152,7 +152,7 @@ def test_a_taken_port_is_named_with_the_fix(up: Callable[..., Up]) -> None:
 
 def test_every_wrong_setting_is_named_at_once(up: Callable[..., Up]) -> None:
     process = up("serve", HUD_PORT="eighty", HUD_SESSION_TTL="soon", REDIS_URL="http://x:secret@y")
-    output = process.process.communicate(timeout=10)[0]
+    output = process.process.communicate(timeout=60)[0]
     assert process.process.returncode == 2
     for name in ("HUD_PORT", "HUD_SESSION_TTL", "REDIS_URL"):
         assert name in output
@@ -164,7 +164,7 @@ def test_status_sessions_and_reset_say_what_is(up: Callable[..., Up]) -> None:
 
     def hud(*arguments: str) -> tuple[int, str]:
         process = up(*arguments, "--url", web_url)
-        return_text = process.process.communicate(timeout=10)[0]
+        return_text = process.process.communicate(timeout=60)[0]
         return process.process.returncode, return_text
 
     web_url = f"http://127.0.0.1:{web.port}"
@@ -182,5 +182,5 @@ def test_status_sessions_and_reset_say_what_is(up: Callable[..., Up]) -> None:
     assert "has ended" in text
     assert "ended, reset" in hud("sessions")[1]
     nobody = up("status", "--url", "http://127.0.0.1:9")
-    assert "hud up" in nobody.process.communicate(timeout=10)[0]
+    assert "hud up" in nobody.process.communicate(timeout=60)[0]
     assert nobody.process.returncode == 1
