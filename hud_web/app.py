@@ -31,6 +31,7 @@ from hud_web.hosts import TrustedHosts
 from hud_web.limits import AddressLimits
 from hud_web.metrics import MetricsEndpoint
 from hud_web.openapi import openapi
+from hud_web.origins import OwnOrigin
 from hud_web.reading import ReadingEndpoints
 from hud_web.redis_client import connect_reader, connect_writer
 from hud_web.request_log import RequestLog
@@ -97,6 +98,7 @@ def create_app(settings: Settings, *, view_port: int | None = None) -> Web:
             Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins)),
             Middleware(CrashGuard),
             Middleware(TrustedHosts, hosts=_trusted_hosts(settings)),
+            Middleware(OwnOrigin),
             *_admission(settings, view_port),
         ],
         exception_handlers={HudError: answer_hud_error, HTTPException: answer_http_error},
@@ -135,16 +137,6 @@ def _routes(
         Route("/api/reporter", writing.reporter, methods=["POST"]),
         Mount("/static", PageFiles(directory=STATIC)),
     ]
-
-
-class PageFiles(StaticFiles):
-    """The page's files. Browsers ask each time whether they changed: modules of two versions do not fit together."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        """Return the file, or "not modified"."""
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
 
 
 def _admission(settings: Settings, view_port: int | None) -> list[Middleware]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import socket
@@ -156,6 +157,29 @@ def test_other_origins_read_only_when_named_and_never_write(serve: Callable[...,
     assert preflight[0] == 400
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),  # a program
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:3000"}, 403),
+        ({"Origin": "http://127.0.0.1:{port}"}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://name.of.a.proxy"}, 200),
+    ],
+)
+def test_a_page_of_another_origin_writes_nothing_though_its_browser_asks_nobody_first(
+    standing_web: WebServer, headers: dict[str, str], status: int
+) -> None:
+    sent = {name: value.format(port=standing_web.port) for name, value in headers.items()}
+    answer = ask(standing_web, "/api/reset_session?channel=of-another-page", "POST", Content_Type="text/plain", **sent)
+    assert answer[0] == status
+    assert ask(standing_web, "/api/sessions", **sent)[0] == 200  # it cannot read the answer: no CORS
+
+
 def test_it_listens_beyond_loopback_only_with_a_token_or_when_told(serve: Callable[..., WebServer]) -> None:
     with pytest.raises(RuntimeError, match="HUD_TOKEN, or pass --insecure"):
         serve(environment={"HUD_HOST": "0.0.0.0"})
@@ -264,6 +288,12 @@ def test_a_client_that_drips_its_head_is_cut_off_and_holds_up_nobody(web: WebSer
     kept.close()
     for link in [*links, silent]:
         link.close()
+
+
+def test_a_packed_body_counts_unpacked(standing_web: WebServer) -> None:
+    body = gzip.compress(b"{%b}" % (b" " * 16_000_000))
+    assert len(body) < 100_000
+    assert standing_web.post("/api/update_training", body, {"Content-Encoding": "gzip"})[0] == 413
 
 
 def test_one_slow_sender_holds_up_nobody(web: WebServer) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ACCESS, API, UNIT = "tests/integration/test_access.py", "tests/integration/test_api.py", "tests/unit"
+WIRE = "tests/integration/test_wire.py"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,16 @@ REMOVALS = [
     Removal("cookie is a digest", "hud_web/viewing.py", "COOKIE, _digest(token),", "COOKIE, token,", (ACCESS, "-k", "viewing_token")),
     Removal("cookie HttpOnly", "hud_web/viewing.py", "httponly=True", "httponly=False", (ACCESS, "-k", "viewing_token")),
     Removal("cookie Secure", "hud_web/viewing.py", "secure=is_tls", "secure=False", (ACCESS, "-k", "cookie_is_for_tls")),
-    Removal("trusted hosts", "hud_web/app.py", "    if settings.is_loopback:", "    if False:", (ACCESS, "-k", "named_hosts")),
+    Removal("cookie SameSite", "hud_web/viewing.py", 'samesite="lax"', 'samesite="none"', (ACCESS, "-k", "viewing_token")),
+    Removal("view token is not for writing", "hud_web/writing.py", "self._tokens = tokens", "self._tokens = (*tokens, 'new-view')", (ACCESS, "-k", "viewing_token")),
+    Removal("link is the page's alone", "hud_web/viewing.py", 'request.url.path != "/"', "False", (ACCESS, "-k", "viewing_token")),
+    Removal("headers where the host is refused", "hud_web/app.py", "            Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins)),\n            Middleware(CrashGuard),\n            Middleware(TrustedHosts, hosts=_trusted_hosts(settings)),", "            Middleware(TrustedHosts, hosts=_trusted_hosts(settings)),\n            Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins)),\n            Middleware(CrashGuard),", (ACCESS, "-k", "security_headers")),
+    Removal("headers where there is no HTTP", "hud_web/wire.py", "headers = HEADERS | {", "headers = {", (ACCESS, "-k", "no_http")),
+    Removal("a defect's inside is not shown", "hud_web/app.py", "            Middleware(CrashGuard),\n", "", (UNIT, "-k", "defect")),
+    Removal("one Host header", "hud_web/hosts.py", "if len(given) == 1 else", "if given else", (ACCESS, "-k", "not_quite_right")),
+    Removal("no writing by another origin's page", "hud_web/app.py", "            Middleware(OwnOrigin),\n", "", (ACCESS, "-k", "another_origin")),
+    Removal("an empty token is a mistake", "hud_publisher/protocol/settings.py", "if not tokens or not all(", "if False and not all(", (UNIT, "-k", "token_that_is_none")),
+    Removal("trusted hosts", "hud_web/app.py", '("localhost", "127.0.0.1", "::1") if settings.is_loopback else ("*",)', '("*",)', (ACCESS, "-k", "named_hosts")),
     Removal("CORS methods", "hud_web/app.py", 'allow_methods=["GET"]', 'allow_methods=["*"]', (ACCESS, "-k", "other_origins")),
     Removal("CORS origins", "hud_web/app.py", "allow_origins=list(settings.cors_origins)", 'allow_origins=["*"]', (ACCESS, "-k", "other_origins")),
     Removal("no listening beyond loopback", "hud_web/cli.py", "settings.tokens or settings.insecure", "True", (ACCESS, "-k", "beyond_loopback")),
@@ -62,6 +72,17 @@ REMOVALS = [
     Removal("body size", "hud_web/body.py", "if size > MAX_BODY_BYTES:", "if False:", (API, ACCESS, "-k", "refused or chunked")),
     Removal("body time", "hud_web/body.py", "BODY_TIMEOUT_S = 10.0", "BODY_TIMEOUT_S = 1000.0", (ACCESS, "-k", "slow_sender")),
     Removal("head time", "hud_web/wire.py", "HEAD_TIMEOUT_S = 10.0", "HEAD_TIMEOUT_S = 1000.0", (ACCESS, "-k", "drips")),
+    Removal("head size", "hud_web/wire.py", "if self._unparsed_bytes > MAX_HEAD_BYTES", "if False", (WIRE, "-k", "without_end")),
+    Removal("time for what nobody reads", "hud_web/wire.py", "        if self._is_idle:\n            self._time_head()\n", "", (WIRE, "-k", "drips", "--timeout", "10")),
+    Removal("stalled answers", "hud_web/wire.py", "            self._time_stall()\n\n    def resume", "            pass\n\n    def resume", (WIRE, "-k", "takes_nothing")),
+    Removal("unpacked size", "hud_web/body.py", "    if len(data) > MAX_BODY_BYTES:", "    if False:", (ACCESS, "-k", "unpacked")),
+    Removal("write rate", "hud_web/limits.py", 'self._registrations if scope["path"] == "/api/register_session" else self._writes', "self._registrations", (UNIT, "-k", "writes_too_often")),
+    Removal("entries per batch", "hud_publisher/protocol/batch.py", 'if len(header["entries"]) > MAX_BATCH_ENTRIES:', "if False:", ("tests/unit/protocol/test_batch.py",)),
+    Removal("writers' names", "hud_publisher/protocol/batch.py", " or not _WRITER.fullmatch(writer)", "", ("tests/unit/protocol/test_batch.py",)),
+    Removal("channels' names", "hud_publisher/protocol/keys.py", " or not _CHANNEL.fullmatch(channel)", "", ("tests/unit/protocol/test_keys.py",)),
+    Removal("image bytes", "hud_publisher/protocol/images.py", "if len(data) > MAX_IMAGE_BYTES:", "if False:", ("tests/unit/protocol/test_images.py",)),
+    Removal("no forged line in the log", "hud_web/logs.py", "else TextFormatter(_TEXT)", "else logging.Formatter(_TEXT)", (UNIT, "-k", "no_other_line")),
+    Removal("metrics stay inside", "hud_web/view_only.py", 'frozenset({"/metrics"})', "frozenset[str]()", (UNIT, "-k", "metrics_stay_inside")),
     Removal("entry size", "hud_publisher/protocol/batch.py", "if size > MAX_METRICS_BYTES:", "if False:", (API, "-k", "refused")),
     Removal("fields per session", "hud_publisher/protocol/lua/publish.lua", "if room > 0 or", "if true or", (API, "-k", "ten_thousand")),
     Removal("image kind", "hud_publisher/protocol/images.py", "    if info is None or", "    if False and info is None or", (API, "-k", "refused")),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from starlette.responses import PlainTextResponse
 
 from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.settings import Settings
+from hud_web import limits
 from hud_web.limits import MAX_ADDRESSES, Buckets, Rate
+from tests.unit.web.asgi import call
 
 
 class Clock:
@@ -28,6 +31,16 @@ def test_an_address_may_burst_then_gets_its_rate_and_others_are_not_touched() ->
     clock.now += 100
     assert [buckets.take("a") for _ in range(4)][:3] == [0, 0, 0]
     assert buckets.take("a") > 0
+
+
+@pytest.mark.parametrize("path", ["/api/update_training", "/api/publish", "/api/reset_session", "/anything"])
+async def test_an_address_that_writes_too_often_is_refused_and_may_still_look(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(limits, "WRITES", Rate(per_s=0.001, burst=3))
+    app = limits.AddressLimits(PlainTextResponse("reached"), streams_per_address=0)
+    assert [(await call(app, "POST", path))[0] for _ in range(4)] == [200, 200, 200, 429]
+    assert (await call(app, "GET", path))[0] == 200
 
 
 def test_remembered_addresses_are_bounded() -> None:
