@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.fixtures.browser"]
 
+#: The runs of these tests send no heartbeat, and on a busy machine a page may take its time between two entries.
+LONG_LEASE = {"HUD_SESSION_TTL": "600"}
+
 _channels = itertools.count(1)
 
 
@@ -26,7 +29,7 @@ _channels = itertools.count(1)
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
     """One web server on one Redis, for the tests that leave both alone."""
     with running(redis_binary(), tmp_path_factory.mktemp("stack") / "redis") as redis:
-        server = WebServer(redis.url)
+        server = WebServer(redis.url, environment=LONG_LEASE)
         try:
             yield server
         finally:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
 
 #: A machine of two busy cores paints a page within a second or two; this is for the worst of them.
-WAIT_S = 20.0
+WAIT_S = 30.0
 
 _PIXEL = """([selector, x, y]) => {
   const canvas = document.querySelector(selector);

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.browser.conftest import LONG_LEASE
 from tests.browser.page import Screen
 from tests.browser.run import Run, color_of
 from tests.fixtures.servers import Server
@@ -19,7 +20,7 @@ Serve = Callable[..., WebServer]
 @pytest.fixture
 def server(serve: Serve) -> WebServer:
     """A web server of the test's own, to be hurt."""
-    return serve()
+    return serve(environment=LONG_LEASE)
 
 
 def test_a_killed_server_is_said_and_the_page_heals_by_itself(
@@ -49,7 +50,7 @@ def test_a_killed_server_is_said_and_the_page_heals_by_itself(
 
 
 def test_a_refused_stream_is_tried_again_until_it_is_let_in(serve: Serve, start_run: StartRun, open_page: Open) -> None:
-    server = serve(environment={"HUD_STREAMS_PER_ADDRESS": "1"})
+    server = serve(environment=LONG_LEASE | {"HUD_STREAMS_PER_ADDRESS": "1"})
     run = start_run(server=server)
     run.log({"n": 1})
     first = open_page(server=server)
@@ -89,7 +90,7 @@ def test_redis_away_is_said_and_the_page_heals(
 def test_the_page_needs_its_link_and_says_so_when_it_is_locked_out(
     serve: Serve, start_run: StartRun, open_page: Open
 ) -> None:
-    server = serve(environment={"HUD_VIEW_TOKEN": "look"})
+    server = serve(environment=LONG_LEASE | {"HUD_VIEW_TOKEN": "look"})
     run = start_run(server=server)
     run.log({"n": 1})
     screen = open_page("token=look", server=server)

@@ -119,7 +119,7 @@ class Display:
         """What was said about the session, in order."""
         return self.stream.named("session")
 
-    def wait(self, condition: Any, what: str, timeout_s: float = 20.0) -> Any:
+    def wait(self, condition: Any, what: str, timeout_s: float = 60.0) -> Any:
         return self.stream.wait(lambda _stream: condition(self), what, timeout_s)
 
     def wait_for_end(self) -> None:

@@ -38,7 +38,7 @@ def test_the_demo_shows_a_moving_game_and_ends_on_a_signal_with_nothing_left(dis
         )
         assert len(processes_of(demo.pid)) > 3
         demo.send_signal(signal.SIGTERM)
-        said, _ = demo.communicate(timeout=60)
+        said, _ = demo.communicate(timeout=120)
     finally:
         demo.kill()
         demo.communicate()
@@ -48,5 +48,5 @@ def test_the_demo_shows_a_moving_game_and_ends_on_a_signal_with_nothing_left(dis
     assert "stopped" in said.splitlines()[-1]
     display.wait_for_end()
     assert display.updates("lives", "action_name")
-    poll(lambda: not processes_of(demo.pid), "the end of every process of the demo", 10)
+    poll(lambda: not processes_of(demo.pid), "the end of every process of the demo", 60)
     assert [path.name for path in tmp_path.iterdir() if path.name != "redis"] == []  # nothing in the home folder

@@ -77,10 +77,7 @@ def test_another_runner_takes_over_from_a_frozen_reporter_and_hands_back_when_it
         train_until(algorithm, lambda: display.frames([1, 0]), "frames of the first runner")
         frozen = pids(algorithm)[1]
         os.kill(frozen, signal.SIGSTOP)
-        stopped_at = time.monotonic()
         train_until(algorithm, lambda: display.frames([2, 0]), "the second runner's frames")
-        silent_s = time.monotonic() - stopped_at
-        assert silent_s > 9
         os.kill(frozen, signal.SIGKILL)
         before = len(display.frames())
         train_until(algorithm, lambda: any(f["env"] == [1, 0] for f in display.frames()[before:]), "the first one's")
