@@ -80,6 +80,7 @@ prove-protections: .make/dev system ## Take each protection away and see a test 
 
 ## ---------------------------------------------------------------- what it is made of
 
+LOCKED := publisher web laptop rllib
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-annotate --no-header --quiet
 
@@ -87,13 +88,14 @@ lock: .make/dev ## Pin what each part needs at run time, with hashes
 	$(LOCK) --upgrade -o requirements/publisher.txt
 	$(LOCK) --upgrade --extra web -o requirements/web.txt
 	$(LOCK) --upgrade --extra web --extra embedded --extra fast -o requirements/laptop.txt
+	$(LOCK) --upgrade --extra rllib -o requirements/rllib.txt
 
 audit: .make/dev ## Ask the advisory database about the pinned versions (needs the internet)
-	for name in publisher web laptop; do $(BIN)/pip-audit --disable-pip --require-hashes -r requirements/$$name.txt || exit 1; done
+	for name in $(LOCKED); do $(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/$$name.txt || exit 1; done
 
 sbom: .make/dev ## Write CycloneDX bills of materials to dist/
 	@mkdir -p dist
-	for name in publisher web laptop; do \
+	for name in $(LOCKED); do \
 	    $(BIN)/cyclonedx-py requirements requirements/$$name.txt --pyproject pyproject.toml --output-reproducible \
 	        --of JSON -o dist/sbom-$$name.json || exit 1; done
 

@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-LOCKS: dict[str, tuple[str, ...]] = {"publisher": (), "web": ("web",), "laptop": ("web", "embedded", "fast")}
+LOCKS: dict[str, tuple[str, ...]] = {"publisher": (), "web": ("web",), "laptop": ("web", "embedded", "fast"), "rllib": ("rllib",)}
 
 
 def pinned(name: str) -> dict[str, list[str]]:
@@ -43,6 +43,11 @@ def test_every_pin_has_hashes_and_no_lock_names_an_index(name: str) -> None:
     entries = re.split(r"\n(?=[A-Za-z])", text.strip())
     assert len(entries) == sum(len(versions) for versions in pinned(name).values())
     assert all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
+    installs = re.findall(r"pip .*install (.+) \\$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert installs == ["--require-hashes -r requirements/web.txt", "--no-deps ."]
 
 
 def test_a_part_needs_no_more_than_its_own() -> None:
