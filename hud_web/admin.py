@@ -9,12 +9,12 @@ import argparse
 import contextlib
 import http.client
 import json
-import shutil
+import os
 import sys
 import time
 import urllib.error
 import urllib.request
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 from hud_publisher.protocol.errors import HudError, UnauthorizedError, UnavailableError
@@ -22,27 +22,35 @@ from hud_publisher.protocol.settings import Settings
 
 TIMEOUT_S = 5.0
 DEFAULT_URL = "http://localhost:8086"
+_CHUNK_BYTES = 64 * 1024
 
 
 def status(options: argparse.Namespace) -> int:
     """Print who holds the channel; exit code 0 if it is live, 1 if not."""
     settings, url = _where(options)
-    state = ask(url, "/api/state", token=_token(settings), channel=settings.channel)
+    state = ask(url, "/api/state", "session", token=_token(settings), channel=settings.channel)
     session = state["session"]
-    _print(f"{url}  channel {settings.channel}: {_line(session)}")
-    for name, value in sorted(session["info"].items()):
-        _print(f"  {name}: {value}")
-    _print(f"  {len(state['state'])} fields, {state['viewers']} viewers at this server")
+    if options.json:
+        told = {"url": url, "session": session, "fields": len(state["state"]), "viewers": state["viewers"]}
+        _print(json.dumps(told))
+    else:
+        _print(f"{url}  channel {settings.channel}: {_line(session)}")
+        for name, value in sorted(session["info"].items()):
+            _print(f"  {name}: {value}")
+        _print(f"  {len(state['state'])} fields, {state['viewers']} viewers at this server")
     return 0 if session["status"] == "live" else 1
 
 
 def sessions(options: argparse.Namespace) -> int:
     """Print the channel's sessions, newest first."""
     settings, url = _where(options)
-    found = ask(url, "/api/sessions", token=_token(settings), channel=settings.channel)["sessions"]
-    for session in found:
+    answer = ask(url, "/api/sessions", "sessions", token=_token(settings), channel=settings.channel)
+    if options.json:
+        _print(json.dumps(answer))
+        return 0
+    for session in answer["sessions"]:
         _print(_line(session))
-    if not found:
+    if not answer["sessions"]:
         _print(f"channel {settings.channel} has had no session yet")
     return 0
 
@@ -50,9 +58,13 @@ def sessions(options: argparse.Namespace) -> int:
 def reset(options: argparse.Namespace) -> int:
     """End the session that holds the channel."""
     settings, url = _where(options)
-    answer = ask(url, "/api/reset_session", body={"channel": settings.channel}, token=_token(settings))
+    body = {"channel": settings.channel}
+    answer = ask(url, "/api/reset_session", "previous_session", body=body, token=_token(settings))
     ended = answer["previous_session"]
-    _print(f"session {ended} has ended" if ended else f"nobody held channel {settings.channel}")
+    if options.json:
+        _print(json.dumps(answer))
+    else:
+        _print(f"session {ended} has ended" if ended else f"nobody held channel {settings.channel}")
     return 0
 
 
@@ -65,28 +77,52 @@ def export(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         response = stack.enter_context(_open(url, "/api/export", token=_token(settings), **query))
         if options.output is None:
-            shutil.copyfileobj(response, sys.stdout.buffer)
+            _copy(url, response, sys.stdout.buffer)
             return 0
         try:
-            shutil.copyfileobj(response, stack.enter_context(open(options.output, "wb")))
+            file = stack.enter_context(open(options.output, "wb"))
         except OSError as error:
             raise HudError(f"expected to write {options.output}, got {error}") from error
+        _copy(url, response, file)
     return 0
 
 
-def ask(url: str, path: str, *, body: dict[str, Any] | None = None, token: str | None = None, **query: str) -> Any:
-    """Return a server's JSON answer.
+def _copy(url: str, response: Any, to: BinaryIO) -> None:
+    while True:
+        try:
+            data = response.read(_CHUNK_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise UnavailableError(f"expected the whole export of {url}, got a part of it: {error}") from error
+        if not data:
+            return
+        try:
+            to.write(data)
+            to.flush()
+        except BrokenPipeError:  # `hud export | head`: who reads has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its end
+            return
+        except OSError as error:
+            raise HudError(f"expected to write the export, got {error}") from error
+
+
+def ask(
+    url: str, path: str, part: str, *, body: dict[str, Any] | None = None, token: str | None = None, **query: str
+) -> Any:  # fmt: skip
+    """Return a server's JSON answer, an object that has this part.
 
     Raises:
-        UnavailableError: nobody answered.
+        UnavailableError: nobody answered, or another program.
         UnauthorizedError: the token is missing or wrong.
         HudError: the server refused; the message is its own.
     """
     with _open(url, path, body=body, token=token, **query) as response:
         try:
-            return json.load(response)
-        except ValueError as error:
+            answer = json.load(response)
+        except (ValueError, OSError, http.client.HTTPException) as error:
             raise UnavailableError(f"expected a HUD server at {url}, got an answer that is no JSON: {error}") from error
+    if not isinstance(answer, dict) or part not in answer:
+        raise UnavailableError(f"expected a HUD server at {url}, got the answer of another program")
+    return answer
 
 
 def _open(url: str, path: str, *, body: dict[str, Any] | None = None, token: str | None = None, **query: str) -> Any:

@@ -77,11 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     for sub in asking.values():
         sub.add_argument("--url", help="of the HUD server (HUD_URL, default http://localhost:8086)")
         sub.add_argument("--channel", help="which display (HUD_CHANNEL, default 'default')")
+    for name in ("status", "sessions", "reset", "doctor"):
+        asking[name].add_argument("--json", action="store_true", help="print it as JSON, for scripts")
     asking["export"].add_argument("--session", help="number of a session (hud sessions), default the newest")
     asking["export"].add_argument("--format", choices=["csv", "json"], default="csv", help="default csv")
     asking["export"].add_argument("--output", help="file to write, default standard output")
     asking["doctor"].add_argument("--redis-url", help="instead of REDIS_URL")
-    asking["doctor"].add_argument("--json", action="store_true", help="print findings as JSON")
     asking["doctor"].add_argument(
         "--listen", type=float, default=12.0, metavar="S", help="listen to the stream so long (default 12 s)"
     )

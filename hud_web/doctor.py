@@ -53,7 +53,8 @@ def doctor(options: argparse.Namespace) -> int:
     elif problems:
         sys.stdout.write(f"\n{len(problems)} to fix; begin with the first: {problems[0].text}\n")
     else:
-        sys.stdout.write("\nall is well\n")
+        known = [finding for finding in found if finding.level == "note"]
+        sys.stdout.write(f"\nnothing is broken; worth knowing: {known[0].text}\n" if known else "\nall is well\n")
     return worst
 
 

@@ -1,23 +1,25 @@
 """The doctor's look at a HUD server, from outside in: name, port, TLS, health, Redis, token, session, stream.
 
-Each step needs the ones before it, so the first problem ends the way. Called by `doctor`.
+What later steps need ends the way where it is missing. Called by `doctor`.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-import socket
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
+from hud_publisher.http_sink import parse_hud_url
+from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.settings import Settings
 from hud_web.doctor_stream import examine_stream
-from hud_web.findings import Finding, clock_skew, note, ok, problem
+from hud_web.findings import Finding, clock_skew, evicts, note, ok, problem
+from hud_web.reach import Blocked, reach, speaks_tls
 from hud_web.version import distribution_version
 
 TIMEOUT_S = 5.0
@@ -27,12 +29,17 @@ TIMEOUT_S = 5.0
 class Place:
     """Where a server is, as its URL says, and who asks."""
 
-    url: str
     is_tls: bool
     host: str
     port: int
     path: str
     token: str | None
+
+    @property
+    def url(self) -> str:
+        """Return it as one writes it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.is_tls else 'http'}://{host}:{self.port}{self.path}"
 
     def connect(self, timeout_s: float = TIMEOUT_S) -> http.client.HTTPConnection:
         """Return a connection that is not open yet; proxies of the environment are not used, as by publishers."""
@@ -46,10 +53,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A server's answer; `body` is None where it is not JSON."""
+    """A server's answer; `body` is None where it is not JSON, `location` where it does not send on."""
 
     status: int
     body: dict[str, Any] | None
+    text: str
+    location: str | None
     took_s: float
 
     @property
@@ -61,28 +70,28 @@ class Answer:
 
 def examine_server(url: str, settings: Settings, *, listen_s: float) -> Iterator[Finding]:
     """Yield what there is to say of the server at `url`."""
-    parts = urlsplit(url)
-    is_tls = parts.scheme == "https"
     tokens = settings.tokens or settings.view_tokens
-    place = Place(
-        url, is_tls, parts.hostname or "", parts.port or (443 if is_tls else 80), parts.path.rstrip("/"),
-        tokens[0] if tokens else None,
-    )  # fmt: skip
-    trouble = _reach(place)
-    if trouble is not None:
-        yield trouble
+    try:
+        place = Place(*parse_hud_url(url), tokens[0] if tokens else None)
+    except ConfigError as error:
+        yield problem("settings", str(error), "settings", "correct HUD_URL: http://host:8086")
+        return
+    blocked = reach(place.host, place.port, TIMEOUT_S, ssl.create_default_context() if place.is_tls else None)
+    if blocked is not None:
+        yield _explain(blocked, place)
         return
     health = ask(place, "GET", "/health")
-    if health is None or (health.body or {}).get("status") != "healthy":
+    if not _is_hud(health):
         yield _not_a_hud(place, health)
         return
-    yield ok("server", f"{url} is healthy, {health.took_s * 1000:.0f} ms")
-    trouble = None
-    for finding in _version_and_redis(place):
-        yield finding
-        trouble = finding if finding.level == "problem" else trouble
-    if trouble is not None:
+    assert health is not None
+    yield ok("server", f"{place.url} is healthy, {health.took_s * 1000:.0f} ms")
+    ready = ask(place, "GET", "/ready")
+    if ready is None or ready.status != 200:
+        yield _not_ready(place, ready)
         return
+    yield _redis_of(ready)
+    yield _version_of(ready)
     yield from _token(place, settings)
     yield from _session(place, settings)
     yield from examine_stream(place, listen_s)
@@ -105,55 +114,83 @@ def ask(place: Place, method: str, path: str, body: bytes | None = None) -> Answ
         parsed = json.loads(text)
     except ValueError:
         parsed = None
-    return Answer(response.status, parsed if isinstance(parsed, dict) else None, time.monotonic() - began_s)
+    return Answer(
+        response.status, parsed if isinstance(parsed, dict) else None, text[:2000].decode("utf-8", "replace"),
+        response.headers["Location"] if 300 <= response.status < 400 else None, time.monotonic() - began_s,
+    )  # fmt: skip
 
 
-def _reach(place: Place) -> Finding | None:
-    """DNS, TCP and TLS; None where all three are well."""
+def _is_hud(health: Answer | None) -> bool:
+    return health is not None and (health.body or {}).get("status") == "healthy"
+
+
+def _explain(blocked: Blocked, place: Place) -> Finding:
+    """What it means that a server is not even reached."""
     where = f"{place.host} port {place.port}"
-    try:
-        socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-    except OSError:
-        return problem(
-            "server", f"the name {place.host} is not known here", "unknown-host",
-            "correct the host in HUD_URL; within Kubernetes it is "
-            "http://zelda-hud-service.NAMESPACE.svc.cluster.local:8086, from outside the Route's https address",
-        )  # fmt: skip
-    try:
-        with socket.create_connection((place.host, place.port), timeout=TIMEOUT_S) as link:
-            if place.is_tls:
-                with ssl.create_default_context().wrap_socket(link, server_hostname=place.host):
-                    pass
-    except ssl.SSLCertVerificationError as error:
-        return problem(
-            "server", f"the certificate of {where} is not trusted here: {error.verify_message}", "tls-untrusted",
-            "set SSL_CERT_FILE to a file with the certificate of your own authority",
-        )  # fmt: skip
-    except ssl.SSLError as error:
-        return problem(
-            "server", f"{where} does not speak TLS: {error.reason}", "tls",
-            "write http:// instead of https:// for the Service, https:// for the Route",
-        )  # fmt: skip
-    except ConnectionRefusedError:
-        return problem(
-            "server", f"nothing listens at {where}", "wrong-port",
-            "correct the port in HUD_URL (the HUD's is 8086), or start the server: `hud up`; on Kubernetes look "
-            "whether the pods are ready: kubectl get pods -l app=zelda-hud",
-        )  # fmt: skip
-    except OSError as error:
-        return problem(
-            "server", f"{where} does not answer: {error}", "no-way",
-            "look for a firewall or NetworkPolicy in between; a pod of another namespace needs that namespace to carry "
-            'the label zelda-hud/training: "true"',
-        )  # fmt: skip
-    return None
+    match blocked.by:
+        case "unknown name":
+            return problem(
+                "server", f"the name {place.host} is not known here", "unknown-host",
+                "correct the host in HUD_URL; within Kubernetes it is "
+                "http://zelda-hud-service.NAMESPACE.svc.cluster.local:8086, from outside the Route's https address",
+            )  # fmt: skip
+        case "nothing listens":
+            return problem(
+                "server", f"nothing listens at {where}", "wrong-port",
+                "correct the port in HUD_URL (the HUD's is 8086), or start the server: `hud up`; on Kubernetes look "
+                "whether the pods are ready: kubectl get pods -l app=zelda-hud",
+            )  # fmt: skip
+        case "no way":
+            return problem(
+                "server", f"{where} does not answer: {blocked.words}", "no-way",
+                "look for a firewall or NetworkPolicy in between; a pod of another namespace needs that namespace to "
+                'carry the label zelda-hud/training: "true"',
+            )  # fmt: skip
+        case "no tls":
+            return problem(
+                "server", f"{where} does not speak TLS: {blocked.words}", "tls",
+                "write http:// instead of https:// for the Service, https:// for the Route",
+            )  # fmt: skip
+        case "untrusted":
+            return problem(
+                "server", f"the certificate of {where} is not trusted here: {blocked.words}", "tls-untrusted",
+                "set SSL_CERT_FILE to a file with the certificate of your own authority, and HUD_URL to a name that "
+                "the certificate has",
+            )  # fmt: skip
 
 
 def _not_a_hud(place: Place, answer: Answer | None) -> Finding:
+    """What it is that answered, where it is not a HUD that is well."""
+    if place.path and _is_hud(ask(replace(place, path=""), "GET", "/health")):
+        root = replace(place, path="").url
+        text = f"the HUD is at {root}, and HUD_URL goes on with {place.path}"
+        return problem("server", text, "wrong-path", f"HUD_URL={root}")
+    if not place.is_tls and (answer is None or answer.status == 400) and speaks_tls(place.host, place.port, TIMEOUT_S):
+        return problem(
+            "server", f"{place.host} port {place.port} speaks TLS, and HUD_URL begins with http://", "tls",
+            f"HUD_URL={replace(place, is_tls=True).url}",
+        )  # fmt: skip
     if answer is None:
-        found = "does not speak HTTP"
-    elif answer.status == 400 and not answer.body:
-        found = "answered 400: it does not answer to this host name, or wants TLS"
+        found = "takes the connection and does not answer by HTTP"
+    elif answer.location is not None:
+        to = urlsplit(urljoin(place.url, answer.location))
+        return problem(
+            "server", f"{place.url} answers {answer.status} and sends on to {to.scheme}://{to.netloc}{to.path}",
+            "redirected",
+            "publishers do not follow: name the HUD itself in HUD_URL. The Route has https:// only; a login in front "
+            "of it is for browsers, training uses the Service",
+        )  # fmt: skip
+    elif answer.status in (401, 403, 407) and not answer.body:
+        return problem(
+            "server", f"{place.url} answered {answer.status}: something in front of the HUD wants a login", "login",
+            "that way is for browsers; in the cluster use the Service: "
+            "http://zelda-hud-service.NAMESPACE.svc.cluster.local:8086",
+        )  # fmt: skip
+    elif answer.status == 400 and "host" in answer.text.lower():
+        return problem(
+            "server", f"{place.url} answered 400: it is not to be called {place.host}", "wrong-name",
+            f"call it as it is known, or add {place.host} to HUD_ALLOWED_HOSTS of the server",
+        )  # fmt: skip
     elif answer.status >= 500:
         return problem(
             "server", f"{place.url} answered {answer.status}: the way is there, the HUD behind it is not", "no-backend",
@@ -163,33 +200,44 @@ def _not_a_hud(place: Place, answer: Answer | None) -> Finding:
         found = f"answered {answer.status}, and not as a HUD does"
     return problem(
         "server", f"{place.url}/health {found}", "not-a-hud",
-        "HUD_URL leads to another program: name the HUD's own host and port (8086)",
+        "HUD_URL leads to another program, or to a HUD that hangs: name the HUD's own host and port (8086)",
     )  # fmt: skip
 
 
-def _version_and_redis(place: Place) -> Iterator[Finding]:
-    ready = ask(place, "GET", "/ready")
+def _not_ready(place: Place, ready: Answer | None) -> Finding:
     if ready is None:
-        yield problem("server", "/ready did not answer", "no-backend", "look at the server's log")
-        return
+        return problem("server", "/ready did not answer", "no-backend", "look at the server's log")
     if ready.status == 404:
-        yield problem(
+        return problem(
             "version", f"{place.url} is a HUD of the old kind: it knows no /ready", "old-server",
             "deploy this version (docs/migration.md); its page and its clients go on working",
         )  # fmt: skip
-        return
-    if ready.status != 200:
-        yield _server_without_redis(ready)
-        return
-    yield ok("redis", "the server has Redis")
+    return _server_without_redis(ready)
+
+
+def _redis_of(ready: Answer) -> Finding:
+    policy = str((ready.body or {}).get("redis_policy") or "noeviction")
+    return ok("redis", "the server has Redis") if policy == "noeviction" else evicts("the server's Redis", policy)
+
+
+def _version_of(ready: Answer) -> Finding:
     ours, theirs = distribution_version(), str((ready.body or {}).get("version", ""))
-    if ours.split(".")[:2] != theirs.split(".")[:2]:
-        yield problem(
+    if _release(theirs) > _release(ours):
+        return problem(
+            "version", f"the server is rl-hud {theirs}, here is only {ours}", "old-client",
+            "install the server's version here, where training runs: pip install --upgrade rl-hud",
+        )  # fmt: skip
+    if _release(theirs) < _release(ours):
+        return problem(
             "version", f"the server is rl-hud {theirs or 'of an early version'}, here is {ours}", "old-server",
             "install the same version on both sides, the server's first",
         )  # fmt: skip
-    else:
-        yield ok("version", f"rl-hud {theirs} there, {ours} here")
+    return ok("version", f"rl-hud {theirs} there, {ours} here")
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Major and minor number; those that differ in the last one only fit together."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
 
 def _server_without_redis(ready: Answer) -> Finding:

@@ -41,8 +41,10 @@ def examine_stream(place: Place, listen_s: float) -> Iterator[Finding]:
     began_s = time.monotonic()
     try:
         connection.request(
-            "GET", f"{place.path}/stream?frames=0&channel=doctor-{secrets.token_hex(6)}", headers=place.headers()
-        )
+            "GET", f"{place.path}/stream?frames=0&channel=doctor-{secrets.token_hex(6)}",
+            # As browsers ask: what compresses does so only where it may.
+            headers=place.headers() | {"Accept": "text/event-stream", "Accept-Encoding": "gzip, deflate, br, zstd"},
+        )  # fmt: skip
         response = connection.getresponse()
         if response.status != 200:
             yield problem("stream", f"/stream answered {response.status}", "stream-refused", "look at the server's log")

@@ -11,12 +11,13 @@ from typing import Any, Literal
 Level = Literal["ok", "note", "problem"]
 #: What can be wrong, by the names that docs/troubleshooting.md lists; "" where nothing is.
 Cause = Literal[
-    "", "buffered", "clock-skew", "delayed", "draining", "held", "lapsed", "no-backend", "no-redis", "no-run", "no-way",
-    "not-a-hud", "old-server", "redis-evicts", "redis-forgets", "redis-full", "redis-loading", "redis-name",
-    "redis-old", "redis-other", "redis-password", "redis-replica", "redis-rights", "redis-silent", "redis-unbounded",
-    "redis-url", "server-no-redis", "server-redis-password", "server-redis-rights", "settings", "stream-cut",
-    "stream-refused", "tls", "tls-untrusted", "token-missing", "token-refused", "unknown-host", "unset", "view-only",
-    "view-token", "wrong-port",
+    "", "buffered", "clock-skew", "delayed", "draining", "held", "lapsed", "login", "no-backend", "no-redis",
+    "no-run", "no-way", "not-a-hud", "not-a-redis", "old-client", "old-server", "redirected", "redis-cluster",
+    "redis-evicts", "redis-forgets", "redis-full", "redis-loading", "redis-name", "redis-old", "redis-other",
+    "redis-password", "redis-refuses", "redis-replica", "redis-rights", "redis-sentinel", "redis-silent", "redis-tls",
+    "redis-unbounded", "redis-url", "server-no-redis", "server-redis-password", "server-redis-rights", "settings",
+    "stream-cut", "stream-refused", "tls", "tls-untrusted", "token-missing", "token-refused", "unknown-host", "unset",
+    "view-only", "view-token", "wrong-name", "wrong-path", "wrong-port",
 ]  # fmt: skip
 
 #: Entries are shown by their writers' clocks; who is further off looks stalled or from the future.
@@ -82,3 +83,12 @@ def clock_skew(whose: str, skew_s: float, doubt_s: float) -> list[Finding]:
             "let both machines keep time by NTP (timedatectl, chronyc tracking)",
         )
     ]  # fmt: skip
+
+
+def evicts(whose: str, policy: str) -> Finding:
+    """Return what it means that Redis drops keys by itself."""
+    return problem(
+        "redis", f"maxmemory-policy of {whose} is {policy}: when memory is full, it drops the session lock, and the "
+        "run loses its display", "redis-evicts",
+        "redis-cli config set maxmemory-policy noeviction, and the same in redis.conf",
+    )  # fmt: skip

@@ -18,14 +18,19 @@ async def session_of(request: Request, store: Store) -> tuple[str, Sid]:
     """Return (channel, session): `?session=`, or the channel's newest.
 
     Raises:
-        NotFoundError: the channel has had no session yet.
+        NotFoundError: the channel has had no session yet, or not this one.
     """
     channel = channel_of(request)
     wanted = request.query_params.get("session")
-    sid = check_sid(wanted) if wanted else await store.current_sid(channel)
-    if sid is None:
+    if wanted:
+        sid = check_sid(wanted)
+        if not await store.has_session(channel, sid):
+            raise NotFoundError(f"channel {channel!r} has no session {sid} (any more)")
+        return channel, sid
+    newest = await store.current_sid(channel)
+    if newest is None:
         raise NotFoundError(f"channel {channel!r} has had no session yet")
-    return channel, sid
+    return channel, newest
 
 
 def whole_number(request: Request, name: str, default: int, *, least: int, most: int) -> int:

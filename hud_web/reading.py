@@ -40,9 +40,13 @@ class ReadingEndpoints:
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
                 await self._store.ping()
+                policy = await self._store.eviction_policy()
         except TimeoutError as error:
             raise UnavailableError(f"expected an answer of Redis within {READY_TIMEOUT_S} s, got none") from error
-        return JSONResponse({"status": "ready", "viewers": self._rooms.viewers, "version": distribution_version()})
+        return JSONResponse({
+            "status": "ready", "viewers": self._rooms.viewers, "version": distribution_version(),
+            "redis_policy": policy,
+        })  # fmt: skip
 
     async def state(self, request: Request) -> Response:
         """The snapshot of the present session, or of `?session=`."""

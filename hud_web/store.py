@@ -94,6 +94,16 @@ class Store:
         async with self._translated():
             await self._redis.ping()
 
+    async def eviction_policy(self) -> str | None:
+        """Return Redis' maxmemory-policy, which must be noeviction; None where it may not be asked."""
+        async with self._translated():
+            try:
+                info = await self._redis.info("memory")
+            except ResponseError:  # no permission
+                return None
+        policy = info.get("maxmemory_policy")
+        return None if policy is None else str(policy)
+
     async def run(self, call: ScriptCall) -> Any:
         """Execute a script and return its reply.
 
@@ -116,6 +126,11 @@ class Store:
         async with self._translated():
             fence = await self._redis.get(ChannelKeys(channel).fence)
         return Sid(text(fence)) if fence else None
+
+    async def has_session(self, channel: str, sid: Sid) -> bool:
+        """Return whether this session is kept."""
+        async with self._translated():
+            return bool(await self._redis.exists(ChannelKeys(channel).session(sid).info))
 
     async def session(self, channel: str, sid: Sid | None) -> SessionView:
         """Return who a session is and how it stands; `sid` None is a channel that waits for its first."""
