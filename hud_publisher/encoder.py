@@ -86,7 +86,9 @@ def _to_array(pixels: Any) -> Any:
         data, shape, dtype = pixels
         pixels = np.frombuffer(data, dtype).reshape(shape)
     elif hasattr(pixels, "detach"):
-        pixels = pixels.detach().cpu().numpy()
+        pixels = pixels.detach().cpu()
+        # numpy has no bfloat16
+        pixels = (pixels.float() if str(pixels.dtype) == "torch.bfloat16" else pixels).numpy()
     array = np.asarray(pixels)
     if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
         array = array.transpose(1, 2, 0)

@@ -37,6 +37,10 @@ class TooManyValues:
     """
 
 
+class Unreadable:
+    """The same for a value that raised when it was copied: its neighbours are shown all the same."""
+
+
 def copy_fields(data: Mapping[Any, Any]) -> tuple[dict[Any, Any], int]:
     """Return a copy of `data` that shares nothing mutable with it, and how many values it holds."""
     copied = dict(data)
@@ -51,7 +55,10 @@ def copy_fields(data: Mapping[Any, Any]) -> tuple[dict[Any, Any], int]:
                 weight += len(value) >> 6
             continue
         counted = _Weight()
-        copied[name] = _copy_value(value, MAX_DEPTH, counted)
+        try:
+            copied[name] = _copy_value(value, MAX_DEPTH, counted)
+        except Exception:  # a foreign object's methods may raise anything
+            copied[name] = Unreadable()
         weight += counted.total
     return copied, weight
 
@@ -143,7 +150,7 @@ def copy_step(step: Any) -> int | None:
         return None
     try:
         number = int(step)
-    except (ValueError, OverflowError):
+    except Exception:  # a foreign object's methods may raise anything; the entry goes without a step
         return None
     return number if 0 <= number <= MAX_NUMBER else None
 

@@ -164,7 +164,7 @@ def _clean_foreign(value: object, notes: _Notes, name: str, depth: int) -> Any:
                     plain = plain[0]
             if isinstance(plain, complex):
                 raise TypeError("complex")
-            if plain is not value:
+            if type(plain) is not type(value):  # a long double is its own item
                 return _clean_value(plain, notes, name, depth - 1)
         if hasattr(value, "__float__"):
             return _clean_scalar(float(value))

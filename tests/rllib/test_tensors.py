@@ -45,7 +45,7 @@ def test_tensors_that_change_in_place_keep_the_values_they_had() -> None:
 def test_a_red_tensor_of_any_form_is_red(has_simplejpeg: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoder, "HAS_SIMPLEJPEG", has_simplejpeg)
     floats = torch.from_numpy(RED.astype(np.float32) / 255).permute(2, 0, 1).requires_grad_()
-    for pixels in (torch.from_numpy(RED), floats):
+    for pixels in (torch.from_numpy(RED), floats, floats.bfloat16(), floats.half()):
         encoded, mime = Encoder().encode(pixels)
         red, green, blue = decode(encoded).reshape(-1, 3).mean(axis=0)
         assert mime == "image/jpeg"

@@ -51,6 +51,7 @@ class Position:
         (True, True),
         ("text", "text"),
         (np.float32(1.5), 1.5),
+        (np.longdouble(1.5), 1.5),
         (np.int64(7), 7),
         (np.bool_(True), True),
         (np.str_("text"), "text"),

@@ -38,6 +38,21 @@ def test_later_changes_by_the_caller_do_not_show() -> None:
     }
 
 
+class Treacherous:
+    """A value of which everything raises, as a tensor does after its device has failed."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError("device-side assert")
+
+
+def test_a_value_that_raises_hides_none_of_its_neighbours() -> None:
+    named: list[str] = []
+    copied, _weight = copy_fields({"a": 1.0, "bad": Treacherous(), "nested": {"x": [Treacherous()]}, "b": 2})
+    assert clean_metrics(copied, lambda name, _value: named.append(name)) == {"a": 1.0, "b": 2}
+    assert named == ["bad", "nested"]
+    assert copy_step(Treacherous()) is None
+
+
 def test_an_array_too_large_to_be_shown_is_not_copied_but_named() -> None:
     named: list[str] = []
     copied, weight = copy_fields({"image": np.zeros((500, 500)), "ok": 1})
