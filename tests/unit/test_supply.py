@@ -10,7 +10,12 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-LOCKS: dict[str, tuple[str, ...]] = {"publisher": (), "web": ("web",), "laptop": ("web", "embedded", "fast"), "rllib": ("rllib",)}
+LOCKS: dict[str, tuple[str, ...]] = {
+    "publisher": (),
+    "web": ("web",),
+    "laptop": ("web", "embedded", "fast"),
+    "rllib": ("rllib",),
+}
 
 
 def pinned(name: str) -> dict[str, list[str]]:
