@@ -202,6 +202,7 @@ class _Call:
             self._publish()
 
     def _read(self, answer: Any) -> None:
+        answer = _parsed(answer)
         choice = _get(answer, "choices")[0]
         self._read_facts(answer, choice)
         message = _get(choice, "message")
@@ -258,6 +259,12 @@ class _Call:
             )
         except Exception as error:  # whatever is wrong with it, it is only not shown
             logger.debug("HUD: a call could not be shown: %r", error)
+
+
+def _parsed(answer: Any) -> Any:
+    """What a raw response (`with_raw_response`) says, if all of it is here; the SDK keeps it for the caller."""
+    is_here = getattr(getattr(answer, "http_response", None), "is_closed", False) is True
+    return answer.parse() if is_here else answer
 
 
 def _is_stream(thing: Any) -> bool:

@@ -373,3 +373,39 @@ async def test_the_asynchronous_openai_sdk_is_watched(hud: Any, stand_in: str) -
         with pytest.raises(openai.BadRequestError):
             await client.chat.completions.create(model="broken", messages=MESSAGES)
     assert [call["response"] for call in hud.calls] == ["left", "left", None]
+
+
+def test_raw_responses_of_the_openai_sdk_are_watched_and_stay_raw(hud: Any, stand_in: str) -> None:
+    with openai.OpenAI(base_url=stand_in, api_key="none", max_retries=0) as client:
+        watch_openai(client, hud)
+        raw = client.chat.completions.with_raw_response.create(model="vlm", messages=MESSAGES)
+        assert raw.http_response.status_code == 200
+        assert raw.parse().choices[0].message.content == "left"
+        streamed = client.chat.completions.with_raw_response.create(model="vlm", messages=MESSAGES, stream=True)
+        assert "".join(item.choices[0].delta.content or "" for item in streamed.parse()) == "left"
+        with client.chat.completions.with_streaming_response.create(model="vlm", messages=MESSAGES) as response:
+            assert json.loads(response.read())["choices"][0]["message"]["content"] == "left"
+    assert [call["image"] for call in hud.calls] == [JPEG] * 3
+    assert hud.calls[0]["response"] == "left"
+
+
+async def test_raw_responses_of_the_asynchronous_openai_sdk_are_watched(hud: Any, stand_in: str) -> None:
+    async with openai.AsyncOpenAI(base_url=stand_in, api_key="none", max_retries=0) as client:
+        watch_openai(client, hud)
+        raw = await client.chat.completions.with_raw_response.create(model="vlm", messages=MESSAGES)
+        assert raw.parse().choices[0].message.content == "left"
+        pending = client.chat.completions.with_streaming_response.create(model="vlm", messages=MESSAGES)
+        async with pending as response:
+            assert json.loads(await response.read())["choices"][0]["message"]["content"] == "left"
+    assert [call["response"] for call in hud.calls] == ["left", None]
+
+
+def test_the_other_ways_of_the_openai_sdk_to_ask_are_watched_once_each(hud: Any, stand_in: str) -> None:
+    with openai.OpenAI(base_url=stand_in, api_key="none", max_retries=0) as client:
+        watch_openai(client, hud)
+        watch_openai(client, hud)
+        assert client.chat.completions.parse(model="vlm", messages=MESSAGES).choices[0].message.content == "left"
+        with client.chat.completions.stream(model="vlm", messages=MESSAGES) as stream:
+            assert [event.type for event in stream]
+            assert stream.get_final_completion().choices[0].message.content == "left"
+    assert [call["response"] for call in hud.calls] == ["left", "left"]
