@@ -12,6 +12,7 @@ Any other ASGI server gets messages.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -57,7 +58,17 @@ class Listener(Protocol):
 
 
 class Outlet(Protocol):
-    """The way to one viewer."""
+    """The way to one viewer.
+
+    Attributes:
+        takes_chunks: `put` wants the bytes of Piece.chunk, not those of Piece.plain.
+    """
+
+    takes_chunks: bool
+
+    @property
+    def put(self) -> Callable[[bytes], object]:
+        """What does as `write` does, with bytes; a delivery calls nothing else, so it is taken once."""
 
     async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head of the response; from then on one may write."""
@@ -82,8 +93,11 @@ class Outlet(Protocol):
 class WireOutlet:
     """Writes to the transport that our own server gives; the request's task may end while the stream goes on."""
 
+    takes_chunks = True
+
     def __init__(self, wire: Wire, send: Send, listener: Listener) -> None:
         self._transport = wire.transport
+        self.put = self._transport.write
         # Not kept for longer than they are needed: ten thousand viewers would hold what their requests brought.
         self._starting: tuple[Wire, Send, Listener] | None = (wire, send, listener)
 
@@ -100,7 +114,7 @@ class WireOutlet:
 
     def write(self, piece: Piece) -> None:
         """Take some of the body."""
-        self._transport.write(piece.chunk)
+        self.put(piece.chunk)
 
     @property
     def backlog(self) -> int:
@@ -126,6 +140,8 @@ class WireOutlet:
 class AsgiOutlet:
     """Sends ASGI messages: whatever was written while one was on its way goes with the next."""
 
+    takes_chunks = False
+
     def __init__(self, receive: Receive, send: Send, listener: Listener) -> None:
         self._receive = receive
         self._send = send
@@ -146,8 +162,12 @@ class AsgiOutlet:
 
     def write(self, piece: Piece) -> None:
         """Take some of the body."""
-        self._pending.append(piece.plain)
-        self.backlog += len(piece.plain)
+        self.put(piece.plain)
+
+    def put(self, data: bytes) -> None:
+        """Take some of the body."""
+        self._pending.append(data)
+        self.backlog += len(data)
         self._has_pending.set()
         if self.backlog > FULL_BYTES and not self._is_full:
             self._is_full = True

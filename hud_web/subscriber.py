@@ -57,7 +57,7 @@ class Subscriber:
 
     def close(self) -> None:
         """End this viewer's stream."""
-        self.cohort.current.discard(self)
+        self.cohort.part(self)
         if self.is_closed:
             return
         self.is_closed = True
@@ -114,8 +114,7 @@ class Subscriber:
         """The viewer does not take what it gets: leave it alone from here on."""
         cohort = self.cohort
         self._full_since_s, self._untaken = cohort.hub.clock(), -1
-        if self in cohort.current:
-            cohort.current.discard(self)
+        if cohort.part(self):
             self._cursor = cohort.hub.delivered
             self._frame_number, self._thumbs_number = cohort.frame_number, cohort.thumbs_number
 
@@ -141,7 +140,7 @@ class Subscriber:
         while self._cursor is not None and self._full_since_s is None and not self.is_closed:
             missed = self._missed(self._cursor)
             if not missed:
-                self.cohort.current.add(self)
+                self.cohort.join(self)
                 return
             self._write(missed)
 
