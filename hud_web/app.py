@@ -10,17 +10,13 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from hud_publisher.protocol.errors import ConfigError, HudError
 from hud_publisher.protocol.settings import Settings
@@ -32,6 +28,7 @@ from hud_web.limits import AddressLimits
 from hud_web.metrics import MetricsEndpoint
 from hud_web.openapi import openapi
 from hud_web.origins import OwnOrigin
+from hud_web.page_files import STATIC, PageFiles
 from hud_web.reading import ReadingEndpoints
 from hud_web.redis_client import connect_reader, connect_writer
 from hud_web.request_log import RequestLog
@@ -44,8 +41,6 @@ from hud_web.viewing import ViewingToken
 from hud_web.writing import WritingEndpoints
 
 logger = logging.getLogger("hud.web")
-
-STATIC = Path(str(resources.files("hud_web"))) / "static"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +130,7 @@ def _routes(
         Route("/api/release_session", writing.release_session, methods=["POST"]),
         Route("/api/reset_session", writing.reset_session, methods=["POST"]),
         Route("/api/reporter", writing.reporter, methods=["POST"]),
-        Mount("/static", PageFiles(directory=STATIC)),
+        Mount("/static", PageFiles()),
     ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import hud_web
+from hud_web.page_files import strip_comments
 
 STATIC = Path(hud_web.__file__).parent / "static"
 MODULES = sorted((STATIC / "js").glob("*.js"))
@@ -27,6 +28,16 @@ def test_a_module_is_checked_documented_and_makes_no_markup_of_text(module: Path
         assert (module.parent / address).resolve().is_file(), address
     for name in re.findall(r"loadSheet\(\"(\w+)\"\)", text):
         assert (STATIC / "css" / f"{name}.css").is_file(), name
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
+def test_a_browser_gets_a_modules_code_line_by_line_and_none_of_its_comments(module: Path) -> None:
+    source, served = module.read_text(encoding="utf-8"), strip_comments(module.read_bytes()).decode("utf-8")
+    assert "/*" not in served
+    for line, kept in zip(source.split("\n"), served.split("\n"), strict=True):
+        assert line.count("`") % 2 == 0, "a string over several lines could look like a comment"
+        if "*" not in line and "//" not in line:
+            assert kept == line.strip(" ")
 
 
 def test_the_page_has_no_script_and_no_style_of_its_own_and_names_files_that_are_there() -> None:

@@ -12,10 +12,12 @@ export function pressed(key, { shift = false, ctrl = false } = {}) {
 export function startKeys(bindings) {
   addEventListener("keydown", (event) => {
     if (event.defaultPrevented && !event.key.startsWith("Arrow")) return;
-    const target = /** @type {HTMLElement} */ (event.target);
+    const focused = /** @type {HTMLElement} */ (event.target);
+    // A dialog that closed keeps the focus until the next frame.
+    const target = focused.closest?.("dialog:not([open])") ? document.body : focused;
     const isTyping = target.matches?.("input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable]");
     const isPressing = target.matches?.("button, a, summary") && (event.key === " " || event.key === "Enter");
-    const inDialog = target.closest?.("dialog[open]"); // one that closed keeps the focus until the next frame
+    const inDialog = target.closest?.("dialog");
     for (const binding of bindings) {
       if (!binding.match(event)) continue;
       if ((isTyping || isPressing || inDialog) && !event.ctrlKey && !event.metaKey) return;
