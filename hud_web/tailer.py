@@ -140,22 +140,27 @@ class Tailer:
                 self._start_over("Redis lost its data")
         elif int(sid) > int(hub.position.sid):
             await self._turn_to_newer(sid)
-        elif await self._has_lost_entries(sid):
+        elif not await self._is_last_entry_there(sid):
             await self._turn_to(sid)
-            self._start_over("Redis lost its newest entries")
+            self._start_over("Redis has forgotten what was shown last")
         hub.redis_trouble = None
         hub.become_ready()
         hub.put(hub.status_event())
         await self._check_lease()
         hub.wake()
 
-    async def _has_lost_entries(self, sid: Sid) -> bool:
-        """Whether viewers have seen more than there is: a failover, or a crash, has forgotten the last moments."""
+    async def _is_last_entry_there(self, sid: Sid) -> bool:
+        """Whether each stream still has the entry that was read last.
+
+        After a failover, or a crash, the last moments may be forgotten, and newer entries may stand in their place
+        already; after a long outage, what came since may have pushed it out, and other entries with it.
+        """
         for name in sse.KEPT_STREAMS:
-            newest = await self._store.newest(self._hub.channel, sid, name, 1)
-            if sse.order(newest[0][0] if newest else START) < sse.order(self._at[name]):
-                return True
-        return False
+            read = self._at[name]
+            newest = await self._store.newest(self._hub.channel, sid, name, 1, up_to=read) if read != START else []
+            if read != START and (not newest or newest[0][0] != read):
+                return False
+        return True
 
     async def _turn_to(self, sid: Sid | None) -> None:
         """Show another session from its present state on."""
@@ -219,11 +224,12 @@ class Tailer:
     async def _step(self) -> None:
         """One blocking read, and what follows from it."""
         count = await self._read(block_ms=BLOCK_MS)
-        if time.monotonic() >= self._next_check_s:
-            await self._check_lease()
         began_s = time.monotonic()
         self._hub.wake()
         spent_s = time.monotonic() - began_s
+        if time.monotonic() >= self._next_check_s:  # only now: nobody waits for its answers
+            await self._check_lease()
+            self._hub.wake()
         pause_s = max(min(spent_s, MOST_PAUSE_S), BUSY_PAUSE_S if count >= BUSY_ENTRIES else 0.0)
         if pause_s > SHORTEST_PAUSE_S:
             await asyncio.sleep(pause_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -179,27 +180,36 @@ def _publish(client: Any, session: Registered, number: int) -> bool:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("goes_on", [False, True], ids=["quiet", "written to before any page looked"])
 def test_a_redis_that_lost_its_last_moments_says_so_to_every_page(
     redis_server: Server, web: WebServer, watch: Callable[..., SseClient], tmp_path: Path,
-    publish: Callable[..., Publisher],
+    publish: Callable[..., Publisher], goes_on: bool,
 ) -> None:  # fmt: skip
     client = watch(web)
-    hud = publish(redis_url=redis_server.url)
+    options = {"redis_url": redis_server.url, "run_id": "the-run", "session_ttl_s": 600}
+    hud = publish(**options)
     kept = log_until(hud, lambda: len(numbers(client)) > 20, "the page to live")
     wait_until(lambda: sent(hud) == kept, "all to land")
     shutil.copytree(redis_server.folder / "appendonlydir", tmp_path / "copy")
     count = log_until(hud, lambda: len(numbers(client)) > kept + 20, "more entries")
     hud.close(release=False)
     client.wait(lambda c: numbers(c)[-1:] == [count], "the last number")
+    assert web.process is not None
+    web.process.send_signal(signal.SIGSTOP)
     redis_server.kill()
     shutil.rmtree(redis_server.folder / "appendonlydir")
     shutil.copytree(tmp_path / "copy", redis_server.folder / "appendonlydir")
     redis_server.start()
+    if goes_on:
+        again = publish(**options)
+        again.log({"w": 1_000_000})
+        wait_until(lambda: sent(again) == 1, "an entry newer than all that were lost")
+    web.process.send_signal(signal.SIGCONT)
     client.wait(lambda c: c.named("reset"), "a reset", timeout_s=60)
     names = [event.name for event in client.events]
     after = client.wait(lambda c: c.named("snapshot")[1:], "a snapshot")
     assert names.index("reset") > names.index("training_update")
-    assert after[-1]["state"] == {"w": kept}
+    assert after[-1]["state"] == {"w": 1_000_000 if goes_on else kept}
     resumed = watch(web, last_id=next(event.id for event in reversed(client.events) if event.name == "training_update"))
     resumed.wait(lambda c: c.named("snapshot"), "a snapshot for who comes back")
     assert resumed.named("reset")
