@@ -81,9 +81,9 @@ def test_every_number_finds_a_chart_and_the_whole_run_is_in_it(run: Run, open_pa
 def test_a_zoom_holds_for_all_charts_until_the_whole_run_is_wanted(run: Run, open_page: Open) -> None:
     train(run, 200)
     screen = open_page()
-    wait_drawn(screen, "Episode return")
+    settled_ink(screen, "Episode return")
     other = chart(screen, "Entropy · KL").locator("canvas")
-    wait_drawn(screen, "Entropy · KL")
+    settled_ink(screen, "Entropy · KL")
     whole = other.screenshot()
     box = chart(screen, "Episode return").locator(".u-over").bounding_box()
     assert box is not None

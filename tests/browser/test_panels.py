@@ -86,7 +86,7 @@ def test_numbers_of_a_client_that_knows_no_steps_are_drawn_over_time(
     chart = screen.find(".chart[aria-label='Entropy · KL']")
     screen.wait_text(".chart[aria-label='Entropy · KL'] .legend", "0.2000")
     assert chart.locator(".empty").is_hidden()
-    assert screen.ink(chart.locator("canvas")) > 100
+    screen.wait(lambda: screen.ink(chart.locator("canvas")) > 100, "the line")
     old.update({"global_step": 700, "entropy": 0.1})
     screen.wait_tile("Env steps", "700")
     screen.wait_text(".chart[aria-label='Entropy · KL'] .legend", "0.1000")

