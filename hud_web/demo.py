@@ -15,6 +15,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from hud_publisher.protocol.errors import ConfigError
+from hud_web.embedded import told_of_our_end
 
 MODULE = "rllib_integration.demo"
 #: ray takes a few seconds to end its processes.
@@ -50,6 +51,7 @@ class TrainingRun:
             sys.executable, "-m", MODULE, *self._arguments,
             env=self._environment, stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for us; we end the run in order
+            preexec_fn=told_of_our_end(signal.SIGTERM),  # and if we are killed, it ends itself in order
         )  # fmt: skip
         try:
             code = await process.wait()

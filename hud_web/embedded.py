@@ -113,7 +113,7 @@ class EmbeddedRedis:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the parent, which stops this one last
-            preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
+            preexec_fn=told_of_our_end(signal.SIGKILL),
         )
         if sys.platform != "linux":
             _start_watchdog(self._process.pid)
@@ -172,12 +172,17 @@ def _split(name: str, value: str) -> list[str]:
     return value.split() if name == "client-output-buffer-limit" else [value]
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """Return what the child runs before exec: the kernel kills it when its parent's thread dies (prctl(2))."""
-    libc = ctypes.CDLL(None, use_errno=True)
+def told_of_our_end(number: signal.Signals) -> Callable[[], None] | None:
+    """Return what a child runs before exec: the kernel sends it this signal when the thread that started it is gone.
+
+    That is a matter of Linux (prctl(2)); elsewhere None.
+    """
+    if sys.platform != "linux":
+        return None
+    libc, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
 
     def prepare() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        libc.prctl(_PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:  # it died before the line above
             os._exit(1)
 

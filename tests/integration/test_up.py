@@ -133,6 +133,19 @@ def test_its_redis_does_not_outlive_it_even_after_sigkill(up: Callable[..., Up],
     poll(lambda: not lives(redis), "Redis to end")
 
 
+def test_the_demos_training_is_told_when_its_parent_was_killed() -> None:
+    program = (
+        "import asyncio, hud_web.demo as demo; demo.MODULE = 'http.server'; "
+        "run = demo.TrainingRun('redis://x', channel='c', arguments=['--bind', '127.0.0.1', '0'], say=print); "
+        "asyncio.run(run.run())"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL) as parent:
+        (training,) = poll(lambda: children(parent.pid), "the training")
+        poll(lambda: listening_addresses(training), "the training to run")
+        parent.kill()
+    poll(lambda: not lives(training), "the training to end")
+
+
 def test_its_redis_comes_back_after_a_crash_with_all_that_was_acknowledged(up: Callable[..., Up]) -> None:
     process, web, redis, _folder = start_up(up)
     session_id = web.post("/api/register_session")[1]["session_id"]
