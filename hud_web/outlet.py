@@ -5,8 +5,9 @@ a viewer gets is decided elsewhere. Called by the stream endpoint, which opens a
 which write.
 
 An ASGI message costs two to ten times as much as a write to the transport (docs/decisions/fan-out.md), so under our own
-server (`wire`) the body goes to the transport, as the chunks of HTTP/1.1 (RFC 9112 §7.1) that the response announced.
-Any other ASGI server gets messages.
+server (`wire`) the body goes to the transport, as the chunks of HTTP/1.1 (RFC 9112 §7.1) that the response announced,
+or as it is to a client of HTTP/1.0. Any other ASGI server gets messages, and so does a connection on which another
+request waits behind the stream's.
 """
 
 from __future__ import annotations
@@ -93,9 +94,8 @@ class Outlet(Protocol):
 class WireOutlet:
     """Writes to the transport that our own server gives; the request's task may end while the stream goes on."""
 
-    takes_chunks = True
-
-    def __init__(self, wire: Wire, send: Send, listener: Listener) -> None:
+    def __init__(self, wire: Wire, send: Send, listener: Listener, *, takes_chunks: bool) -> None:
+        self.takes_chunks = takes_chunks
         self._transport = wire.transport
         self.put = self._transport.write
         # Not kept for longer than they are needed: ten thousand viewers would hold what their requests brought.
@@ -106,7 +106,11 @@ class WireOutlet:
         assert self._starting is not None
         wire, send, listener = self._starting
         # The connection ends with the stream, so that a viewer who comes again may land on another replica.
-        framing = [(b"transfer-encoding", b"chunked"), (b"connection", b"close")]
+        framing = [(b"connection", b"close")]
+        if self.takes_chunks:
+            framing.append((b"transfer-encoding", b"chunked"))
+        else:
+            wire.go_without_chunks()
         await send({"type": "http.response.start", "status": 200, "headers": headers + framing})
         self._starting = None
         if not wire.take_over(listener):
@@ -114,7 +118,7 @@ class WireOutlet:
 
     def write(self, piece: Piece) -> None:
         """Take some of the body."""
-        self.put(piece.chunk)
+        self.put(piece.chunk if self.takes_chunks else piece.plain)
 
     @property
     def backlog(self) -> int:
@@ -130,7 +134,7 @@ class WireOutlet:
         if self.backlog > FULL_BYTES or self._starting is not None:
             self._transport.abort()
         else:
-            self._transport.write(last.chunk + b"0\r\n\r\n")
+            self._transport.write(last.chunk + b"0\r\n\r\n" if self.takes_chunks else last.plain)
             self._transport.close()  # once all is sent
 
     async def stay(self) -> None:
@@ -230,4 +234,6 @@ class AsgiOutlet:
 def outlet_for(scope: Scope, receive: Receive, send: Send, listener: Listener) -> Outlet:
     """Return the cheapest outlet that the server allows."""
     wire = wire_of(scope)
-    return AsgiOutlet(receive, send, listener) if wire is None else WireOutlet(wire, send, listener)
+    if wire is None:
+        return AsgiOutlet(receive, send, listener)
+    return WireOutlet(wire, send, listener, takes_chunks=scope["http_version"] == "1.1")

@@ -214,5 +214,7 @@ def _interval_s(text: str | None) -> float:
 
 async def _turn_away(send: Send) -> None:
     """Ask a viewer to come again: an EventSource comes back after this, and never after an error (HTML §9.2.2)."""
-    await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, (b"connection", b"close")]})
-    await send({"type": "http.response.body", "body": sse.retry(random.randint(*TURNED_AWAY_RETRY_MS))})
+    body = sse.retry(random.randint(*TURNED_AWAY_RETRY_MS))
+    headers = [*_HEADERS, (b"connection", b"close"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -135,6 +135,14 @@ class Wire(HttpToolsProtocol):
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope["extensions"] = {EXTENSION: self}
 
+    def serves(self, scope: Scope) -> bool:
+        """Whether this request is the newest of the connection: no other one waits for its answer."""
+        return self.cycle is not None and self.cycle.scope.get("extensions") is scope["extensions"]
+
+    def go_without_chunks(self) -> None:
+        """Let the body of the answer end with the connection: HTTP/1.0 has no chunks (RFC 9112 §6.1)."""
+        self.cycle.chunked_encoding = False
+
     def take_over(self, listener: TransportListener) -> bool:
         """Give the connection to a stream whose response has been started; its body is written to the transport.
 
@@ -198,18 +206,23 @@ class Wire(HttpToolsProtocol):
 
 
 def wire_of(scope: Scope) -> Wire | None:
-    """Return the connection that a request came by, if this server is one that gives it and HTTP/1.1 is spoken."""
-    wire = scope.get("extensions", {}).get(EXTENSION)
-    return wire if isinstance(wire, Wire) and scope.get("http_version") == "1.1" else None
+    """Return the connection that a request came by, if this server is one that gives it and it can be had alone."""
+    wire = _connection_of(scope)
+    return wire if wire is not None and wire.serves(scope) else None
 
 
 def when_over(scope: Scope, callback: Callable[[], None]) -> None:
     """Call back when what a request began is over: now that its task ends, or when the stream ends that it began."""
-    wire = wire_of(scope)
+    wire = _connection_of(scope)
     if wire is not None and wire.listener is not None:
         wire.at_end = (*wire.at_end, callback)
     else:
         callback()
+
+
+def _connection_of(scope: Scope) -> Wire | None:
+    wire = scope.get("extensions", {}).get(EXTENSION)
+    return wire if isinstance(wire, Wire) else None
 
 
 #: Nobody waits for the end of a stream to get an answer on the same connection.

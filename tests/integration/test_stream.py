@@ -285,11 +285,17 @@ def test_viewers_of_all_replicas_are_counted_and_a_killed_replica_is_forgotten(
 class SlowReader:
     """A viewer that reads only when told to."""
 
-    def __init__(self, web: WebServer, query: str = "") -> None:
+    def __init__(self, web: WebServer, query: str = "", *, version: str = "1.1", behind: bytes = b"") -> None:
         self._socket = socket.create_connection(("127.0.0.1", web.port))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self._socket.sendall(b"GET /stream?%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % query.encode())
+        head = f"GET /stream?{query} HTTP/{version}\r\nHost: localhost\r\n\r\n"
+        self._socket.sendall(head.encode() + behind)
         self._raw = b""
+
+    @property
+    def head(self) -> str:
+        """The head of the answer, in lower case."""
+        return self._raw.partition(b"\r\n\r\n")[0].decode().lower()
 
     def read_until(self, text: str, timeout_s: float = 20.0) -> None:
         self._socket.settimeout(timeout_s)
@@ -302,6 +308,8 @@ class SlowReader:
     def body(self) -> str:
         """What came so far, out of its chunks."""
         rest = self._raw.partition(b"\r\n\r\n")[2]
+        if "transfer-encoding: chunked" not in self.head:
+            return rest.decode()
         found = []
         while rest:
             size, _, rest = rest.partition(b"\r\n")
@@ -324,6 +332,31 @@ def test_what_a_viewer_says_while_it_watches_disturbs_nothing(web: WebServer) ->
     log(web, session_id, n=1)
     viewer.read_until('{"n":1,')
     assert "healthy" not in viewer.body
+    viewer.close()
+
+
+def test_a_request_that_was_sent_right_behind_the_streams_own_does_not_end_it(web: WebServer) -> None:
+    viewer = SlowReader(web, behind=b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    viewer.read_until("event: snapshot")
+    session_id = register(web)
+    for n in range(3):
+        log(web, session_id, n=n)
+        viewer.read_until(f'{{"n":{n},')
+    viewer.close()
+
+
+def test_a_client_of_http_1_0_gets_the_stream_without_chunks(web: WebServer) -> None:
+    viewer = SlowReader(web, version="1.0")
+    viewer.read_until("event: snapshot")
+    assert "transfer-encoding" not in viewer.head
+    session_id = register(web)
+    log(web, session_id, n=1)
+    viewer.read_until('{"n":1,')
+    assert viewer.body.startswith("retry: ")
+    web.terminate()
+    viewer.read_until("\n\nretry: ")
+    assert set(re.findall("^([a-z]*)(?=:)", viewer.body, re.MULTILINE)) <= {"retry", "event", "data", "id", ""}
+    assert "\r" not in viewer.body
     viewer.close()
 
 
