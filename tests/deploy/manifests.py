@@ -13,16 +13,17 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".make" / "tools" / "bin"
+NAMESPACE = "zelda-hybrid-rl-llm"
 COMPONENTS = ("oauth-proxy", "redis-sentinel", "monitoring", "kuberay")
 
 Document = dict[str, Any]
 
 
-def tool(name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def tool(name: str, *arguments: str, check: bool = True, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run one of the deployment's tools; it must be there."""
     path = TOOLS / name
     assert path.exists(), f"expected {path}: run `make .make/tools/ok`"
-    done = subprocess.run([str(path), *arguments], capture_output=True, text=True, cwd=ROOT, timeout=110)
+    done = subprocess.run([str(path), *arguments], capture_output=True, text=True, cwd=cwd, timeout=110)
     assert not check or done.returncode == 0, f"{name} ended with {done.returncode}: {done.stdout}{done.stderr}"
     return done
 
@@ -68,8 +69,8 @@ def render(folder: str) -> Manifests:
     return Manifests(tuple(document for document in yaml.safe_load_all(text) if document))
 
 
-def compose(folder: Path, overlay: str, components: tuple[str, ...], namespace: str | None = None) -> str:
-    """Write a kustomization of an overlay with components, as a user would; returns its folder."""
+def compose(folder: Path, overlay: str, components: tuple[str, ...], namespace: str = NAMESPACE) -> str:
+    """Write a kustomization of an overlay with components, as docs/kubernetes.md tells users to; returns its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     up = "/".join([".."] * (len(folder.resolve().parts) - 1))
     base = f"{up}{ROOT}/k8s"
@@ -77,8 +78,7 @@ def compose(folder: Path, overlay: str, components: tuple[str, ...], namespace: 
         "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
         "resources": [f"{base}/overlays/{overlay}"],
         "components": [f"{base}/components/{name}" for name in components],
+        "namespace": namespace,
     }  # fmt: skip
-    if namespace:
-        written["namespace"] = namespace
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(written))
     return str(folder)
