@@ -14,7 +14,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 USER 0
 WORKDIR /src
 COPY . .
-# Each version and its hash stands in requirements/web.txt. pip stays out of the image: it has an environment of its own. Tests and type stubs, which nothing opens, go too.
+# Each version and its hash stands in requirements/web.txt. pip stays out of the image: it has an environment of its own.
+# Tests and type stubs, which nothing opens, go too.
 RUN python3 -m venv /opt/pip \
     && python3 -m venv --without-pip /opt/hud \
     && /opt/pip/bin/python -m pip --python /opt/hud/bin/python install --require-hashes -r requirements/web.txt \

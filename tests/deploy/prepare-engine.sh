@@ -54,12 +54,13 @@ fi
 
 "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
     fail "expected Python 3.11, as the base has, got $("$python" --version): the wheels would not fit"
-if [ ! -f "$made/wheels" ] || [ pyproject.toml -nt "$made/wheels" ]; then
+if [ ! -f "$made/wheels" ] || [ pyproject.toml -nt "$made/wheels" ] || [ requirements/web.txt -nt "$made/wheels" ]; then
     rm -rf "$made/wheelhouse"
-    # async-timeout: redis wants it below Python 3.11.3, and Debian 12 has 3.11.2.
-    "$python" -m pip --disable-pip-version-check wheel --quiet --wheel-dir "$made/wheelhouse" \
-        '.[web]' 'hatchling>=1.27' 'async-timeout>=4.0.3' >"$made/pip.log" 2>&1 ||
+    # What is locked, with what Debian's Python 3.11.2 needs beside the one here; then what builds the package itself.
+    sed "s/ ; python_full_version < '3.11.3'//" requirements/web.txt >"$made/web.txt"
+    pip() { "$python" -m pip --disable-pip-version-check download --quiet --dest "$made/wheelhouse" "$@" >>"$made/pip.log" 2>&1; }
+    : >"$made/pip.log"
+    { pip --only-binary=:all: --require-hashes -r "$made/web.txt" && pip 'hatchling>=1.27'; } ||
         fail "pip could not fetch the wheels: $(tail -3 "$made/pip.log")"
-    rm -f "$made"/wheelhouse/rl_hud*
     touch "$made/wheels"
 fi

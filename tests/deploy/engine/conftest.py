@@ -122,6 +122,8 @@ def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
         shutil.copytree(ROOT / name, context / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Dockerfile", ".dockerignore"):
         shutil.copy(ROOT / name, context)
+    (context / "requirements").mkdir()
+    shutil.copy(ROOT / "requirements/web.txt", context / "requirements")
     shutil.copytree(MADE / "wheelhouse", context / "wheelhouse")
     arguments = {"BASE": BASE, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/src/wheelhouse"}
     options = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
