@@ -258,6 +258,27 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
+def verdict(results: dict[str, list[dict[str, Any]]]) -> str:
+    """Say whether ours is lowest, and whether scalars cost at most a tenth of the best of the others."""
+
+    def figure(name: str, kind: str, share: float) -> float:
+        return median(quantile(one[kind], share) for one in results[name])
+
+    others = [name for name, rounds in results.items() if rounds and TRACKERS[name][1]]
+    if not others or not results.get("hud"):
+        return "Criterion: not decided without ours and at least one other tracker."
+    lines = ["Criterion: ours is the lowest, for 10 scalars at most a tenth of the best of the other trackers.", ""]
+    for kind, most in (("scalars", 0.1), ("image", 1.0)):
+        for label, share in (("p50", 0.5), ("p99", 0.99)):
+            best = min(others, key=lambda name, kind=kind, share=share: figure(name, kind, share))  # type: ignore[misc]
+            ours, theirs = figure("hud", kind, share), figure(best, kind, share)
+            says = "holds" if ours <= theirs * most else "does not hold"
+            lines.append(
+                f"- {kind} {label}: **{says}**, {ours:,.1f} µs beside {theirs:,.1f} of {best} ({ours / theirs:.3f})"
+            )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measure all trackers and print the table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -278,7 +299,7 @@ def main() -> None:
                 print(f"round {number + 1}: {name}", file=sys.stderr)
                 if result := run(name, chosen.peers, url):
                     results[name].append(result)
-    text = table(results)
+    text = f"{table(results)}\n\n{verdict(results)}"
     print(text)
     if chosen.write:
         about = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
