@@ -87,7 +87,7 @@ def create_app(settings: Settings, *, view_port: int | None = None) -> Web:
 
     routes = _routes(writing, reading, ArchiveEndpoints(store), StreamEndpoint(rooms, store))
     app = Starlette(
-        routes=[*routes, Route("/metrics", MetricsEndpoint(rooms).answer)],
+        routes=[*routes, Route("/metrics", MetricsEndpoint(rooms, store, settings.channel).answer)],
         middleware=[
             Middleware(RequestLog, tally=tally),
             Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins)),

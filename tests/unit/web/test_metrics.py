@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import cast
+from typing import cast, get_args
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
 
+from hud_publisher.protocol.entries import EntryId
+from hud_publisher.protocol.errors import UnavailableError
+from hud_publisher.protocol.keys import Sid
 from hud_web.hub import Hub
 from hud_web.metrics import MetricsEndpoint
 from hud_web.rooms import Rooms
-from hud_web.tally import Histogram, Tally
+from hud_web.store import Opening, SessionView, Store
+from hud_web.tally import DropReason, Histogram, Tally
 
 
-async def samples(tally: Tally, *hubs: Hub, is_draining: bool = False) -> dict[tuple[str, ...], float]:
+class NoRedis:
+    async def open_current(self, _channel: str) -> Opening:
+        raise UnavailableError("nobody there")
+
+
+class Frozen:
+    async def open_current(self, _channel: str) -> Opening:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@dataclass
+class Kept:
+    opening: Opening
+
+    async def open_current(self, _channel: str) -> Opening:
+        return self.opening
+
+
+async def samples(
+    tally: Tally, *hubs: Hub, is_draining: bool = False, store: object = None
+) -> dict[tuple[str, ...], float]:
     rooms = cast("Rooms", SimpleNamespace(tally=tally, hubs=list(hubs), is_draining=is_draining))
     request = Request({"type": "http", "headers": [], "method": "GET", "path": "/metrics"})
-    body = bytes((await MetricsEndpoint(rooms).answer(request)).body).decode()
+    endpoint = MetricsEndpoint(rooms, cast("Store", store or NoRedis()), "default")
+    body = bytes((await endpoint.answer(request)).body).decode()
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(body)
@@ -56,6 +85,32 @@ async def test_what_was_counted_is_told() -> None:
     assert found["hud_draining",] == 1
     assert found["hud_tasks",] >= 1
     assert found["process_open_fds",] > 0
+
+
+async def test_the_channel_of_the_process_is_told_while_nobody_watches_it() -> None:
+    at_ms = int(time.time() * 1000) - 5_000
+    session = SessionView("default", Sid("1"), "live", "run")
+    opening = Opening(session, {}, {"frames": (EntryId(f"{at_ms}-0"), {})}, EntryId("0-0"))
+    found = await samples(Tally(), store=Kept(opening))
+    assert (found["hud_viewers", "default"], found["hud_session_live", "default"]) == (0, 1)
+    assert found["hud_redis_up", "default"] == 1
+    assert 4.9 < found["hud_frame_age_seconds", "default"] < 60
+
+
+@pytest.mark.parametrize("store", [NoRedis(), Frozen()])
+async def test_a_redis_that_is_away_is_told_while_nobody_watches(
+    store: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hud_web.metrics.ASK_TIMEOUT_S", 0.01)
+    found = await samples(Tally(), store=store)
+    assert (found["hud_redis_up", "default"], found["hud_session_live", "default"]) == (0, 0)
+
+
+async def test_what_may_be_dropped_and_may_fail_is_told_before_it_does() -> None:
+    found = await samples(Tally())
+    for reason in get_args(DropReason):
+        assert found["hud_drops_total", reason] == 0
+    assert found["hud_redis_errors_total", "ConnectionError"] == 0
 
 
 async def test_the_lag_is_a_histogram_that_adds_up() -> None:
