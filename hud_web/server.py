@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -27,6 +28,8 @@ BACKLOG = 4_096
 SEND_BUFFER_BYTES = 128 * 1024
 #: Objects made and not freed before the youngest are looked at (about 10 MB), and how often before the next ones are.
 GC_THRESHOLDS = (50_000, 20, 100)
+#: Each viewer is an open file. Systems begin with 1,024 and let a process have far more if it asks.
+OPEN_FILES = 65_536
 
 
 #: What runs beside the server, in its event loop, from its start until just before its end.
@@ -71,6 +74,14 @@ def _settle_memory() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
+def _allow_many_files() -> None:
+    """Let as many viewers in as the system allows, up to OPEN_FILES."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def bind(host: str, port: int) -> socket.socket:
     """Return a listening socket.
 
@@ -111,6 +122,7 @@ def serve(
         view_listener: from `bind` too; who comes by it can look and never write.
         http: how connections are spoken to; with any but our own, streams go by ASGI messages.
     """
+    _allow_many_files()
     web = create_app(settings, view_port=view_listener.getsockname()[1] if view_listener else None)
     config = uvicorn.Config(
         web.app,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import resource
 from collections.abc import Callable
 from typing import Any
 
@@ -49,3 +50,15 @@ def test_a_replica_tells_prometheus_of_its_viewers_and_entries(web: WebServer, w
     assert 'hud_entries_total{channel="default",stream="metrics"} 1.0' in text
     assert "hud_lag_seconds_count 1.0" in text
     assert 'hud_http_requests_total{method="POST",route="/api/update_training",status="200"} 1.0' in text
+
+
+def test_a_replica_takes_as_many_viewers_as_the_system_lets_it_ask_for(serve: Callable[..., WebServer]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, hard))  # as most systems begin; the replica inherits it
+    try:
+        web = serve()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert web.process is not None
+    most = resource.prlimit(web.process.pid, resource.RLIMIT_NOFILE)[0]
+    assert most == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
