@@ -15,7 +15,9 @@ from hud_publisher.protocol.batch import MEDIA_TYPE
 
 Schema = dict[str, Any]
 
-_CHANNEL_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+#: Empty text is the default, as if the parameter were not there.
+_CHANNEL_PATTERN = "^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$"
+_SESSION_PATTERN = "^([0-9]{1,16})?$"
 _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _ERROR: Schema = {
@@ -26,6 +28,11 @@ _ERROR: Schema = {
 _SESSION_ID: Schema = {"type": "string", "description": "the secret that register_session answered"}
 _STATUS = {"type": "object", "required": ["status"], "properties": {"status": _TEXT}}
 _INDEX: Schema = {"type": "integer", "minimum": 0, "maximum": 1_000_000}
+_STEP: Schema = {"description": "a whole number from 0; anything else says nothing"}
+_MAYBE_COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
+_MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+_ENTRY_ID: Schema = {"type": "string", "pattern": "^[0-9]{1,16}-[0-9]{1,19}$"}
+_TIME: Schema = {"type": "integer", "minimum": 0, "maximum": 10**14, "description": "Unix time in milliseconds"}
 
 
 def document() -> Schema:
@@ -40,7 +47,7 @@ def document() -> Schema:
         "security": [{}, {"bearer": []}],
         "paths": _reading() | _writing(),
         "components": {
-            "schemas": {"Error": _ERROR},
+            "schemas": {"Error": _ERROR} | _answers(),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }  # fmt: skip
@@ -52,12 +59,9 @@ async def openapi(_request: Request) -> JSONResponse:
 
 
 def _reading() -> dict[str, Schema]:
-    of_session = [_query("channel", _channel()), _query("session", {"type": "string", "pattern": "^[0-9]{1,16}$"})]
-    number = {"type": "integer", "minimum": 0, "maximum": 10**14}
-    entry_id = {
-        "name": "id", "in": "path", "required": True,
-        "schema": {"type": "string", "pattern": "^[0-9]{1,16}-[0-9]{1,19}$"},
-    }  # fmt: skip
+    of_session = [_query("channel", _channel()), _query("session", {"type": "string", "pattern": _SESSION_PATTERN})]
+    between = [_query("from_ms", _TIME), _query("to_ms", _TIME)]
+    entry_id = {"name": "id", "in": "path", "required": True, "schema": _ENTRY_ID}
     fps = {"type": "number", "minimum": 0.05, "maximum": 120}
     stream = [
         *of_session,
@@ -70,32 +74,38 @@ def _reading() -> dict[str, Schema]:
     return {
         "/": _get("The dashboard", [_query("channel", _TEXT), _query("session", _TEXT)], "text/html", (401,)),
         "/stream": _get("Server-Sent Events", stream, "text/event-stream", (400, 429)),
-        "/health": _get("The process lives", [], "application/json", ()),
-        "/ready": _get("Redis answers and the process stays", [], "application/json", ()),
+        "/health": _get("The process lives", [], "application/json", (), _STATUS),
+        "/ready": _get("Redis answers and the process stays", [], "application/json", (), _STATUS),
         "/metrics": _get("Prometheus", [], "text/plain", ()),
         "/openapi.json": _get("This document", [], "application/json", ()),
-        "/api/state": _get("Snapshot of a session", of_session, "application/json", (400, 404)),
-        "/api/sessions": _get("A channel's sessions", of_session[:1], "application/json", (400,)),
+        "/api/state": _get("Snapshot of a session", of_session, "application/json", (400, 404), _ref("State")),
+        "/api/sessions": _get("A channel's sessions", of_session[:1], "application/json", (400,), _ref("Sessions")),
         "/api/history": _get(
             "Down-sampled series of the whole run",
             [*of_session, _query("fields", _TEXT), _query("points", points)],
             "application/json",
             (400, 404),
+            _ref("History"),
         ),
         "/api/frames": _get(
             "Index of kept frames",
-            [*of_session, _query("from_ms", number), _query("to_ms", number)],
+            [*of_session, *between],
             "application/json",
             (400, 404),
+            _ref("Frames"),
         ),
         "/api/frames/{id}": _get("One frame", [entry_id, *of_session], "image/*", (400, 404)),
         "/api/vision": _get(
-            "Newest calls of the vision LLM", [*of_session, _query("limit", limit)], "application/json", (400, 404)
+            "Newest calls of the vision LLM",
+            [*of_session, _query("limit", limit)],
+            "application/json",
+            (400, 404),
+            _ref("Calls"),
         ),
         "/api/vision/{id}": _get("What the model was shown", [entry_id, *of_session], "image/*", (400, 404)),
         "/api/export": _get(
             "Every kept entry, as CSV or JSON",
-            [*of_session, _query("format", {"enum": ["csv", "json"]})],
+            [*of_session, *between, _query("format", {"enum": ["csv", "json"]})],
             "*/*",
             (400, 404),
         ),
@@ -103,9 +113,13 @@ def _reading() -> dict[str, Schema]:
 
 
 def _writing() -> dict[str, Schema]:
+    maybe_channel = _channel() | {"type": ["string", "null"]}
     registration = {
-        "run_id": _TEXT, "name": _TEXT, "channel": _channel(), "takeover": {"type": "boolean"},
-        "info": {"type": "object", "additionalProperties": _TEXT},
+        "run_id": _MAYBE_TEXT, "name": _MAYBE_TEXT, "channel": maybe_channel,
+        "takeover": {"description": "true ends another run's session; anything else does not"},
+        "info": {
+            "type": ["object", "null"], "additionalProperties": True, "description": "shown as text, 64 at most",
+        },
     }  # fmt: skip
     registered = {
         "type": "object",
@@ -119,16 +133,19 @@ def _writing() -> dict[str, Schema]:
         "session_id": _SESSION_ID,
         "image_base64": {"type": "string", "description": "JPEG, PNG or WebP, in base64"},
         "response_time": {"type": ["number", "null"], "minimum": 0, "description": "milliseconds"},
-        "prompt": {"type": ["string", "null"]},
-        "response": {"type": ["string", "null"]},
+        "prompt": _MAYBE_TEXT,
+        "response": _MAYBE_TEXT,
+        "step": _STEP,
     }
-    reporter = {"worker_index": _INDEX, "env_index": _INDEX, "channel": _channel()}
+    reporter = {"worker_index": _INDEX, "env_index": _INDEX, "channel": maybe_channel}
     data = {"type": "object", "additionalProperties": True}
     return {
-        "/api/register_session": _post("Take or join a channel", _object(registration), registered, (409,)),
+        "/api/register_session": _post(
+            "Take or join a channel", _object(registration), registered, (409,), of_channel=True
+        ),
         "/api/update_training": _post(
             "Fields of this moment",
-            _object({"session_id": _SESSION_ID, "data": data}, "session_id", "data"),
+            _object({"session_id": _SESSION_ID, "data": data, "step": _STEP}, "session_id", "data"),
             _STATUS,
             (403, 413),
         ),
@@ -138,21 +155,74 @@ def _writing() -> dict[str, Schema]:
             _STATUS,
             (403, 413, 415),
         ),
-        "/api/heartbeat": _post("Keep a session", _object({"session_id": _SESSION_ID}, "session_id"), _STATUS, (403,)),
+        "/api/heartbeat": _post(
+            "Keep a session", _object({"session_id": _SESSION_ID}, "session_id"), _ref("Feedback"), (403,)
+        ),
         "/api/release_session": _post(
             "Give a channel up", _object({"session_id": _SESSION_ID}, "session_id"), _STATUS, (403,)
         ),
-        "/api/reset_session": _post("End whoever holds a channel", _object({"channel": _channel()}), _STATUS, ()),
-        "/api/reporter": _post("Which env to show", _object(reporter, "worker_index", "env_index"), _STATUS, ()),
+        "/api/reset_session": _post(
+            "End whoever holds a channel", _object({"channel": maybe_channel}), _STATUS, (), of_channel=True
+        ),
+        "/api/reporter": _post(
+            "Which env to show", _object(reporter, "worker_index", "env_index"), _STATUS, (), of_channel=True
+        ),
         "/api/publish": _post(
             "One batch of the publisher",
             {"type": "string", "format": "binary"},
-            _STATUS,
+            _ref("Feedback"),
             (403, 413, 415),
             media_type=MEDIA_TYPE,
             is_required=True,
         ),
     }
+
+
+def _answers() -> dict[str, Schema]:
+    """What the server answers with, by name."""
+    session = _whole({
+        "channel": _channel(), "sid": _MAYBE_TEXT, "status": {"enum": ["waiting", "live", "ended"]}, "name": _TEXT,
+        "started_ms": _MAYBE_COUNT, "ended_ms": _MAYBE_COUNT, "ended_by": _MAYBE_TEXT,
+        "ttl_s": {"type": ["number", "null"]}, "reporter": {}, "info": {"type": "object"},
+    })  # fmt: skip
+    about_session = {"channel": _channel(), "session": _TEXT}
+    picture = {"id": _ENTRY_ID, "time_ms": _COUNT, "step": _MAYBE_COUNT}
+    numbers = {"type": "array", "items": {"type": ["number", "null"]}}
+    series = _whole({"step": numbers, "time_ms": numbers, "value": numbers})
+    env = {"type": ["array", "object", "null"]}
+    frame = _whole({**picture, "episode": _MAYBE_COUNT, "env": env, "bytes": _COUNT})
+    call = _whole({
+        **picture, "source": {"const": "vlm"}, "mime": _TEXT, "bytes": _COUNT, "prompt": _MAYBE_TEXT,
+        "response": _MAYBE_TEXT, "response_time": {"type": ["number", "null"]}, "extra": {"type": "object"},
+    })  # fmt: skip
+    shown = _whole({**picture, "image": _TEXT, "source": {"enum": ["env", "vlm"]}, "mime": _TEXT})
+    maybe_shown = {"anyOf": [{"type": "null"}, shown]}
+    return {
+        "Session": session,
+        "State": _whole({
+            "session": _ref("Session"), "state": {"type": "object"}, "viewers": _COUNT, "server_time_ms": _COUNT,
+            "frame": maybe_shown, "vision": maybe_shown,
+        }),
+        "Sessions": _whole({"channel": _channel(), "sessions": {"type": "array", "items": _ref("Session")}}),
+        "History": _whole({
+            **about_session, "fields": {"type": "array", "items": _TEXT},
+            "series": {"type": "object", "additionalProperties": series},
+        }),
+        "Frames": _whole({**about_session, "frames": {"type": "array", "items": frame}}),
+        "Calls": _whole({**about_session, "calls": {"type": "array", "items": call}}),
+        "Feedback": _whole({
+            "status": {"enum": ["ok", "duplicate"]}, "viewers": _COUNT, "reporter": {"type": ["object", "null"]},
+            "last_id": _MAYBE_TEXT, "shown": {}, "shown_age_ms": {},
+        }),
+    }  # fmt: skip
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _whole(properties: Schema) -> Schema:
+    return _object(properties, *properties)
 
 
 def _channel() -> Schema:
@@ -167,8 +237,10 @@ def _query(name: str, schema: Schema) -> Schema:
     return {"name": name, "in": "query", "required": False, "schema": schema}
 
 
-def _get(summary: str, parameters: list[Schema], media_type: str, refusals: tuple[int, ...]) -> Schema:
-    content = {media_type: {"schema": _TEXT if media_type.startswith("text/") else {}}}
+def _get(
+    summary: str, parameters: list[Schema], media_type: str, refusals: tuple[int, ...], answer: Schema | None = None
+) -> Schema:
+    content = {media_type: {"schema": answer or (_TEXT if media_type.startswith("text/") else {})}}
     responses = {"200": {"description": summary, "content": content}} | _refusals(*refusals, 401, 503)
     return {"get": {"summary": summary, "parameters": parameters, "responses": responses}}
 
@@ -181,12 +253,14 @@ def _post(
     *,
     media_type: str = "application/json",
     is_required: bool = False,
+    of_channel: bool = False,
 ) -> Schema:
     responses: Schema = {"200": {"description": summary, "content": {"application/json": {"schema": answer}}}}
     is_required = is_required or "required" in body
     return {
         "post": {
             "summary": summary,
+            "parameters": [_query("channel", _channel())] if of_channel else [],
             "requestBody": {"required": is_required, "content": {media_type: {"schema": body}}},
             "responses": responses | _refusals(400, 401, *refusals, 413, 429, 503),
         }

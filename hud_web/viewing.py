@@ -11,9 +11,10 @@ import hashlib
 import hmac
 from urllib.parse import urlencode
 
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hud_publisher.protocol.errors import UnauthorizedError
 from hud_web.auth import bears_token
@@ -46,7 +47,7 @@ class ViewingToken:
             return
         request = Request(scope)
         response = self._by_link(request) or (None if self._may_look(request) else await self._refuse(request))
-        await (response or self._app)(scope, receive, send)
+        await (response or self._app)(scope, receive, _private(send))
 
     def _by_link(self, request: Request) -> Response | None:
         given = request.query_params.get("token")
@@ -74,6 +75,18 @@ class ViewingToken:
             return HTMLResponse(_LOCKED_PAGE, 401, {"WWW-Authenticate": "Bearer", "Cache-Control": "no-store"})
         detail = "expected the cookie of the viewing link or a bearer token, got neither: open /?token=… once"
         return await answer_hud_error(request, UnauthorizedError(detail))
+
+
+def _private(send: Send) -> Send:
+    """What only some may see, no cache that others share may keep (RFC 9111 §5.2.2.7)."""
+
+    async def send_private(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["Cache-Control"] = headers.get("Cache-Control", "private").replace("public", "private")
+        await send(message)
+
+    return send_private
 
 
 def _digest(token: str) -> str:

@@ -48,7 +48,7 @@ class WritingEndpoints:
         is_takeover = body.get("takeover") is True
         if is_takeover:
             require_token(request, self._tokens, always=True)
-        info = body.get("info") or {}
+        info = {} if body.get("info") is None else body["info"]
         if not isinstance(info, dict):
             raise MalformedError(f"expected info to be an object of texts, got {type(info).__name__}")
         call = scripts.register(
@@ -140,7 +140,8 @@ def _feedback(reply: replies.Published) -> dict[str, Any]:
 
 
 def _metrics(body: dict[str, Any]) -> MetricsEntry:
-    return check_metrics(body.get("data"), _now_ms(), _step(body) or _step(body.get("data")))
+    data, step = body.get("data"), _step(body)
+    return check_metrics(data, _now_ms(), _step(data) if step is None else step)
 
 
 def _picture(body: dict[str, Any]) -> FrameEntry | VisionEntry:
@@ -169,8 +170,8 @@ def _session_id(body: dict[str, Any]) -> SessionId:
 
 def _channel(body: dict[str, Any], request: Request) -> str:
     """The channel that the body names, or else the query, or else the default one."""
-    named = _text(body, "channel")
-    return check_channel(named) if named else channel_of(request)
+    named, in_query = _text(body, "channel"), channel_of(request)
+    return check_channel(named) if named else in_query
 
 
 def _text(body: dict[str, Any], name: str) -> str | None:
@@ -192,6 +193,8 @@ def _step(body: object) -> int | None:
 
 def _index(body: dict[str, Any], name: str) -> int:
     value = body.get(name)
+    if isinstance(value, float) and value.is_integer():  # JSON knows one kind of number
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 1_000_000:
         raise MalformedError(f"expected {name} to be a whole number from 0, got {str(value)[:40]!r}")
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import http.client
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.publishing import JPEG
 from tests.fixtures.servers import free_port, redis_binary, running
 from tests.fixtures.web import SseClient, WebServer, poll
 
@@ -107,6 +109,18 @@ def test_without_the_viewing_token_nobody_looks_and_the_link_lets_a_browser_in(s
     assert ask(web, "/api/reset_session", "POST", Authorization="Bearer new-view")[0] == 401
     assert ask(web, "/health")[0] == 200
     assert ask(web, "/ready")[0] == 200
+
+
+def test_no_shared_cache_keeps_what_only_some_may_see(serve: Callable[..., WebServer]) -> None:
+    for environment, word in ({}, "public"), ({"HUD_VIEW_TOKEN": "view"}, "private"):
+        web = serve(environment=environment)
+        session_id = web.post("/api/register_session")[1]["session_id"]
+        picture = {"session_id": session_id, "image_base64": base64.b64encode(JPEG).decode()}
+        assert web.post("/api/update_vision", picture)[0] == 200
+        frames = json.loads(ask(web, "/api/frames", Authorization="Bearer view")[2])["frames"]
+        status, headers, _body = ask(web, f"/api/frames/{frames[0]['id']}", Authorization="Bearer view")
+        assert (status, headers["Cache-Control"].partition(",")[0]) == (200, word)
+        assert web.post("/api/release_session", {"session_id": session_id})[0] == 200
 
 
 def test_the_cookie_is_for_tls_only_where_the_page_came_over_tls(serve: Callable[..., WebServer]) -> None:

@@ -86,6 +86,8 @@ HUGE_PIXELS = base64_of(
         ("/api/register_session", {"channel": "no spaces allowed"}, 400),
         ("/api/register_session", {"channel": 5}, 400),
         ("/api/register_session", {"run_id": {}}, 400),
+        ("/api/register_session", {"info": []}, 400),
+        ("/api/reset_session?channel=a%20b", {"channel": "fine"}, 400),
         ("/api/register_session", {"takeover": True}, 401),
         ("/api/heartbeat", {}, 403),
         ("/api/release_session", {"session_id": "unknown"}, 403),
@@ -138,6 +140,13 @@ def test_a_second_run_is_refused_with_who_holds_and_how_long_and_the_same_run_jo
     assert first not in json.dumps(answer)
     status, answer = web.post("/api/register_session", {"run_id": "the-secret-of-run-one"})
     assert (status, answer["status"], answer["session_id"]) == (200, "joined", first)
+
+
+def test_the_step_beside_the_fields_goes_before_one_among_them_also_where_it_is_0(web: WebServer) -> None:
+    session_id = register(web)
+    web.post("/api/update_training", {"session_id": session_id, "data": {"n": 1, "step": 7}, "step": 0})
+    web.post("/api/update_training", {"session_id": session_id, "data": {"n": 2, "step": 7}})
+    assert [entry["step"] for entry in web.get("/api/export?format=json")[1]] == [0, 7]
 
 
 def test_null_and_non_finite_values_never_replace_real_ones(web: WebServer) -> None:

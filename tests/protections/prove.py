@@ -54,6 +54,7 @@ REMOVALS = [
     Removal("cookie Secure", "hud_web/viewing.py", "secure=is_tls", "secure=False", (ACCESS, "-k", "cookie_is_for_tls")),
     Removal("cookie SameSite", "hud_web/viewing.py", 'samesite="lax"', 'samesite="none"', (ACCESS, "-k", "viewing_token")),
     Removal("view token is not for writing", "hud_web/writing.py", "self._tokens = tokens", "self._tokens = (*tokens, 'new-view')", (ACCESS, "-k", "viewing_token")),
+    Removal("no shared cache", "hud_web/viewing.py", "receive, _private(send))", "receive, send)", (ACCESS, "-k", "shared_cache")),
     Removal("link is the page's alone", "hud_web/viewing.py", 'request.url.path != "/"', "False", (ACCESS, "-k", "viewing_token")),
     Removal("headers where the host is refused", "hud_web/app.py", "            Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins)),\n            Middleware(CrashGuard),\n            Middleware(TrustedHosts, hosts=_trusted_hosts(settings)),", "            Middleware(TrustedHosts, hosts=_trusted_hosts(settings)),\n            Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins)),\n            Middleware(CrashGuard),", (ACCESS, "-k", "security_headers")),
     Removal("headers where there is no HTTP", "hud_web/wire.py", "headers = HEADERS | {", "headers = {", (ACCESS, "-k", "no_http")),
