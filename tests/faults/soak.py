@@ -127,6 +127,8 @@ class Soak:
             if status == 200:
                 values = dict(line.rsplit(" ", 1) for line in body.decode().splitlines() if not line.startswith("#"))
                 self._note(now, f"replica {index} tasks", float(values["hud_tasks"]))
+                streams = [float(value) for name, value in values.items() if name.startswith("hud_viewers")]
+                self._note(now, f"replica {index} streams", sum(streams))
         self._note_process(now, "publisher", self.writer.process.pid)
         with contextlib.suppress(redis.exceptions.RedisError, OSError):
             self._note_redis(now)

@@ -56,5 +56,12 @@ def test_a_short_soak_runs_and_tells_the_course_of_every_measure() -> None:
     )  # fmt: skip
     # So short a run is all warm-up, so it may grow; it must not fail.
     assert ended.stderr == ""
-    for measure in ("replica 1 memory", "replica 2 files", "replica 1 tasks", "publisher threads", "Redis keys"):
+    for measure in (
+        "replica 1 memory",
+        "replica 2 files",
+        "replica 1 tasks",
+        "replica 1 streams",
+        "publisher threads",
+        "Redis keys",
+    ):
         assert measure in ended.stdout
