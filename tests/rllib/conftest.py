@@ -38,6 +38,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(400))
 
 
+def start_ray(*, num_cpus: int) -> None:
+    """Start ray here; it gives its own processes 30 s for that, which a machine under load may exceed."""
+    import ray
+
+    for attempts_left in (2, 1, 0):
+        try:
+            ray.init(
+                num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, object_store_memory=150 * 1024 * 1024
+            )
+        except Exception:
+            ray.shutdown()
+            if not attempts_left:
+                raise
+        else:
+            return
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Ray with more logical CPUs than the machine has: small runs wait most of the time."""
@@ -48,14 +65,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = dict(os.environ)
     # Env runners are processes of their own: they import the environments of the tests from here.
     os.environ |= _QUIET | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    for attempts_left in (2, 1, 0):
-        try:
-            ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False, object_store_memory=150 * 1024 * 1024)
-            break
-        except Exception:  # ray gives its own processes 30 s to start, which a machine under load may exceed
-            ray.shutdown()
-            if not attempts_left:
-                raise
+    start_ray(num_cpus=16)
     yield
     ray.shutdown()
     with warnings.catch_warnings():

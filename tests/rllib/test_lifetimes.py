@@ -168,11 +168,11 @@ def test_a_program_that_ends_without_stopping_its_algorithm_ends_its_session_onc
 
 
 PROGRAM = """
-import ray
 from rllib_integration import HudCallbacks
+from tests.rllib.conftest import start_ray
 from tests.rllib.test_local_runs import ppo
 
-ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 1024 * 1024)
+start_ray(num_cpus=4)
 algorithm = ppo().env_runners(num_env_runners=1).callbacks(HudCallbacks).build_algo()
 algorithm.train()
 """
