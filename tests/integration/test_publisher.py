@@ -25,7 +25,7 @@ from hud_publisher.protocol.keys import ChannelKeys
 from hud_publisher.redis_client import connect, execute
 from tests.fixtures.fault_proxy import FaultProxy
 from tests.fixtures.servers import Server, wait_until
-from tests.fixtures.web import WebServer
+from tests.fixtures.web import SseClient, WebServer
 
 KEYS = ChannelKeys("default")
 FRAME: Any = np.random.default_rng(1).integers(0, 255, (144, 160, 3), dtype=np.uint8)
@@ -289,6 +289,33 @@ def test_a_hud_server_killed_and_restarted_costs_nothing_that_was_logged(
     web.start()
     wait_until(lambda: sent(hud) == 150, "everything to land", deadline_s=30)
     assert steps(redis_server) == list(range(150))
+
+
+def offer_frames(hud: Publisher, is_over: Callable[[], bool], least_s: float = 0.0) -> float:
+    """Offer frames as an environment does, for so long at least; return how many were taken per second."""
+    before, began_s, deadline_s = dict(hud.stats.taken), time.monotonic(), time.monotonic() + 20
+    while time.monotonic() < began_s + least_s or not is_over():
+        assert time.monotonic() < deadline_s, "waited 20 s"
+        hud.frame(FRAME, step=1)
+        time.sleep(0.005)
+    return (hud.stats.taken.get("frames", 0) - before.get("frames", 0)) / (time.monotonic() - began_s)
+
+
+@pytest.mark.parametrize("over_http", [False, True])
+def test_frames_are_sent_once_a_second_until_somebody_watches(
+    redis_server: Server, serve: Callable[..., WebServer], publish: Callable[..., Publisher], over_http: bool
+) -> None:
+    web = serve()
+    address = {"hud_url": web.url} if over_http else {"redis_url": redis_server.url}
+    hud, always, off = (publish(frames=frames, run_id="r", **address) for frames in ("watched", "always", "off"))
+    assert offer_frames(hud, lambda: sent(hud, "frames") >= 2, 3.0) < 3
+    assert offer_frames(always, lambda: sent(always, "frames") >= 10) > 1.5
+    stream = SseClient(f"{web.url}/stream")
+    # At one per second ten frames would take ten seconds; they come at twenty as soon as it knows of the viewer.
+    assert offer_frames(hud, lambda: len(stream.named("vision_update")) >= 10) > 1.5
+    stream.close()
+    assert offer_frames(off, lambda: True, 0.5) == 0
+    assert not off.wants_frame()
 
 
 def test_a_hud_server_behind_a_bad_network_gets_everything_once(
