@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -175,6 +176,10 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 
 def _say(text: str) -> None:
+    """Print a line; with HUD_LOG_FORMAT=json as an object too, for whoever collects both outputs reads each line so."""
+    formatter = next((handler.formatter for handler in logging.getLogger().handlers), None)
+    if isinstance(formatter, logs.JsonFormatter):
+        text = formatter.format(logging.makeLogRecord({"name": "hud", "levelname": "INFO", "msg": text.strip()}))
     sys.stdout.write(text + os.linesep)
     sys.stdout.flush()
 
