@@ -117,6 +117,27 @@ def test_axis_smoothing_and_scale_are_chosen_for_all_and_kept(run: Run, open_pag
     assert screen.find("button:has-text('log')").get_attribute("aria-pressed") == "true"
 
 
+def test_over_episodes_the_whole_run_is_there_though_an_env_was_looked_at_only_now(run: Run, open_page: Open) -> None:
+    now = now_ms()
+    run.publish(
+        *(
+            MetricsEntry({"episodes_total": n * 6, "entropy": 1 / n}, now - (100 - n) * 1000, n * 100, "iterations")
+            for n in range(1, 100)
+        )
+    )
+    run.log({"episode": 3, "episode_reward": 1.0}, step=9_950)
+    screen = open_page()
+    wait_drawn(screen, "Entropy · KL")
+    screen.find("[aria-label='Horizontal axis']").select_option("episode")
+    plot = chart(screen, "Entropy · KL").locator(".u-over")
+    box = plot.bounding_box()
+    assert box is not None
+    screen.page.mouse.move(box["x"] + 1, box["y"] + 20)
+    screen.wait_text(".chart[aria-label='Entropy · KL'] .legend", "1")
+    legend = chart(screen, "Entropy · KL").locator(".legend")
+    screen.wait(lambda: legend.get_attribute("title") == "episode 6", "the first episode at the left edge")
+
+
 def test_pinned_charts_come_first_in_the_order_chosen(run: Run, open_page: Open) -> None:
     train(run, 20)
     screen = open_page()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from pathlib import Path
 
-from hud_publisher.protocol.entries import MetricsEntry
+import pytest
+from PIL import Image
+
+from hud_publisher.protocol.entries import FrameEntry, MetricsEntry
 from tests.browser.page import Screen
 from tests.browser.run import Run, color_of, now_ms
 
@@ -26,14 +31,43 @@ def test_frames_move_and_the_newest_is_the_one_on_screen(run: Run, open_page: Op
     screen.wait_state("LIVE")
 
 
-def test_the_frame_is_shown_at_a_whole_multiple_of_its_size(run: Run, open_page: Open) -> None:
-    run.frame(color_of(3), size=(160, 144))
+@pytest.mark.parametrize(
+    "size", [(160, 144), (210, 160), (84, 84), (240, 256)], ids=lambda size: f"{size[0]}x{size[1]}"
+)
+def test_the_frame_is_shown_at_the_largest_whole_multiple_of_its_size(
+    run: Run, open_page: Open, size: tuple[int, int]
+) -> None:
+    run.frame(color_of(3), size=size)
     screen = open_page()
     screen.wait_pixel(color_of(3))
+    box, room = screen.find("#frame").bounding_box(), screen.find("#view").bounding_box()
+    assert box is not None
+    assert room is not None
+    scale = box["width"] / size[0]
+    assert scale == box["height"] / size[1] == int(scale) >= 2
+    assert (scale + 1) * size[0] > room["width"] or (scale + 1) * size[1] > room["height"] - 60
+    assert screen.find("#frame").evaluate("(canvas) => getComputedStyle(canvas).imageRendering") == "pixelated"
+
+
+def test_a_frame_larger_than_its_place_keeps_its_shape_and_its_thin_lines(
+    run: Run, open_page: Open, tmp_path: Path
+) -> None:
+    image = Image.new("RGB", (1920, 1080))
+    for x in range(0, 1920, 4):
+        image.paste((255, 255, 255), (x, 0, x + 1, 1080))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    run.publish(FrameEntry(buffer.getvalue(), now_ms(), "image/png", 1, 1, (1, 0)))
+    screen = open_page()
+    screen.wait_text("#stage-meta", "1920×1080")
     box = screen.find("#frame").bounding_box()
     assert box is not None
-    assert (box["width"], box["height"]) == (480, 432)
-    assert screen.find("#frame").evaluate("(canvas) => getComputedStyle(canvas).imageRendering") == "pixelated"
+    assert box["width"] / box["height"] == pytest.approx(16 / 9, rel=0.01)
+    shade = [screen.pixel("#frame", x, 100) for x in range(40, 60)]
+    assert all(color is not None and 30 < color[0] < 120 for color in shade), shade  # each line has its part
+    path = screen.save(lambda: screen.press("s"), tmp_path)
+    with Image.open(path) as saved:
+        assert saved.size == (1920, 1080)
 
 
 def test_a_page_opened_late_is_filled_at_once(run: Run, open_page: Open) -> None:
@@ -90,6 +124,16 @@ def test_the_state_is_said_in_words(start_run: StartRun, open_page: Open) -> Non
     run.end()
     screen.wait_state("ENDED")
     screen.wait_text("#log", "ppo-breakout ended")
+
+
+def test_what_is_told_per_second_falls_when_nothing_comes(run: Run, open_page: Open) -> None:
+    screen = open_page()
+    screen.wait_text("#run-name", "ppo-breakout")
+    for number in range(1, 9):
+        run.frame(color_of(number), step=number)
+    screen.wait_pixel(color_of(8))
+    screen.wait(lambda: "FPS—" not in screen.text("#hud-bottom"), "a rate")
+    screen.wait(lambda: "FPS—" in screen.text("#hud-bottom"), "no rate any more")
 
 
 def test_the_favicon_changes_with_the_state(run: Run, open_page: Open) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
 
+from hud_publisher.protocol.entries import FrameEntry
 from tests.browser.page import Screen
-from tests.browser.run import Color, Run, color_of
+from tests.browser.run import Color, Run, color_of, now_ms, png
 
 Open = Callable[..., Screen]
 
@@ -42,6 +45,42 @@ def test_the_scrubber_shows_the_frame_of_that_moment_and_everything_else_of_it(r
     screen.wait_pixel(color_of(200))
     screen.wait_metric("episode_return", "30")
     screen.wait(lambda: "PAUSED" not in screen.text("#state"), "the live state")
+
+
+def test_charts_and_figures_tell_the_moment_that_is_shown(run: Run, open_page: Open) -> None:
+    for number in range(1, 6):
+        run.log({"entropy": float(number)}, step=number * 10)
+        run.frame(color_of(number), step=number * 10, episode=1)
+        time.sleep(0.03)  # so that each has a moment of its own
+    screen = open_page()
+    wait_for_frames(screen, color_of(5))
+    screen.wait_text(".chart[aria-label='Entropy · KL'] .legend", "5")
+    screen.wait_tile("Env steps", "50")
+    with screen.page.expect_response(re.compile(r"/api/export\?")):
+        screen.press("Space")
+    for _ in range(3):
+        screen.press("ArrowLeft")
+    screen.wait_pixel(color_of(2))
+    screen.wait_text(".chart[aria-label='Entropy · KL'] .legend", "2")
+    screen.wait_tile("Env steps", "20")
+    screen.wait_tile("Entropy", "2")
+    screen.press("l")
+    screen.wait_text(".chart[aria-label='Entropy · KL'] .legend", "5")
+
+
+def test_frames_of_one_batch_are_stepped_through_one_by_one(run: Run, open_page: Open) -> None:
+    run.publish(
+        *(FrameEntry(png(color_of(n)), now_ms(), "image/png", n, 1, (1, 0)) for n in range(1, 5))
+    )  # all in one millisecond
+    screen = open_page()
+    wait_for_frames(screen, color_of(4))
+    with screen.page.expect_response(re.compile(r"/api/export\?")):  # asked for once the index of frames is there
+        screen.press("Space")
+    for number in (3, 2, 1):
+        screen.press("ArrowLeft")
+        screen.wait_pixel(color_of(number))
+    screen.press("ArrowRight")
+    screen.wait_pixel(color_of(2))
 
 
 def test_dragging_the_scrubber_goes_to_the_place_under_the_pointer(run: Run, open_page: Open) -> None:

@@ -73,6 +73,18 @@ def test_the_calls_before_are_stepped_through_and_the_moment_has_its_own(run: Ru
     screen.wait_text("#vision", "response 4")
 
 
+def test_the_last_fifty_calls_are_stepped_through(run: Run, open_page: Open) -> None:
+    for number in range(1, 56):
+        call(run, number, (number * 4, 0, 0))
+    screen = open_page()
+    screen.wait_text("#vision", "50/50")
+    for _ in range(49):
+        screen.find("[aria-label='Older call']").click()
+    screen.wait_text("#vision", "response 6")
+    screen.wait(lambda: shown(screen) == (32, 28, 24, 0, 0), "the picture of the oldest")
+    assert screen.find("[aria-label='Older call']").is_disabled()
+
+
 def test_a_failed_call_says_so_and_hides_nothing(run: Run, open_page: Open) -> None:
     run.log({"loss": 0.25})
     screen = open_page()

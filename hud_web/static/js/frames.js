@@ -53,7 +53,7 @@ export class Frames {
   /** A frame came live. @param {Picture} picture @param {Blob} [blob] */
   add(picture, blob) {
     if (!picture.id) return;
-    const t = entryTime(picture);
+    const t = frameTime(picture);
     const last = this.all.at(-1);
     if (last && (t < last.t || last.id === picture.id)) return;
     this.all.push({ id: picture.id, t, step: picture.step, episode: picture.episode, env: picture.env });
@@ -68,10 +68,10 @@ export class Frames {
   async load(fromMs) {
     const answer = await this.api().get("/api/frames", { from_ms: Math.max(0, Math.floor(fromMs)) });
     if (!Array.isArray(answer?.frames)) return;
-    const oldest = answer.frames.length ? entryTime(answer.frames[0]) : Infinity;
+    const oldest = answer.frames.length ? frameTime(answer.frames[0]) : Infinity;
     const known = new Map(this.all.filter((frame) => frame.t >= oldest || this.blobs.has(frame.id)).map((frame) => [frame.id, frame]));
     for (const { id, time_ms, step, episode, env } of answer.frames) {
-      if (typeof id === "string" && !known.has(id)) known.set(id, { id, t: entryTime({ id, time_ms }), step: step ?? null, episode: episode ?? null, env: env ?? null });
+      if (typeof id === "string" && !known.has(id)) known.set(id, { id, t: frameTime({ id, time_ms }), step: step ?? null, episode: episode ?? null, env: env ?? null });
     }
     this.all = [...known.values()].sort((a, b) => a.t - b.t).slice(-MOST_FRAMES);
     this.changed();
@@ -205,4 +205,12 @@ export class Frames {
     for (let i = list.length - 1; i >= 0; i--) if (list[i].start <= t) return list[i];
     return null;
   }
+}
+
+/**
+ * When a frame was appended. Those of one batch have one millisecond between them, and each needs a moment of its own.
+ * @param {{id: string | null, time_ms: number}} frame
+ */
+function frameTime(frame) {
+  return entryTime(frame) + Math.min(999, Number(frame.id?.split("-")[1]) || 0) / 1000;
 }

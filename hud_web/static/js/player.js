@@ -97,7 +97,7 @@ export class Player {
   pause() {
     this.isPlaying = false;
     const last = this.frames.all.at(-1);
-    if (last) this.show(Math.min(last.t, this.end - LIVE_WITHIN_MS - 1));
+    if (last) this.show(last.t);
   }
 
   /** @param {number | null} [stopAt] */

@@ -47,8 +47,8 @@ export const KEY_CHARTS = [
   { id: "lr", title: "Learning rate", lines: [{ names: ["default_optimizer_learning_rate", "learning_rate", "cur_lr", "lr"], label: "" }] },
 ];
 
-/** Fields that only count or name; they get a chart in their section, and none of the key ones. */
-export const EPISODE_FIELDS = ["episode", "episode_id", "episode_number", "num_episodes_lifetime"];
+/** What the axis of episodes counts: those of the whole run before those of one env, which begin when it was first looked at. */
+export const EPISODE_FIELDS = ["num_episodes_lifetime", "episodes_total", "episode", "episode_number", "episode_id"];
 
 /** Fields that a game tells of itself, flat or nested; one of them, or any nested one, brings the game's panel. */
 export const GAME_FIELDS = ["location", "position", "health", "hearts", "room_id", "room", "level", "lives", "score", "inventory"];
