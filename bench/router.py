@@ -1,24 +1,31 @@
 """What OpenShift's router adds: the way of one metric, from being logged to being read, with and without it.
 
-    python bench/router.py [--seconds 20]
+    make bench-router
+    python bench/router.py [--seconds 20] [--write]
 
 Two viewers of the same run at once, one at a replica, one through haproxy with the settings and TLS of the router; the
-numbers are differences of one clock, so the sum of everything in between. Prints medians of three rounds.
+numbers are differences of one clock, so the sum of everything in between. Medians of three rounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-from hud_publisher import Publisher
-from tests.deploy.follower import Follower
-from tests.deploy.router.router import routed
-from tests.fixtures.servers import redis_binary, running
-from tests.fixtures.web import poll
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from hud_publisher import Publisher  # noqa: E402
+from tests.deploy.follower import Follower  # noqa: E402
+from tests.deploy.router.router import routed  # noqa: E402
+from tests.fixtures.servers import redis_binary, running  # noqa: E402
+from tests.fixtures.web import poll  # noqa: E402
 
 
 def round_of(seconds: float, direct: Follower, through: Follower, hud: Publisher) -> tuple[list[float], list[float]]:
@@ -37,6 +44,7 @@ def round_of(seconds: float, direct: Follower, through: Follower, hud: Publisher
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20, help="of each of the three rounds")
+    parser.add_argument("--write", action="store_true", help="write bench/RESULTS-router.md")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -54,10 +62,22 @@ def main() -> None:
         direct.close()
         through.close()
     p50, p99_ms, p50_routed, p99_routed = (statistics.median(column) for column in zip(*rows, strict=True))
-    print(f"{'':14}{'p50 ms':>8}{'p99 ms':>8}")
-    print(f"{'direct':14}{p50:8.2f}{p99_ms:8.2f}")
-    print(f"{'router, TLS':14}{p50_routed:8.2f}{p99_routed:8.2f}")
-    print(f"{'added':14}{p50_routed - p50:8.2f}{p99_routed - p99_ms:8.2f}")
+    told = "\n".join([
+        "| way | p50 (ms) | p99 (ms) |", "|---|---|---|",
+        f"| straight to the replica | {p50:.2f} | {p99_ms:.2f} |",
+        f"| through the router, edge TLS | {p50_routed:.2f} | {p99_routed:.2f} |",
+        f"| added | {p50_routed - p50:.2f} | {p99_routed - p99_ms:.2f} |",
+    ])  # fmt: skip
+    sys.stdout.write(told + "\n")
+    if options.write:
+        measured = (
+            f"Measured on Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} "
+            f"{platform.machine()}, load average {os.getloadavg()[0]:.0f}; {options.seconds:g} s a round, 20 entries a "
+            "second."
+        )
+        text = (__doc__ or "").strip()
+        whole = f"# What OpenShift's router adds\n\n{text}\n\n{measured}\n\n{told}\n"
+        (ROOT / "bench" / "RESULTS-router.md").write_text(whole, encoding="utf-8")
 
 
 def p99(values: list[float]) -> float:

@@ -1,6 +1,6 @@
 # Targets of the deployment: image, docker-compose.yml, k8s/. Included by the Makefile.
 
-.PHONY: test-deploy test-manifests test-engine test-router manifests
+.PHONY: test-deploy test-manifests test-engine test-router bench-router manifests
 
 .make/tools/ok: deploy/tools.txt | .make/venv
 	@echo "installing kubectl, docker-compose and the checkers of manifests …"
@@ -21,6 +21,9 @@ test-engine: .make/dev .make/tools/ok system ## Needs root: a Docker engine of i
 
 test-router: .make/dev system ## haproxy as OpenShift's router before three replicas
 	$(PYTEST) tests/deploy/router
+
+bench-router: .make/dev system ## What haproxy as OpenShift's router adds to the way of a metric
+	$(BIN)/python bench/router.py --write
 
 manifests: .make/tools/ok ## Render k8s/hud-deployment.yaml from its overlay
 	.make/tools/bin/kubectl kustomize k8s/overlays/openshift >k8s/hud-deployment.yaml
