@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
@@ -16,6 +17,8 @@ import redis
 from PIL import Image
 
 from hud_publisher import Publisher
+from hud_publisher.protocol.settings import Settings
+from hud_web.doctor_redis import examine_redis
 from tests.deploy.manifests import render
 from tests.fixtures.servers import free_port, redis_binary, wait_until
 from tests.fixtures.web import SseClient, WebServer
@@ -97,6 +100,16 @@ def test_replicas_and_publishers_can_do_all_their_work_with_the_rights_they_have
     for path in ("/api/update_training", "/api/heartbeat", "/api/release_session"):
         status, answer = web.post(path, {"session_id": session_id, "data": {"x": 1}})
         assert status == 200, (path, answer)
+
+
+@pytest.mark.parametrize("user", ["web", "publisher"])
+def test_the_doctor_finds_nothing_wrong_with_the_rights_they_have(
+    locked: Locked, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("HUD_", "REDIS_"))]:
+        monkeypatch.delenv(name)
+    found = asyncio.run(examine_redis(Settings(redis_url=locked.url(user))))
+    assert [finding.level for finding in found] == ["ok"] * len(found), found
 
 
 def test_every_command_of_the_scripts_is_among_the_rights_of_those_who_run_them() -> None:
