@@ -8,6 +8,7 @@ append-only file by then. Called by `hud up` and `hud demo`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
@@ -32,6 +33,9 @@ CHECK_S = 0.2
 #: Frames are bounded per session and channel; this bounds what a laptop gives in all.
 MAX_MEMORY = "512mb"
 _PR_SET_PDEATHSIG = 1
+_PREFIX = "hud-redis-"
+#: A file in the folder that is locked for as long as the folder is in use.
+_CLAIM = "in-use"
 
 
 def find_server() -> Path:
@@ -62,6 +66,7 @@ class EmbeddedRedis:
     def __init__(self) -> None:
         self.binary = find_server()
         self._folder: str | None = None
+        self._claim: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -75,7 +80,9 @@ class EmbeddedRedis:
         Raises:
             UnavailableError: it ended, or did not answer within START_TIMEOUT_S; the message has its last words.
         """
-        self._folder = tempfile.mkdtemp(prefix="hud-redis-")  # mode 0700
+        _remove_abandoned()
+        self._folder = tempfile.mkdtemp(prefix=_PREFIX)  # mode 0700
+        self._claim = _claim(Path(self._folder))
         try:
             self._start()
             self._wait_until_it_answers()
@@ -166,6 +173,29 @@ class EmbeddedRedis:
     def _remove(self) -> None:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
+
+
+def _claim(folder: Path) -> int:
+    """Mark a folder as in use; the kernel takes the mark away with this process, however that ends (flock(2))."""
+    import fcntl
+
+    claim = os.open(folder / "unnamed", os.O_CREAT | os.O_RDWR)
+    fcntl.flock(claim, fcntl.LOCK_EX)
+    (folder / "unnamed").rename(folder / _CLAIM)  # seen by others only once it is locked
+    return claim
+
+
+def _remove_abandoned() -> None:
+    """Remove the folders of those that were killed: with their frames they may hold as much as MAX_MEMORY each."""
+    import fcntl
+
+    for claim in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_CLAIM}"):
+        with contextlib.suppress(OSError), claim.open() as opened:  # it is somebody else's, or still in use
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(claim.parent, ignore_errors=True)
 
 
 def _split(name: str, value: str) -> list[str]:

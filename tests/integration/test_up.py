@@ -127,10 +127,15 @@ def test_it_ends_in_order_and_leaves_nothing(up: Callable[..., Up], number: sign
 
 @pytest.mark.parametrize("server", PATHS)
 def test_its_redis_does_not_outlive_it_even_after_sigkill(up: Callable[..., Up], server: str) -> None:
-    process, _web, redis, _folder = start_up(up, **PATHS[server])
+    other, _web, _redis, kept = start_up(up)
+    process, _web, redis, folder = start_up(up, **PATHS[server])
     process.process.kill()
     process.process.wait(10)
     poll(lambda: not lives(redis), "Redis to end")
+    start_up(up)  # and the next one removes what it left, but nothing of one that runs
+    assert not folder.exists()
+    assert kept.exists()
+    assert other.process.poll() is None
 
 
 def test_the_demos_training_is_told_when_its_parent_was_killed() -> None:
