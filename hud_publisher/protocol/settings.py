@@ -8,17 +8,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from hud_publisher.protocol.entries import bounds
+from hud_publisher.protocol.entries import STREAMS, StreamName, bounds
 from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.keys import DEFAULT_CHANNEL, check_channel
 from hud_publisher.protocol.scripts import Limits
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?", re.IGNORECASE)
-_AMOUNT = re.compile(r"(\d{1,12})\s*(sessions?|kb|mb|gb)", re.IGNORECASE)
+_AMOUNT = re.compile(r"(\d{1,12})\s*(sessions?|entry|entries|kb|mb|gb)", re.IGNORECASE)
+_UNIT_BYTES = {"kb": 1024, "mb": 1024**2, "gb": 1024**3}
 _UNIT_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _HOST = re.compile(
     r"\[([0-9a-f:.]+)\](?::\d+)?|([0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*)|(\*|(?:\*\.)?[\w.-]+)(?::\d+)?",
@@ -34,15 +35,19 @@ _REDIS_SCHEMES = (
 class Retention:
     """How long and how much is kept, per channel; written as `7d`, or `7d,100sessions,256mb` in any order.
 
+    `vision:500entries,metrics:64mb,frames:10m` among them change the bounds of a session's streams.
+
     Attributes:
         age_s: how long a session is kept after its last write, in seconds.
         sessions: past sessions that are kept besides the newest, 0 for any number.
         stored_bytes: memory that they may take together, 0 for any amount. Pictures go before numbers.
+        streams: (stream, attribute of its Bound, value) of each bound that is not the default.
     """
 
     age_s: float = 7 * 86400.0
     sessions: int = 100
     stored_bytes: int = 256 * 1024 * 1024
+    streams: tuple[tuple[StreamName, str, int], ...] = ()
 
 
 def _variable(name: str, default: Any = None, *, secret: bool = False) -> Any:
@@ -150,10 +155,10 @@ class Settings:
     def limits(self) -> Limits:
         """What the scripts are told about time and room."""
         kept = self.retention
-        return Limits(
-            int(self.session_ttl_s * 1000), int(kept.age_s * 1000), kept.sessions, kept.stored_bytes,
-            bounds(self.frame_history_s),
-        )  # fmt: skip
+        streams = bounds(self.frame_history_s)
+        for name, attribute, value in kept.streams:
+            streams[name] = replace(streams[name], **{attribute: value})
+        return Limits(int(self.session_ttl_s * 1000), int(kept.age_s * 1000), kept.sessions, kept.stored_bytes, streams)
 
 
 def _list(value: object) -> tuple[str, ...]:
@@ -257,19 +262,37 @@ def _retention(value: object) -> Retention:
     if isinstance(value, Retention):
         return value
     parts: dict[str, Any] = {}
+    streams: dict[tuple[StreamName, str], int] = {}
     for part in str(value).split(","):
-        amount = _AMOUNT.fullmatch(part.strip())
-        unit = amount[2].lower() if amount else ""
-        if amount and unit.startswith("session"):
-            name, parsed = "sessions", int(amount[1])
-        elif amount:
-            name, parsed = "stored_bytes", int(amount[1]) * 1024 ** (1 + "kmg".index(unit[0]))
-        else:
-            name, parsed = "age_s", _seconds(60, 3650 * 86400)(part.strip())
-        if name in parts:
-            raise ValueError(f"expected one age, one number of sessions and one size, got {str(value)[:40]!r}")
-        parts[name] = parsed
-    return Retention(**parts)
+        stream, is_of_stream, limit = part.strip().rpartition(":")
+        name, parsed = _stream_limit(stream.strip(), limit) if is_of_stream else _session_limit(limit)
+        known: Any = streams if is_of_stream else parts
+        if name in known:
+            raise ValueError(f"expected each age, number and size once, got {str(value)[:40]!r}")
+        known[name] = parsed
+    return Retention(**parts, streams=tuple((*where, limit) for where, limit in streams.items()))
+
+
+def _session_limit(text: str) -> tuple[str, Any]:
+    amount = _AMOUNT.fullmatch(text.strip())
+    unit = amount[2].lower() if amount else ""
+    if amount and unit.startswith("session"):
+        return "sessions", int(amount[1])
+    if amount and unit in _UNIT_BYTES:
+        return "stored_bytes", int(amount[1]) * _UNIT_BYTES[unit]
+    return "age_s", _seconds(60, 3650 * 86400)(text.strip())
+
+
+def _stream_limit(stream: str, text: str) -> tuple[tuple[StreamName, str], int]:
+    if stream not in STREAMS:
+        raise ValueError(f"expected one of {', '.join(STREAMS)} before ':', got {stream[:40]!r}")
+    amount = _AMOUNT.fullmatch(text.strip())
+    unit = amount[2].lower() if amount else ""
+    if amount and unit.startswith("entr"):
+        return (stream, "entries"), int(_number(int, 1, 10**9)(amount[1]))
+    if amount and unit in _UNIT_BYTES:
+        return (stream, "stream_bytes"), int(amount[1]) * _UNIT_BYTES[unit]
+    return (stream, "age_ms"), int(_seconds(1, 3650 * 86400)(text.strip()) * 1000)
 
 
 def _url(schemes: tuple[str, ...], example: str) -> Any:

@@ -11,10 +11,11 @@ import pytest
 
 from hud_publisher.protocol import replies, scripts
 from hud_publisher.protocol.batch import Batch
-from hud_publisher.protocol.entries import Bound, FrameEntry, MetricsEntry, bounds
+from hud_publisher.protocol.entries import Bound, FrameEntry, MetricsEntry, VisionEntry, bounds
 from hud_publisher.protocol.keys import ChannelKeys, SessionId
 from hud_publisher.protocol.replies import Registered
 from hud_publisher.protocol.scripts import Limits
+from hud_publisher.protocol.settings import Settings
 from tests.contract.conftest import Place
 from tests.fixtures.publishing import JPEG
 
@@ -26,8 +27,8 @@ def register(store: Place, limits: Limits | None = None) -> Registered:
     return replies.parse_register(store.run(call))
 
 
-def publish(store: Place, session: Registered, entries: list[Any], number: int) -> None:
-    call = scripts.publish(SessionId(session.session_id), Batch("w", number, tuple(entries)), Limits())
+def publish(store: Place, session: Registered, entries: list[Any], number: int, limits: Limits | None = None) -> None:
+    call = scripts.publish(SessionId(session.session_id), Batch("w", number, tuple(entries)), limits or Limits())
     assert not replies.parse_publish(store.run(call)).is_duplicate
 
 
@@ -123,6 +124,18 @@ def test_names_that_change_with_every_step_fill_no_memory(store: Place) -> None:
     entries = [MetricsEntry({f"m{n}_{m}": 1.0 for m in range(100)}, n) for n in range(30)]
     publish(store, session, entries, 1)
     assert max(len(piece["low"]) for piece in pieces(store, session)) == 500
+
+
+def test_a_stream_keeps_no_more_than_the_setting_says_and_its_course_stays(store: Place) -> None:
+    session = register(store)
+    limits = Settings.from_env({"HUD_RETENTION": "metrics:200entries,vision:2entries"}).limits
+    for number, start in enumerate(range(0, 1_000, 100), 1):
+        pictures = [VisionEntry(JPEG, 1_000 + start, prompt="p" * 5_000)] if number < 9 else []
+        publish(store, session, [*logged(1_000)[start : start + 100], *pictures], number, limits)
+    keys = KEYS.session(session.sid)
+    assert 200 <= store.redis.xlen(keys.stream("metrics")) < 400  # Redis trims whole nodes, of 100 entries
+    assert store.redis.xlen(keys.stream("vision")) <= 4
+    assert sum(piece["n"] for piece in pieces(store, session)) > 950
 
 
 def test_past_sessions_beyond_the_number_that_is_kept_are_forgotten(store: Place) -> None:

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from hud_publisher.protocol.entries import Bound, bounds
 from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.settings import Retention, Settings
 
@@ -56,6 +57,15 @@ def test_retention_has_an_age_a_number_and_a_size_and_what_is_left_out_keeps_its
     )  # fmt: skip
 
 
+def test_retention_bounds_each_stream_by_age_number_and_size() -> None:
+    text = "2h, metrics:5000entries, metrics:1mb, metrics:30m, frames:10m, vision:1 entry"
+    streams = Settings.from_env({"HUD_RETENTION": text}).limits.streams
+    assert streams["metrics"] == Bound(entries=5_000, stream_bytes=1024**2, age_ms=1_800_000)
+    assert streams["frames"] == replace(bounds(300.0)["frames"], age_ms=600_000)
+    assert streams["vision"] == replace(bounds(300.0)["vision"], entries=1)
+    assert streams["iterations"] == bounds(300.0)["iterations"]
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -64,6 +74,11 @@ def test_retention_has_an_age_a_number_and_a_size_and_what_is_left_out_keeps_its
         ("HUD_RETENTION", "10s"),
         ("HUD_RETENTION", "5tb"),
         ("HUD_RETENTION", "7d,"),
+        ("HUD_RETENTION", "metrics:5mb,metrics:6mb"),
+        ("HUD_RETENTION", "metrics:5sessions"),
+        ("HUD_RETENTION", "pictures:5mb"),
+        ("HUD_RETENTION", "5entries"),
+        ("HUD_RETENTION", "vision:0entries"),
         ("REDIS_URL", "host:6379"),
         ("REDIS_URL", "redis://host:port"),
         ("HUD_URL", "ftp://host"),
