@@ -42,6 +42,23 @@ def main() -> None:
     options.add_argument("--events", type=int, default=400)
     options.add_argument("--rate", type=float, default=20.0, help="events per second")
     arguments = options.parse_args()
+    print(f"{arguments.events} events at {arguments.rate:g}/s, log call to event handler in Chromium")
+    for name, delays in measure_all(arguments.events, arguments.rate).items():
+        print(f"{name:6} p50 {quantile(delays, 0.5):6.1f} ms   p90 {quantile(delays, 0.9):6.1f} ms   "
+              f"p99 {quantile(delays, 0.99):6.1f} ms   n {len(delays)}")  # fmt: skip
+
+
+def latency() -> dict[str, float]:
+    """From `hud.log` to the event's handler in Chromium, by Redis and by HTTP; for `run`."""
+    found = measure_all(events=100, rate=20.0)
+    return {
+        f"{name.lower()}_p{share}_ms": quantile(delays, share / 100)
+        for name, delays in found.items() for share in (50, 90, 99)
+    }  # fmt: skip
+
+
+def measure_all(events: int, rate: float) -> dict[str, list[float]]:
+    """Return the delays in milliseconds, in order, for each way in."""
     environment = {name: value for name, value in os.environ.items() if name not in ("REDIS_URL", "HUD_URL")}
     command = [sys.executable, "-m", "hud_web", "up", "--port", "0"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
@@ -51,12 +68,9 @@ def main() -> None:
             url = re.search(r"HUD  (\S+)", lines)
             redis_url = re.search(r"REDIS_URL=(\S+)", lines)
             if not url or not redis_url:
-                raise SystemExit(lines)
-            print(f"{arguments.events} events at {arguments.rate:g}/s, log call to event handler in Chromium")
-            for name, where in (("Redis", {"redis_url": redis_url[1]}), ("HTTP", {"hud_url": url[1]})):
-                delays = measure(url[1], where, arguments.events, arguments.rate)
-                print(f"{name:6} p50 {quantile(delays, 0.5):6.1f} ms   p90 {quantile(delays, 0.9):6.1f} ms   "
-                      f"p99 {quantile(delays, 0.99):6.1f} ms   n {len(delays)}")  # fmt: skip
+                raise RuntimeError(f"expected `hud up` to say where it is, got {lines!r}")
+            ways = {"Redis": {"redis_url": redis_url[1]}, "HTTP": {"hud_url": url[1]}}
+            return {name: measure(url[1], where, events, rate) for name, where in ways.items()}
         finally:
             server.terminate()
 

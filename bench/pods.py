@@ -38,8 +38,9 @@ from hud_publisher.protocol.entries import MetricsEntry
 from hud_publisher.redis_client import execute
 
 IDLE_VIEWERS, HALL = 5_000, 10_000
-HALL_SECONDS = 15
-SLOW_VIEWERS, STALL_SECONDS = 200, 60
+HALL_SECONDS = 10
+SLOW_VIEWERS, CALM_SECONDS, STALL_SECONDS = 200, 20, 60
+QUIET_SECONDS, BUSY_SECONDS = 10, 6
 ROLL_VIEWERS, ROLL_RATE = 500, 20
 EPISODES = 100_000
 
@@ -76,11 +77,12 @@ def slow_viewer() -> Figures:
     """200 viewers with metrics and frames; then one of them stops reading for a minute."""
     with running("hud") as server, Load(server, SLOW_VIEWERS) as load:
         load.wait_open()
-        background = Feed(server, rate=20, seconds=2 * STALL_SECONDS + 12, size=20_000, frames=True)
-        metrics = Feed(server, rate=20, seconds=2 * STALL_SECONDS + 12)
+        seconds = CALM_SECONDS + STALL_SECONDS + 12
+        background = Feed(server, rate=20, seconds=seconds, size=20_000, frames=True)
+        metrics = Feed(server, rate=20, seconds=seconds)
         time.sleep(4)
         load.ask("reset")
-        time.sleep(STALL_SECONDS)
+        time.sleep(CALM_SECONDS)
         calm = load.ask("report")
         before_kb = server.memory_kb()
         load.ask("stall 1")
@@ -106,12 +108,12 @@ def redis_share() -> Figures:
             load.wait_open()
             time.sleep(3)
             before, began = server.backend.stats(), time.monotonic()
-            time.sleep(20)
+            time.sleep(QUIET_SECONDS)
             after, seconds = server.backend.stats(), time.monotonic() - began
             found[f"commands_per_s_{count}"] = (after["commands"] - before["commands"]) / seconds
             found[f"connections_{count}"] = float(after["connections"])
             before = after
-            sent = Feed(server, rate=20, seconds=10).result()["sent"]
+            sent = Feed(server, rate=20, seconds=BUSY_SECONDS).result()["sent"]
             found[f"reads_per_event_{count}"] = (server.backend.stats()["reads"] - before["reads"]) / sent
     return found
 

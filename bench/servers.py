@@ -59,6 +59,12 @@ def wait_for(claim: Callable[[], Any], what: str, deadline_s: float = 30.0) -> A
     return result
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process has had so far, user and system (proc(5), schedstat)."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
 def is_listening(port: int) -> bool:
     """Whether something accepts connections there."""
     with socket.socket() as probe:
@@ -95,12 +101,8 @@ class Server:
         return pids
 
     def cpu_s(self) -> float:
-        """Seconds of processor time so far, user and system (proc(5), schedstat)."""
-        total_ns = 0
-        for pid in self.pids:
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                total_ns += int((task / "schedstat").read_text().split()[0])
-        return total_ns / 1e9
+        """Seconds of processor time so far."""
+        return sum(cpu_s(pid) for pid in self.pids)
 
     def memory_kb(self) -> int:
         """Resident memory of its own, in KB; what is shared with nginx's master counts once."""
@@ -246,6 +248,10 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         stop(self.process)
+
+    def cpu_s(self) -> float:
+        """Seconds of processor time so far: it must not be what limits."""
+        return cpu_s(self.process.pid)
 
     def ask(self, command: str) -> dict[str, Any]:
         """Give a command, return the answer."""
