@@ -138,6 +138,16 @@ def test_over_episodes_the_whole_run_is_there_though_an_env_was_looked_at_only_n
     screen.wait(lambda: legend.get_attribute("title") == "episode 6", "the first episode at the left edge")
 
 
+def test_charts_and_sections_stand_in_the_order_of_their_names(run: Run, open_page: Open) -> None:
+    for name in ("zeta/b", "layers/norm_of_the_gradients_10", "layers/norm_of_the_gradients_2", "zeta/a", "alpha/x"):
+        run.log({name: 1.0})
+    screen = open_page()
+    sections = screen.find(".chart-section:not([hidden]) h3 .text")
+    screen.wait(lambda: sections.all_inner_texts() == ["alpha", "layers", "zeta"], "the sections")
+    names = [heading.text_content() for heading in screen.find(".chart h3").all()]
+    assert names == ["x", "norm_of_the_gradients_2", "norm_of_the_gradients_10", "a", "b"]
+
+
 def test_pinned_charts_come_first_in_the_order_chosen(run: Run, open_page: Open) -> None:
     train(run, 20)
     screen = open_page()

@@ -3,7 +3,7 @@
 
 import uPlot from "../vendor/uplot/uplot.js";
 import { el, fill, say } from "./dom.js";
-import { clock, cut, isNumber, number, time } from "./format.js";
+import { clock, cut, inTwo, isNumber, number, time } from "./format.js";
 import { painter } from "./paint.js";
 import { theme } from "./theme.js";
 
@@ -46,7 +46,7 @@ export class Chart {
     this.drawn = "";
     /** @type {any} */
     this.plot = null;
-    this.heading = el("h3", { title }, cut(title, 120));
+    this.heading = el("h3", { title }, ...inTwo(cut(title, 120)).map((part) => part && el("span", {}, part)));
     this.legend = el("p", { class: "legend" });
     this.tools = el("div", { class: "tools" });
     this.area = el("div", { class: "plot" });

@@ -11,7 +11,7 @@ import { cut, isNumber } from "./format.js";
 import { recall, remember } from "./memory.js";
 import { painter } from "./paint.js";
 import { Past } from "./past.js";
-import { EPISODE_FIELDS, groupPaths, KEY_CHARTS, REST } from "./recipes.js";
+import { EPISODE_FIELDS, groupPaths, KEY_CHARTS } from "./recipes.js";
 import { onTheme } from "./theme.js";
 
 /** @import { Store, Leaf } from "./store.js" */
@@ -23,6 +23,8 @@ import { onTheme } from "./theme.js";
 const MOST_PER_SECTION = 48;
 /** Sections beyond these start closed. */
 const OPEN_SECTIONS = 5;
+/** "layer2" before "layer10". */
+const BY_NAME = new Intl.Collator("en", { numeric: true });
 const PINNED = "Pinned";
 const KEY = "Key";
 /** What the id of a chart of one field begins with. */
@@ -115,11 +117,12 @@ export class Charts {
     for (const leaf of this.store.leaves.values()) {
       if (isNumber(leaf.live) && !this.isInKey(leaf.path)) free.push(leaf.path);
     }
-    const groups = groupPaths(free);
+    const groups = groupPaths(free.sort(BY_NAME.compare));
     for (const [name, section] of this.sections) if (name !== KEY && name !== PINNED && !groups.has(name)) section.ids = [];
     for (const [name, paths] of groups) this.section(name).ids = paths.map((path) => FIELD + path);
-    const rest = this.sections.get(REST)?.node;
-    if (rest && rest !== this.box.lastElementChild) this.box.append(rest);
+    const wanted = [...groups.keys()].map((name) => this.section(name).node); // the rest is last
+    const stand = [...this.box.children].filter((node) => wanted.includes(/** @type {HTMLElement} */ (node)));
+    if (wanted.some((node, i) => node !== stand[i])) this.box.append(...wanted); // moving them takes the focus away
     this.section(PINNED).ids = this.pins.filter((id) => this.chart(id));
     for (const [name, section] of this.sections) this.fillSection(name, section);
     byId("no-charts").hidden = this.charts.size > 0;

@@ -56,6 +56,11 @@ export function cut(text, longest) {
   return text.length > longest ? `${text.slice(0, longest - 1)}…` : text;
 }
 
+/** A name in two parts, the first of which may be shortened: long ones are told apart by their ends. @param {string} name */
+export function inTwo(name) {
+  return /^[ -~]{25,}$/.test(name) ? [name.slice(0, -8), name.slice(-8)] : [name, ""];
+}
+
 /** A share as per cent: 0.962 and 96.2 both mean 96.2 %, since old clients sent either. @param {unknown} share */
 export function percent(share) {
   if (!isNumber(share)) return ABSENT;

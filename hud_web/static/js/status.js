@@ -130,6 +130,7 @@ export class StatusBar {
     if (link.state !== "open" || status.redis !== "ok") this.writer.set("muted", "unknown");
     else if (!session?.sid || session.status !== "live") this.writer.set("muted", session?.sid ? session.status : "none");
     else if (this.store.lastDataMs && now - this.store.lastDataMs < STALLED_AFTER_MS) this.writer.set("ok", "sending");
+    else if (!this.store.lastDataMs && now - link.since < STALLED_AFTER_MS) this.writer.set("muted", "awaited");
     else this.writer.set("warn", "silent");
   }
 

@@ -5,7 +5,7 @@
  */
 
 import { button, byId, el, fill, icon, say } from "./dom.js";
-import { cut, time, value } from "./format.js";
+import { cut, inTwo, time, value } from "./format.js";
 import { recall, remember } from "./memory.js";
 import { painter } from "./paint.js";
 import { drawSpark } from "./spark.js";
@@ -161,10 +161,11 @@ export class Table {
 function makeRow() {
   const above = el("span", { class: "above" });
   const own = el("span", { class: "own" });
-  const name = el("span", { class: "name", role: "rowheader" }, above, own);
+  const tail = el("span", { class: "own tail" });
+  const name = el("span", { class: "name", role: "rowheader" }, above, own, tail);
   const cell = el("span", { class: "value", role: "cell" });
   const canvas = el("canvas", { "aria-hidden": "true" });
-  return { node: el("div", { class: "row", role: "row" }, name, cell, canvas), name, above, own, cell, canvas, drawn: "" };
+  return { node: el("div", { class: "row", role: "row" }, name, cell, canvas), name, above, own, tail, cell, canvas, drawn: "" };
 }
 
 /** @param {ReturnType<typeof makeRow>} row @param {number} index */
@@ -179,7 +180,9 @@ function placeRow(row, index) {
 function paintLeaf(row, leaf, now) {
   row.node.classList.remove("update");
   say(row.above, cut(leaf.path.slice(0, leaf.path.length - leaf.name.length), 160));
-  say(row.own, cut(leaf.name, 160));
+  const [head, tail] = inTwo(cut(leaf.name, 160));
+  say(row.own, head);
+  say(row.tail, tail);
   if (row.name.title !== leaf.path) row.name.title = cut(leaf.path, 2000);
   say(row.cell, value(leaf.value, 80));
   const full = leaf.value === undefined ? "" : cut(String(leaf.value), 2000);
@@ -200,6 +203,7 @@ function paintChange(row, change) {
   row.drawn = "";
   say(row.above, "");
   say(row.own, time(change.t));
+  say(row.tail, "");
   row.name.title = new Date(change.t).toISOString();
   const text = textOf(change);
   say(row.cell, text);
