@@ -268,7 +268,10 @@ def _token(place: Place, settings: Settings) -> Iterator[Finding]:
         yield problem("token", "/api/heartbeat did not answer", "no-backend", "look at the server's log")
     elif answer.status == 401:
         fix = "set HUD_TOKEN of the training job to the server's"
-        if settings.tokens:
+        if settings.tokens and _lets_look(place):
+            text = "our HUD_TOKEN is one for looking: the server shows itself to it, and takes no writes"
+            yield problem("token", text, "token-views", f"{fix}, and put this one into HUD_VIEW_TOKEN")
+        elif settings.tokens:
             yield problem(
                 "token", "the server does not take our HUD_TOKEN: it expired or was changed", "token-refused",
                 f"{fix}; to change it without a gap, give the server both for a while, separated by a comma",
@@ -283,6 +286,12 @@ def _token(place: Place, settings: Settings) -> Iterator[Finding]:
         )  # fmt: skip
     else:
         yield ok("token", "writing is allowed" + (" with our token" if settings.tokens else ""))
+
+
+def _lets_look(place: Place) -> bool:
+    """Whether it is our token that opens the page: with it we may look, and without it not."""
+    with_it, without = (ask(one, "GET", "/api/state") for one in (place, replace(place, token=None)))
+    return with_it is not None and without is not None and (with_it.status, without.status) == (200, 401)
 
 
 def _session(place: Place, settings: Settings) -> Iterator[Finding]:

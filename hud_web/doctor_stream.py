@@ -46,6 +46,8 @@ def examine_stream(place: Place, listen_s: float) -> Iterator[Finding]:
             headers=place.headers() | {"Accept": "text/event-stream", "Accept-Encoding": "gzip, deflate, br, zstd"},
         )  # fmt: skip
         response = connection.getresponse()
+        if response.status == 401:  # as every page of this server, which the caller has said
+            return
         if response.status != 200:
             yield problem("stream", f"/stream answered {response.status}", "stream-refused", "look at the server's log")
             return

@@ -16,8 +16,8 @@ Cause = Literal[
     "redis-evicts", "redis-forgets", "redis-full", "redis-loading", "redis-name", "redis-old", "redis-other",
     "redis-password", "redis-refuses", "redis-replica", "redis-rights", "redis-sentinel", "redis-silent", "redis-tls",
     "redis-unbounded", "redis-url", "server-no-redis", "server-redis-password", "server-redis-rights", "settings",
-    "stream-cut", "stream-refused", "tls", "tls-untrusted", "token-missing", "token-refused", "unknown-host", "unset",
-    "view-only", "view-token", "wrong-name", "wrong-path", "wrong-port",
+    "stream-cut", "stream-refused", "tls", "tls-untrusted", "token-missing", "token-refused", "token-views",
+    "unknown-host", "unset", "view-only", "view-token", "wrong-name", "wrong-path", "wrong-port",
 ]  # fmt: skip
 
 #: Entries are shown by their writers' clocks; who is further off looks stalled or from the future.

@@ -341,6 +341,13 @@ def test_no_token_where_one_is_wanted(examine: Examine, serve: Callable[..., Web
     assert problems(examine(HUD_URL=web.url)) == ["token-missing"]
 
 
+def test_a_token_for_looking_where_one_for_writing_is_wanted(examine: Examine, serve: Callable[..., WebServer]) -> None:
+    web = serve(environment={"HUD_TOKEN": "write", "HUD_VIEW_TOKEN": "look"})
+    assert problems(examine(HUD_URL=web.url, HUD_TOKEN="look")) == ["token-views"]
+    assert problems(examine(HUD_URL=web.url, HUD_TOKEN="neither")) == ["token-refused", "view-token"]
+    assert problems(examine(HUD_URL=web.url, HUD_TOKEN="write")) == []
+
+
 def test_both_tokens_of_a_rotation_are_taken(examine: Examine, serve: Callable[..., WebServer]) -> None:
     web = serve(environment={"HUD_TOKEN": "old-token,new-token"})
     for token in ("old-token", "new-token"):
