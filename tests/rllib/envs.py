@@ -72,6 +72,22 @@ class Steering(Counting):
     action_space = Box(-1.0, 1.0, (2,), numpy.float32)
 
 
+class Crashing(Counting):
+    """The same, but one of its first episodes breaks off in its middle; RLlib then makes all envs anew."""
+
+    episodes = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        Crashing.episodes += 1
+        self._crashes = Crashing.episodes == 6
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Any:
+        if self._crashes and self._count == EPISODE_STEPS // 2:
+            raise RuntimeError("the simulator died")
+        return super().step(action)
+
+
 class CountingVector(gymnasium.vector.VectorEnv):
     """Many of them as one environment without sub-environments, as vector entry points make them."""
 

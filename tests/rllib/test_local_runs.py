@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.rllib.conftest import Display, running_algorithm, small
-from tests.rllib.envs import EPISODE_RETURN, EPISODE_STEPS, Counting, CountingVector, Pair, Steering
+from tests.rllib.envs import EPISODE_RETURN, EPISODE_STEPS, Counting, CountingVector, Crashing, Pair, Steering
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -71,6 +71,20 @@ def test_ppo_shows_its_phases(display: Display) -> None:
     display.wait_for_end()
     phases = [update["phase"] for update in display.updates("phase")]
     assert phases[:3] == ["sampling", "learning", "sampling"]
+
+
+def test_an_environment_that_crashes_and_is_made_anew_is_shown_on(display: Display) -> None:
+    config = ppo(Crashing, step_s=0.01).fault_tolerance(restart_failed_sub_environments=True)
+    train_twice(config.callbacks(display.callbacks()))
+    display.wait_for_end()
+    finished = display.updates("episode_return")
+    assert {update["episode_return"] for update in finished} == {EPISODE_RETURN}, "what broke off has no return"
+    assert {update["episode_length"] for update in finished} == {EPISODE_STEPS}
+    begun = [update["episode"] for update in display.updates("episode_id")]
+    ended = {update["episode"] for update in finished}
+    broken = next(episode for episode in begun if episode not in ended)
+    assert broken < max(ended), "it goes on after the crash"
+    assert max(frame["episode"] for frame in display.frames()) > broken, "and so does the picture"
 
 
 def asynchronous() -> Any:

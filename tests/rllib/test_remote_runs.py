@@ -106,6 +106,38 @@ def test_evaluation_is_never_taken_for_training_and_has_a_display_of_its_own(dis
     assert evaluation.updates("episode_return_mean", stream="iterations")[-1]["episode_return_mean"] == 15.0
 
 
+def test_evaluation_beside_training_stays_apart_from_it(displays: Any) -> None:
+    training, evaluation = displays("beside"), displays("beside-evaluation")
+    config = ppo().env_runners(num_env_runners=1).evaluation(
+        evaluation_interval=1, evaluation_num_env_runners=1, evaluation_duration="auto",
+        evaluation_parallel_to_training=True, evaluation_config={"env_config": {"steps": 5, "step_s": 0.02}},
+    )  # fmt: skip
+    callbacks = training.callbacks(evaluation_channel="auto")
+    with running_algorithm(config.callbacks(callbacks)) as algorithm:
+        train_until(algorithm, lambda: training.frames() and evaluation.frames(), "both pictures")
+        train_until(algorithm, lambda: evaluation.updates("episode_return"), "an evaluated episode")
+    training.wait_for_end()
+    evaluation.wait_for_end()
+    assert {update["episode_return"] for update in training.updates("episode_return")} == {EPISODE_RETURN}
+    assert {update["episode_return"] for update in evaluation.updates("episode_return")} == {15.0}
+    assert "evaluating" not in [update["phase"] for update in training.updates("phase")]
+
+
+def test_env_runners_of_the_old_api_stack_share_one_session_and_the_viewer_chooses(display: Display) -> None:
+    config = ppo().api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
+    config = config.training(train_batch_size=200, minibatch_size=100)
+    with running_algorithm(config.callbacks(display.callbacks())) as algorithm:
+        train_until(algorithm, lambda: len(display.frames([1, 0])) > 3, "frames of the first env")
+        train_until(algorithm, lambda: len(display.thumbnail_envs()) == 4, "thumbnails of all envs")
+        asked = {"channel": display.channel, "worker_index": 2, "env_index": 1}
+        assert display.hud.web.post("/api/reporter", asked)[0] == 200
+        train_until(algorithm, lambda: len(display.frames([2, 1])) > 3, "frames of the env asked for")
+    display.wait_for_end()
+    assert {update["episode_return"] for update in display.updates("episode_return")} == {EPISODE_RETURN}
+    live = [session for session in display.sessions() if session["status"] == "live"]
+    assert len({session["sid"] for session in live}) == 1
+
+
 @pytest.mark.parametrize("name", ["APPO", "IMPALA"])
 def test_algorithms_that_learn_while_they_sample_are_shown(display: Display, name: str) -> None:
     from ray.rllib.algorithms.appo import APPOConfig
