@@ -13,12 +13,12 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from hud_publisher.protocol.entries import START, EntryId, FrameEntry, StreamName, decode_entry
 from hud_publisher.protocol.keys import Sid
 from hud_publisher.protocol.scripts import FOLDED
-from hud_web.series import Point, Series, describe, width_for
+from hud_web.series import Place, Point, Series, describe, width_for
 from hud_web.sse import order
 from hud_web.store import Fields, Store, StreamEntry
 
@@ -46,6 +46,33 @@ class _Course:
     at: EntryId = START
     count: int = 0
     series: dict[str, Series] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Span:
+    """A piece, or some that follow each other: where it begins and ends, the lowest and highest number of each path."""
+
+    first: Place
+    last: Place
+    low: dict[str, float]
+    high: dict[str, float]
+
+    @classmethod
+    def of(cls, fields: Fields, at: int, low: dict[str, float], high: dict[str, float]) -> Self:
+        """Return the piece that stands in Redis; its first entry is number `at` of its stream."""
+        first = (at, float(fields[b"step"] or b"nan"), float(fields[b"time"]))
+        last = (at + int(fields[b"n"]) - 1, float(fields[b"until_step"] or b"nan"), float(fields[b"until_time"]))
+        return cls(first, last, low, high)
+
+    def add(self, piece: _Span) -> None:
+        """Take the piece that follows."""
+        self.last, low, high = piece.last, self.low, self.high
+        for path, value in piece.low.items():
+            if path not in low or value < low[path]:
+                low[path] = value
+        for path, value in piece.high.items():
+            if path not in high or value > high[path]:
+                high[path] = value
 
 
 class History:
@@ -118,14 +145,21 @@ class History:
                 return
 
     async def _read_pieces(self, store: Store, name: StreamName, course: _Course) -> None:
+        span: _Span | None = None
         while True:
             pieces = await store.pieces(self._channel, self._sid, name, after=course.at, limit=READ_PIECES)
             texts = [fields[part] for _entry_id, fields in pieces for part in (b"low", b"high")]
             parsed = json.loads(b"[%b]" % b",".join(texts))
             for number, (entry_id, fields) in enumerate(pieces):
-                self._take_piece(course, fields, parsed[2 * number], parsed[2 * number + 1])
-                course.at = entry_id
+                piece = _Span.of(fields, course.count, parsed[2 * number], parsed[2 * number + 1])
+                course.at, course.count = entry_id, piece.last[0] + 1
+                if span is not None and span.first[0] // course.width == piece.first[0] // course.width:
+                    span.add(piece)
+                else:
+                    self._take_span(course, span)
+                    span = piece
             if len(pieces) < READ_PIECES:
+                self._take_span(course, span)
                 return
 
     def _take(self, course: _Course, fields: Fields, data: Any) -> None:
@@ -139,18 +173,13 @@ class History:
             if series is not None:
                 series.add(at, step, time_ms, value)
 
-    def _take_piece(self, course: _Course, fields: Fields, low: dict[str, float], high: dict[str, float]) -> None:
-        first, last = course.count, course.count + int(fields[b"n"]) - 1
-        course.count = last + 1
-        from_step, until_step = (float(fields[part] or b"nan") for part in (b"step", b"until_step"))
-        from_ms, until_ms = float(fields[b"time"]), float(fields[b"until_time"])
-        for path, lowest in low.items():
+    def _take_span(self, course: _Course, span: _Span | None) -> None:
+        if span is None:
+            return
+        for path, lowest in span.low.items():
             series = self._series(course, path)
             if series is not None:
-                highest = high[path]
-                series.add(first, from_step, from_ms, float(lowest))
-                if highest != lowest:
-                    series.add(last, until_step, until_ms, float(highest))
+                series.add_span(span.first, lowest, span.last, span.high[path])
 
     def _series(self, course: _Course, path: str) -> Series | None:
         series = course.series.get(path)
@@ -198,7 +227,8 @@ def numbers(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
     for name, value in data.items():
         kind = type(value)
         if kind is float or kind is int:
-            yield prefix + name, float(value)
+            if -1e300 < value < 1e300:  # as fold.lua has it; Python reads NaN and Infinity, which are no JSON
+                yield prefix + name, float(value)
         elif kind is dict:
             yield from numbers(value, f"{prefix}{name}/")
 

@@ -19,6 +19,8 @@ MAX_POINTS = 2_000
 KEPT_POINTS = 2 * MAX_POINTS
 Column = list[int | float | None]
 Point = tuple[float, float, float]
+#: Number of an entry among all of its stream, its step (NaN where unknown), its time in Unix milliseconds.
+Place = tuple[int, float, float]
 
 
 class Series:
@@ -59,6 +61,25 @@ class Series:
             return
         self._points.extend((at, step, time_ms, value))
         self._in_stretch += 1
+        self._keep_within_bounds()
+
+    def add_span(self, first: Place, lowest: float, last: Place, highest: float) -> None:
+        """Append what is known of many entries together, a stretch of them or more.
+
+        Args:
+            first: where the first of them stands; their lowest value is put there.
+            lowest: of all.
+            last: where the last of them stands; their highest value is put there.
+            highest: of all.
+        """
+        self._points.extend((*first, lowest))
+        if highest != lowest:
+            self._points.extend((*last, highest))
+        self._stretch, self._in_stretch = last[0] // self._width, 1 if highest == lowest else 2
+        self._last = (last[1], last[2], highest)
+        self._keep_within_bounds()
+
+    def _keep_within_bounds(self) -> None:
         while len(self._points) > 4 * KEPT_POINTS:  # stretches of one entry each make one of two: nothing goes yet
             self._widen()
 

@@ -121,3 +121,19 @@ def test_the_more_fields_there_are_the_fewer_points_each_has(
     connection.close()
     assert len(packed) < 100_000
     assert len(json.loads(gzip.decompress(packed))["series"]) == 90
+
+
+def test_entries_that_another_program_appended_are_in_the_series_too(
+    serve: Callable[..., WebServer], fill: Callable[..., None], redis_server: Any
+) -> None:
+    web = serve()
+    session_id = register(web)
+    fill(session_id, 0, 7_000)
+    odd = ['{"episode": 8000, "reward": NaN}', '{"reward": Infinity}', "no JSON", "[1]", f'{{"reward": {10**400}}}']
+    with redis.Redis.from_url(redis_server.url) as client:
+        key = f"hud:{{default}}:s:{session_id.split('.')[1]}:metrics"
+        for n, data in enumerate([*odd, '{"reward": -77.5}']):
+            client.xadd(key, {"data": data, "step": 70_000 + n, "time": 7_000_000 + n})
+    series = history(web)[0]["series"]
+    assert (series["episode"]["value"][-1], series["reward"]["value"][-1]) == (8_000, -77.5)
+    assert len(series["episode"]["value"]) > 900
