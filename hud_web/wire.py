@@ -200,6 +200,7 @@ class Wire(HttpToolsProtocol):
         listener, self.listener = self.listener, None
         if listener is not None:
             listener.on_gone()
+        self.cycle = self.scope = None  # type: ignore[assignment]  # they lead here: the collector is too rare for that
         at_end, self.at_end = self.at_end, ()
         for callback in at_end:
             callback()
