@@ -155,6 +155,7 @@ class Wire(HttpToolsProtocol):
         cycle.response_complete = True  # so its task may end without a body
         self._unset_keepalive_if_required()
         self._is_taken = True
+        self._forget_head()  # half of another request may have come behind
         self._forget_stall()
         self.listener = listener
         self.cycle = self.scope = self.headers = self.parser = None  # type: ignore[assignment]

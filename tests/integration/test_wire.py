@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from hud_web import wire
@@ -29,12 +30,29 @@ async def _large(_request: Request) -> Response:
     return Response(b"x" * 16_000_000)
 
 
+class _Taken:
+    """A stream that says nothing for longer than a head may take."""
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        link = wire.wire_of(scope)
+        assert link is not None
+        assert link.take_over(self)
+        asyncio.get_running_loop().call_later(2 * wire.HEAD_TIMEOUT_S, link.transport.write, b"hello")
+
+    def on_full(self) -> None: ...
+
+    def on_room(self) -> None: ...
+
+    def on_gone(self) -> None: ...
+
+
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     """The port of a server that ends what takes longer than a moment."""
     monkeypatch.setattr(wire, "HEAD_TIMEOUT_S", 0.3)
     monkeypatch.setattr(wire, "STALL_S", 1.0)
-    app = Starlette(routes=[Route("/", _large), Route("/echo", _echo, methods=["POST"])])
+    app = Starlette(routes=[Route("/", _large), Route("/echo", _echo, methods=["POST"]), Route("/taken", _Taken())])
     config = uvicorn.Config(app, http=wire.Wire, lifespan="off", log_level="critical")
     config.load()
     state = ServerState()
@@ -94,6 +112,13 @@ async def test_a_request_that_was_answered_before_its_end_leaves_a_connection_fo
         await asyncio.sleep(2 * wire.HEAD_TIMEOUT_S)  # waiting between requests is no fault
         writer.write(b"POST /echo HTTP/1.1\r\n%bContent-Length: 5\r\nConnection: close\r\n\r\nhello" % HOST)
         assert (await reader.read()).endswith(b"hello")
+
+
+async def test_half_a_request_behind_that_of_a_stream_does_not_end_the_stream(port: int) -> None:
+    async with linked(port) as (reader, writer):
+        writer.write(b"GET /taken HTTP/1.1\r\n" + HOST + b"\r\nGET /ta")
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(5) == b"hello"
 
 
 async def test_a_body_that_comes_slowly_is_no_head(port: int) -> None:
