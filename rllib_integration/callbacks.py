@@ -122,7 +122,9 @@ class HudCallbacks(RLlibCallback):  # type: ignore[misc]
     # The env runners.
 
     def attach(self, attachment: Attachment) -> None:
-        """Join the driver's session from the next episode on; called in the env runner's process."""
+        """Join the driver's session from the next episode on; called in the env runner's process, more than once."""
+        if attachment == self._attachment:
+            return
         self.detach()
         self._attachment = attachment
 

@@ -86,13 +86,17 @@ class DriverHud:
         try:
             if callbacks.evaluation_channel:
                 hud._open_evaluation(callbacks.evaluation_channel)
-            hud.attach(algorithm.env_runner_group, is_evaluation=False)
-            hud.attach(getattr(algorithm, "eval_env_runner_group", None), is_evaluation=True)
+            hud.attach_all()
             hud._end_with(algorithm)
         except BaseException:
             hud.close()  # a display that shows nothing must not keep others from it
             raise
         return hud
+
+    def attach_all(self) -> None:
+        """Send the attachments to all env runners; to those that have theirs, it is nothing new."""
+        self.attach(self._algorithm.env_runner_group, is_evaluation=False)
+        self.attach(getattr(self._algorithm, "eval_env_runner_group", None), is_evaluation=True)
 
     def attach(self, group: Any, is_evaluation: bool, indices: list[int] | None = None) -> None:
         """Send the attachment to env runners: to those with these indices, or to all and the local one.
@@ -125,6 +129,7 @@ class DriverHud:
         self._publisher.log_iteration(fields, step=step)
         if self._evaluation is not None and isinstance(result.get("evaluation"), Mapping):
             self._evaluation[0].log_iteration(flatten_result(result["evaluation"]), step=step)
+        self.attach_all()  # ray may restart an actor between two calls: then RLlib never tells
 
     def begin_evaluation(self) -> None:
         """Evaluation begins; without env runners of its own it uses a training one, which shows nothing meanwhile."""

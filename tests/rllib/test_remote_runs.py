@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import ray
 
+from tests.fixtures.servers import wait_until
 from tests.rllib.conftest import Display, running_algorithm, small
 from tests.rllib.envs import EPISODE_RETURN, Counting
 
@@ -40,6 +42,14 @@ def pids(algorithm: Any) -> dict[int, int]:
         lambda runner: (runner.worker_index, os.getpid()), local_env_runner=False
     )
     return dict(found)
+
+
+def pid(runner: Any) -> int | None:
+    """A runner's process, asked past RLlib; None while it is away."""
+    try:
+        return int(ray.get(runner.apply.remote(lambda _runner: os.getpid())))
+    except ray.exceptions.RayActorError:
+        return None
 
 
 def test_all_processes_of_a_run_share_one_session_and_the_viewer_chooses_the_env(display: Display) -> None:
@@ -125,13 +135,23 @@ def test_evaluation_beside_training_stays_apart_from_it(displays: Any) -> None:
 
 def test_env_runners_of_the_old_api_stack_share_one_session_and_the_viewer_chooses(display: Display) -> None:
     config = ppo().api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
-    config = config.training(train_batch_size=200, minibatch_size=100)
+    config = config.training(train_batch_size=200, minibatch_size=100).fault_tolerance(restart_failed_env_runners=True)
     with running_algorithm(config.callbacks(display.callbacks())) as algorithm:
         train_until(algorithm, lambda: len(display.frames([1, 0])) > 3, "frames of the first env")
         train_until(algorithm, lambda: len(display.thumbnail_envs()) == 4, "thumbnails of all envs")
         asked = {"channel": display.channel, "worker_index": 2, "env_index": 1}
         assert display.hud.web.post("/api/reporter", asked)[0] == 200
         train_until(algorithm, lambda: len(display.frames([2, 1])) > 3, "frames of the env asked for")
+        # Killed while nothing is asked of it: ray starts it again, and RLlib never hears of that.
+        runner = algorithm.env_runner_group._worker_manager.actors()[2]
+        killed = pid(runner)
+        assert killed
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: pid(runner) not in (None, killed), "the killed runner to be back", deadline_s=120)
+        before = len(display.frames())
+        train_until(
+            algorithm, lambda: any(f["env"] == [2, 1] for f in display.frames()[before:]), "the first picture after"
+        )
     display.wait_for_end()
     assert {update["episode_return"] for update in display.updates("episode_return")} == {EPISODE_RETURN}
     live = [session for session in display.sessions() if session["status"] == "live"]
