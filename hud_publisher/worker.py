@@ -25,8 +25,8 @@ from hud_publisher.sink import Sink
 
 logger = logging.getLogger("hud_publisher")
 
-#: Values of metrics per call, 48 entries of ten: to write the call down takes a third of a millisecond in one piece, and
-#: each call lets a busy training thread have the interpreter for 5 ms.
+#: Values of metrics per call, 48 entries of ten: to write the call down takes a third of a millisecond in one piece,
+#: and each call lets a busy training thread have the interpreter for 5 ms.
 BATCH_VALUES = 480
 #: The same while closing, when nobody trains any more and time is short: Redis is held for two milliseconds.
 CLOSING_VALUES = 2560
