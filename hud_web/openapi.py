@@ -6,12 +6,13 @@ what it allows, and what it does not, to a real server.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from hud_publisher.protocol.batch import MEDIA_TYPE
+from hud_web.store import SessionStatus
 
 Schema = dict[str, Any]
 
@@ -181,7 +182,7 @@ def _writing() -> dict[str, Schema]:
 def _answers() -> dict[str, Schema]:
     """What the server answers with, by name."""
     session = _whole({
-        "channel": _channel(), "sid": _MAYBE_TEXT, "status": {"enum": ["waiting", "live", "ended"]}, "name": _TEXT,
+        "channel": _channel(), "sid": _MAYBE_TEXT, "status": {"enum": list(get_args(SessionStatus))}, "name": _TEXT,
         "started_ms": _MAYBE_COUNT, "ended_ms": _MAYBE_COUNT, "ended_by": _MAYBE_TEXT,
         "ttl_s": {"type": ["number", "null"]}, "reporter": {}, "info": {"type": "object"},
     })  # fmt: skip

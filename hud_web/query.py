@@ -40,7 +40,7 @@ def whole_number(request: Request, name: str, default: int, *, least: int, most:
         MalformedError: it is no whole number within the bounds.
     """
     text = request.query_params.get(name)
-    if text is None or text == "":
+    if text is None:
         return default
     if not text.isascii() or not text.isdigit() or not least <= int(text[:20]) <= most:
         raise MalformedError(f"expected {name} to be a whole number from {least} to {most}, got {text[:40]!r}")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import plan
-from tests.faults.world import Outcome, World
+from tests.faults.world import VIEWERS_FROM_START, Outcome, World
 
 #: A takeover while all writers are frozen past their lease, a killed replica, and answers cut off half-way.
 QUICK_SEEDS = (105,)
@@ -55,7 +55,9 @@ def expect_all_promises_kept(outcome: Outcome) -> None:
     assert not outcome.violations, "\n".join([f"{len(outcome.violations)} violations:", *outcome.violations[:20]])
     # Otherwise the run has shown nothing.
     assert outcome.acknowledged > 5_000
-    assert all(any(event.name == "training_update" for event in seen) for seen in outcome.history.viewers)
+    # Who comes late, to a replica that is just away, may find all of it in a snapshot.
+    from_start = outcome.history.viewers[:VIEWERS_FROM_START]
+    assert all(any(event.name == "training_update" for event in seen) for seen in from_start)
 
 
 @pytest.mark.timeout(240)

@@ -48,6 +48,9 @@ TTL_S = 2
 #: Per writer: three of them log 15,000 entries in DURATION_S.
 ENTRIES_PER_S = 850
 FPS = 10
+#: Viewers that are there from the start: what they ask for, and whether they come and go. Another one comes late.
+FROM_START = (("", False), ("frames=0", False), ("fps=5", True))
+VIEWERS_FROM_START = len(FROM_START)
 #: The longest wait of a publisher that met trouble many times, and some more for a busy machine.
 DRAIN_DEADLINE_S = 90.0
 SEEN_DEADLINE_S = 60.0
@@ -174,7 +177,7 @@ class World:
     def run(self) -> Outcome:
         for name in WRITERS:
             self._start_writer(name, name)
-        for query, is_restless in (("", False), ("frames=0", False), ("fps=5", True)):
+        for query, is_restless in FROM_START:
             self._watch(query, is_restless)
         wait_until(lambda: all(writer.has_said("ready") for writer in self.writers.values()), "the writers",
                    deadline_s=60)  # fmt: skip

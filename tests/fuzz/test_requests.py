@@ -13,6 +13,7 @@ import random
 import re
 import time
 from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,9 @@ class Fuzzer:
         name = pick(list(bodies))
         body = bodies[name]
         for _ in range(self.random.randrange(3)):
-            body[pick([*body, "extra", *map(str, NASTY[7:10])])] = pick(NASTY)
+            body[pick([*body, "extra", *map(str, NASTY[7:10])])] = deepcopy(pick(NASTY))
         if "data" in body and isinstance(body["data"], dict) and self.random.random() < 0.5:
-            body["data"][str(pick(NASTY))] = pick(NASTY)
+            body["data"][str(pick(NASTY))] = deepcopy(pick(NASTY))
         return "POST", f"/api/{name}", json.dumps(body).encode("utf-8", "replace")
 
     def _batch(self) -> tuple[str, str, bytes]:
