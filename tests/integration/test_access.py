@@ -304,6 +304,17 @@ def test_a_client_that_drips_its_head_is_cut_off_and_holds_up_nobody(web: WebSer
         link.close()
 
 
+def test_a_body_in_chunks_that_says_no_size_is_not_read_beyond_its_limit(standing_web: WebServer) -> None:
+    chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", standing_web.port), timeout=10) as link:
+        link.sendall(b"POST /api/heartbeat HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(9 * 16):  # 9 MB, and no end
+            link.sendall(chunk)
+        response = http.client.HTTPResponse(link)
+        response.begin()
+        assert response.status == 413
+
+
 def test_a_packed_body_counts_unpacked(standing_web: WebServer) -> None:
     body = gzip.compress(b"{%b}" % (b" " * 16_000_000))
     assert len(body) < 100_000

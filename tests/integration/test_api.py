@@ -18,6 +18,7 @@ from PIL import Image
 
 from hud_publisher.protocol.batch import MEDIA_TYPE, Batch, encode_batch
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry
+from hud_publisher.protocol.scripts import run_digest
 from tests.fixtures.web import SseClient, WebServer, poll
 
 
@@ -255,6 +256,7 @@ def test_no_answer_and_no_log_shows_a_session_id_or_run_id(web: WebServer, watch
     for text in (json.dumps(shown), str(client.events), "".join(web.output)):
         assert session_id.split(".")[2] not in text
         assert "the-secret-of-the-run" not in text
+        assert run_digest("the-secret-of-the-run") not in text
     assert "Breakout" in json.dumps(shown)
 
 

@@ -35,9 +35,13 @@ def lines() -> Iterator[Any]:
 
 
 def test_a_line_for_people_holds_no_other_line_and_no_colour() -> None:
-    record = logging.LogRecord("hud", logging.INFO, "", 0, "%s %s", ("a\nFORGED", "\x1b[31m\u2028\x85é"), None)
-    line = logs.TextFormatter("%(levelname)s %(message)s").format(record)
-    assert line == r"INFO a\nFORGED \x1b[31m\u2028\x85é"
+    root = logging.getLogger()
+    before, level, written = list(root.handlers), root.level, io.StringIO()
+    logs.configure("info", "text", written)
+    logging.getLogger("hud.test").info("%s %s", "a\nFORGED", "\x1b[31m\u2028\x85é")
+    root.handlers[:] = before
+    root.setLevel(level)
+    assert written.getvalue().endswith("INFO hud.test: a\\nFORGED \\x1b[31m\\u2028\\x85é\n")
 
 
 def answering(status: int, tally: Tally | None = None) -> ASGIApp:
