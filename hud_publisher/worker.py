@@ -40,8 +40,10 @@ SLOW_POLL_S = 0.04
 MAX_SHARE = 0.12
 #: How often what was logged is bounded while nothing can be sent.
 COLLECT_S = 1.0
-#: How long after the last traffic it goes on looking before it asks to be rung for.
-LINGER_S = 0.5
+#: Traffic is dense where the thread finds some again within so many looks: then it goes on looking, else it asks to be
+#: rung for. A ring costs the caller some microseconds, and so little only where calls are few; each look costs training
+#: a change of the interpreter lock's owner, a hundred times a second.
+DENSE_LOOKS = 3
 #: How often a thread without traffic looks whether somebody has begun to ask for pictures.
 IDLE_S = 2.0
 #: How old the viewers' count may be while somebody offers frames: they rise within a second of the first viewer.
@@ -78,6 +80,7 @@ class Worker:
         self._clock, self._work_clock = clock, work_clock
         self._not_before = float("-inf")
         self._active_at = float("-inf")
+        self._is_dense = False
         self._trouble = Backoff(0.5, 30.0, draw)
 
     @property
@@ -116,6 +119,7 @@ class Worker:
             return max(0.0, self._not_before - self._clock())
         worked_at = self._work_clock()
         if self._delivery.load(BATCH_VALUES if self._link.close_by is None else CLOSING_VALUES):
+            self._is_dense = now - self._active_at < DENSE_LOOKS * self._poll_s()
             self._active_at = now
             wait_s = self._delivery.send(registered)
         else:
@@ -127,6 +131,9 @@ class Worker:
         if wait_s:
             self._not_before = self._clock() + wait_s
             return wait_s
+        if self._link.outbox.is_empty() and self._delivery.is_idle:
+            now = self._clock()
+            return self._rest(now, self._link.feedback_at + self._refresh_s(registered, now))
         return self._pause_s(self._work_clock() - worked_at)
 
     def _follow_viewers(self) -> None:
@@ -139,17 +146,15 @@ class Worker:
         return POLL_S if self._link.feedback.viewers else SLOW_POLL_S
 
     def _pause_s(self, worked_s: float) -> float:
-        """How long to sleep after a call: with more waiting, as much as keeps this thread within its share."""
-        if self._link.outbox.is_empty() and self._delivery.is_idle:
-            return self._poll_s()
+        """How long to sleep while more waits than one call took: as much as keeps this thread within its share."""
         return 0.0 if self._link.close_by is not None else max(0.001, worked_s * (1 / MAX_SHARE - 1))
 
     def _rest(self, now: float, refresh_at: float) -> float:
-        if now - self._active_at < LINGER_S:
-            return min(self._poll_s(), refresh_at - now)
+        if self._is_dense and now - self._active_at < DENSE_LOOKS * self._poll_s():
+            return max(0.0, min(self._poll_s(), refresh_at - now))
         self._link.doorbell.is_armed = True
         # Whoever offered before seeing the doorbell armed did not ring.
-        return 0.0 if not self._link.outbox.is_empty() else min(IDLE_S, refresh_at - now)
+        return 0.0 if not self._link.outbox.is_empty() else max(0.0, min(IDLE_S, refresh_at - now))
 
     def _refresh_s(self, registered: Registered, now: float) -> float:
         """How long after the last answer a heartbeat is due."""

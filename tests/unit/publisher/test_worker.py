@@ -494,3 +494,20 @@ def test_troubles_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None
     bench.turns(30)
     texts = [record.getMessage() for record in caplog.records]
     assert texts == ["HUD: away", "HUD: publishing again"]
+
+
+@pytest.mark.parametrize(("gap_s", "rings"), [(0.02, False), (0.05, True)], ids=["50 a second", "20 a second"])
+def test_sparse_traffic_rings_and_dense_traffic_is_looked_for(gap_s: float, rings: bool) -> None:
+    bench = Bench()
+    bench.sink.viewers = 1
+    bench.turns(2)
+    asked_for = 0
+    for _ in range(20):
+        bench.log()
+        until = bench.clock() + gap_s
+        while bench.clock() < until:
+            sleep_s = bench.worker.turn()
+            asked_for += bench.link.doorbell.is_armed
+            bench.link.doorbell.is_armed = False  # as waiting does
+            bench.clock.advance(min(max(sleep_s, 0.001), until - bench.clock() + 1e-6))
+    assert asked_for >= 20 if rings else asked_for <= 1
