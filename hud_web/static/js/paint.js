@@ -12,6 +12,12 @@ let requested = false;
 let timer = 0;
 
 /**
+ * What is painted now and then goes along with a frame that comes anyway, a little early or late: each animation frame
+ * costs the browser as much as what is painted in it.
+ */
+const RIDE_MS = 30;
+
+/**
  * Return a function that asks for a repaint.
  * @param {() => void} paint draws what has changed
  * @param {number} [everyMs] at most once in so many milliseconds
@@ -30,7 +36,7 @@ export function painter(paint, everyMs = 0) {
 function plan() {
   if (requested) return;
   let soonest = Infinity;
-  for (const job of wanted) soonest = Math.min(soonest, job.last + job.everyMs);
+  for (const job of wanted) soonest = Math.min(soonest, job.last + job.everyMs + (job.everyMs && RIDE_MS));
   const wait = soonest - performance.now();
   clearTimeout(timer);
   if (wait > 4) timer = setTimeout(request, wait - 4);
@@ -47,7 +53,7 @@ function request() {
 function run(now) {
   requested = false;
   for (const job of [...wanted]) {
-    if (now - job.last < job.everyMs - 4) continue;
+    if (now - job.last < job.everyMs - RIDE_MS) continue;
     job.last = now;
     job.wanted = false;
     wanted.delete(job);
