@@ -119,11 +119,11 @@ class Worker:
             return max(0.0, self._not_before - self._clock())
         worked_at = self._work_clock()
         if self._delivery.load(BATCH_VALUES if self._link.close_by is None else CLOSING_VALUES):
-            self._is_dense = now - self._active_at < DENSE_LOOKS * self._poll_s()
+            self._is_dense = self._is_recent(now)
             self._active_at = now
             wait_s = self._delivery.send(registered)
         else:
-            refresh_at = self._link.feedback_at + self._refresh_s(registered, now)
+            refresh_at = self._refresh_at(registered, now)
             if now < refresh_at:
                 return self._rest(now, refresh_at)
             wait_s = self._delivery.heartbeat(registered)
@@ -133,7 +133,7 @@ class Worker:
             return wait_s
         if self._link.outbox.is_empty() and self._delivery.is_idle:
             now = self._clock()
-            return self._rest(now, self._link.feedback_at + self._refresh_s(registered, now))
+            return self._rest(now, self._refresh_at(registered, now))
         return self._pause_s(self._work_clock() - worked_at)
 
     def _follow_viewers(self) -> None:
@@ -145,26 +145,30 @@ class Worker:
     def _poll_s(self) -> float:
         return POLL_S if self._link.feedback.viewers else SLOW_POLL_S
 
+    def _is_recent(self, now: float) -> bool:
+        """Whether the last traffic was found within few looks."""
+        return now - self._active_at < DENSE_LOOKS * self._poll_s()
+
     def _pause_s(self, worked_s: float) -> float:
         """How long to sleep while more waits than one call took: as much as keeps this thread within its share."""
         return 0.0 if self._link.close_by is not None else max(0.001, worked_s * (1 / MAX_SHARE - 1))
 
     def _rest(self, now: float, refresh_at: float) -> float:
-        if self._is_dense and now - self._active_at < DENSE_LOOKS * self._poll_s():
+        if self._is_dense and self._is_recent(now):
             return max(0.0, min(self._poll_s(), refresh_at - now))
         self._link.doorbell.is_armed = True
         # Whoever offered before seeing the doorbell armed did not ring.
         return 0.0 if not self._link.outbox.is_empty() else max(0.0, min(IDLE_S, refresh_at - now))
 
-    def _refresh_s(self, registered: Registered, now: float) -> float:
-        """How long after the last answer a heartbeat is due."""
+    def _refresh_at(self, registered: Registered, now: float) -> float:
+        """When a heartbeat is due: so long after the last answer."""
         link = self._link
         refresh_s = registered.ttl_ms / 3000
         if link.claim is not None or now - link.thumbs.asked_at < INTEREST_S:
             refresh_s = min(refresh_s, CLAIM_REFRESH_S)
         if self._is_watched_only and link.feedback.viewers == 0 and now - link.frames.asked_at < INTEREST_S:
             refresh_s = min(refresh_s, FRAMES_REFRESH_S)
-        return refresh_s
+        return link.feedback_at + refresh_s
 
     def _is_done(self) -> bool:
         link = self._link

@@ -157,8 +157,10 @@ class Tailer:
         """
         for name in sse.KEPT_STREAMS:
             read = self._at[name]
-            newest = await self._store.newest(self._hub.channel, sid, name, 1, up_to=read) if read != START else []
-            if read != START and (not newest or newest[0][0] != read):
+            if read == START:
+                continue
+            newest = await self._store.newest(self._hub.channel, sid, name, 1, up_to=read)
+            if not newest or newest[0][0] != read:
                 return False
         return True
 
