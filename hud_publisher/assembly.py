@@ -108,7 +108,12 @@ def make_link(settings: Settings, claim: Claim | None) -> Link:
 
 def make_worker(settings: Settings, link: Link, sink: Sink, options: Options) -> Worker:
     """Return what the thread runs."""
-    encoder = Encoder(quality=settings.jpeg_quality, image_format=settings.frame_format, max_side=options.max_side)
+    encoder = Encoder(
+        quality=settings.jpeg_quality,
+        image_format=settings.frame_format,
+        max_side=options.max_side,
+        has_breathed=link.breath.begin,
+    )
     return Worker(
         link,
         sink,

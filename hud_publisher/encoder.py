@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -29,6 +30,9 @@ _AUTO_PIXELS = 640 * 480
 #: Up to this, a search five times as thorough takes 1 to 2 ms: a frame of Breakout falls from 950 to 194 bytes.
 _THOROUGH_PIXELS = 256 * 256
 
+#: Up to this, 0.2 ms, Pillow may keep the interpreter lock: an Atari's picture has 33,600 pixels, a Game Boy's 23,040.
+_HELD_PIXELS = 40_000
+
 
 def prepare() -> None:
     """Load what the first picture would load, 7 ms long, while it does not matter."""
@@ -40,8 +44,24 @@ def prepare() -> None:
 class Encoder:
     """Encodes one picture after another with the same settings."""
 
-    def __init__(self, *, quality: int = 75, image_format: Format = "jpeg", max_side: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        quality: int = 75,
+        image_format: Format = "jpeg",
+        max_side: int | None = None,
+        has_breathed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make an encoder.
+
+        Args:
+            quality: of JPEG, from 1 to 95.
+            image_format: JPEG, or whichever form is the smaller.
+            max_side: scale down so that no side is longer, in pixels.
+            has_breathed: called when a codec has worked without the interpreter lock.
+        """
         self._quality, self._format, self._max_side = quality, image_format, max_side
+        self._has_breathed = has_breathed
 
     def encode(self, pixels: Any, *, max_side: int | None = None, is_exact: bool = False) -> tuple[bytes, Mime]:
         """Return the encoded picture and its media type.
@@ -67,15 +87,48 @@ class Encoder:
         else:
             array = _to_array(pixels)
             if HAS_SIMPLEJPEG and not is_auto and (not limit or max(array.shape[:2]) <= limit):
-                return _fast_jpeg(array, quality), "image/jpeg"
+                encoded = _fast_jpeg(array, quality)
+                self._has_breathed()
+                return encoded, "image/jpeg"
             image = Image.fromarray(array)
         if limit and max(image.size) > limit:
             scale = limit / max(image.size)
             size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
             image = image.resize(size, Image.Resampling.BOX)
         if is_auto and image.width * image.height <= _AUTO_PIXELS:
-            return _smallest(image, quality)
-        return _jpeg(image, quality), "image/jpeg"
+            return self._smallest(image, quality)
+        return self._jpeg(image, quality), "image/jpeg"
+
+    def _jpeg(self, image: Image.Image, quality: int) -> bytes:
+        # Pillow keeps the interpreter lock while it encodes into memory, 12 ms for a full-HD picture, but not into a
+        # file; which takes ten calls of the kernel, each with a change of the lock's owner.
+        if image.width * image.height > _HELD_PIXELS:
+            try:
+                file = open(os.memfd_create("hud-jpeg"), "r+b", buffering=0)  # type: ignore[attr-defined,unused-ignore]  # noqa: SIM115
+            except (AttributeError, OSError):  # Linux has such files
+                pass
+            else:
+                with file:
+                    image.save(file, "JPEG", quality=quality)
+                    file.seek(0)
+                    encoded = file.read()
+                self._has_breathed()
+                return encoded
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality)
+        return buffer.getvalue()
+
+    def _smallest(self, image: Image.Image, quality: int) -> tuple[bytes, Mime]:
+        """JPEG, or lossless WebP of pixel art where that is smaller, as it is for games of few colours."""
+        jpeg = self._jpeg(image, quality)
+        if image.getcolors(_FEW_COLOURS) is None:
+            return jpeg, "image/jpeg"
+        is_small = image.width * image.height <= _THOROUGH_PIXELS
+        buffer = io.BytesIO()
+        image.save(buffer, "WEBP", lossless=True, quality=20 if is_small else 0, method=1 if is_small else 0)
+        self._has_breathed()
+        webp = buffer.getvalue()
+        return (webp, "image/webp") if len(webp) < len(jpeg) else (jpeg, "image/jpeg")
 
 
 def _to_array(pixels: Any) -> Any:
@@ -111,20 +164,6 @@ def _to_array(pixels: Any) -> Any:
     return np.ascontiguousarray(array)
 
 
-def _jpeg(image: Image.Image, quality: int) -> bytes:
-    # Pillow keeps the interpreter lock while it encodes into memory, 12 ms for a full-HD picture, but not into a file.
-    try:
-        file = open(os.memfd_create("hud-jpeg"), "r+b", buffering=0)  # type: ignore[attr-defined,unused-ignore]  # noqa: SIM115
-    except (AttributeError, OSError):  # Linux has such files
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=quality)
-        return buffer.getvalue()
-    with file:
-        image.save(file, "JPEG", quality=quality)
-        file.seek(0)
-        return file.read()
-
-
 def _fast_jpeg(array: Any, quality: int) -> bytes:
     import simplejpeg
 
@@ -136,15 +175,3 @@ def _fast_jpeg(array: Any, quality: int) -> bytes:
         colorsubsampling="Gray" if grey else "420",
     )
     return encoded
-
-
-def _smallest(image: Image.Image, quality: int) -> tuple[bytes, Mime]:
-    """JPEG, or lossless WebP of pixel art where that is smaller, as it is for games of few colours."""
-    jpeg = _jpeg(image, quality)
-    if image.getcolors(_FEW_COLOURS) is None:
-        return jpeg, "image/jpeg"
-    is_small = image.width * image.height <= _THOROUGH_PIXELS
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", lossless=True, quality=20 if is_small else 0, method=1 if is_small else 0)
-    webp = buffer.getvalue()
-    return (webp, "image/webp") if len(webp) < len(jpeg) else (jpeg, "image/jpeg")

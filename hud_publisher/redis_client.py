@@ -7,8 +7,13 @@ hud_publisher.redis_sink and by the `hud` command's checks.
 
 from __future__ import annotations
 
+import socket
+import struct
+import sys
+import time
 from typing import Any, Protocol, cast
 
+import hiredis
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
@@ -22,6 +27,8 @@ from hud_publisher.sink import TIMEOUT_S
 
 #: What a client raises when Redis does not do what it was asked. A cluster of which no node answers is no RedisError.
 CLIENT_ERRORS = (RedisError, RedisClusterException, OSError)
+#: A server may close a connection that was idle for so long; the shortest time-out that Redis knows is a second.
+IDLE_S = 0.9
 
 
 class Client(Protocol):
@@ -65,6 +72,61 @@ def connect(url: str | RedisTarget, *, timeout_s: float = TIMEOUT_S) -> Client:
         return cast("Client", RedisCluster(startup_nodes=nodes, **options))
     host, port = target.hosts[0]
     return cast("Client", redis.Redis(host=host, port=port, **options))
+
+
+class OneConnection:
+    """One connection that is kept, for one thread.
+
+    Each call of the kernel hands the interpreter to a training thread and waits for it for 5 ms, and costs that thread
+    some 0.1 ms. So a command is two calls, one to send and one to receive: a pool would look at the socket before, and
+    Python would ask before each of both whether it will wait.
+    """
+
+    def __init__(self, client: redis.Redis, timeout_s: float) -> None:
+        self._connection: Any = client.connection_pool.make_connection()
+        self._timeout_s = timeout_s
+        self._used_at = time.monotonic()
+
+    def execute_command(self, *args: Any) -> Any:
+        """Send one command and return its reply, as it is; connects where there is no connection."""
+        connection = self._connection
+        if connection.is_connected and time.monotonic() - self._used_at > IDLE_S and not _is_good(connection):
+            connection.disconnect()
+        if not connection.is_connected:
+            connection.connect()  # by itself, one of Sentinel's goes to the old primary again
+            _let_kernel_time(connection, self._timeout_s)
+        connection.send_packed_command((hiredis.pack_command(args),), check_health=False)
+        reply = connection.read_response(disconnect_on_error=True)
+        self._used_at = time.monotonic()
+        return reply
+
+    def close(self) -> None:
+        """Close it."""
+        self._connection.disconnect()
+
+
+def _is_good(connection: Any) -> bool:
+    """Whether the server has not closed it, nor said what nobody asked for."""
+    try:
+        return not connection.can_read()
+    except (RedisError, OSError):
+        return False
+
+
+def _let_kernel_time(connection: Any, timeout_s: float) -> None:
+    """Have the kernel end a call that takes too long, instead of Python, which asks it before each call."""
+    sock = connection._sock
+    if type(sock) is socket.socket and sys.platform == "linux":
+        limit = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1e6))  # a struct timeval
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        sock.setblocking(True)
+
+
+def connect_one(url: str | RedisTarget, *, timeout_s: float = TIMEOUT_S) -> Client:
+    """The same for a single thread: one connection, where there is one server to connect to."""
+    client = connect(url, timeout_s=timeout_s)
+    return OneConnection(client, timeout_s) if isinstance(client, redis.Redis) else client
 
 
 def execute(client: Client, call: ScriptCall) -> Any:

@@ -23,7 +23,7 @@ from hud_publisher.protocol.keys import SessionId
 from hud_publisher.protocol.redis_url import RedisTarget, parse_redis_url
 from hud_publisher.protocol.replies import Published, Registered
 from hud_publisher.protocol.scripts import Limits
-from hud_publisher.redis_client import CLIENT_ERRORS, Client, connect, execute
+from hud_publisher.redis_client import CLIENT_ERRORS, Client, connect_one, execute
 
 # First words of error replies that pass by themselves: a failover, a resharding, a slow script, a full disk.
 _PASSING = frozenset(
@@ -43,7 +43,7 @@ class RedisSink:
         name: str,
         info: Mapping[str, str],
         limits: Limits,
-        connect: Callable[[RedisTarget], Client] = connect,
+        connect: Callable[[RedisTarget], Client] = connect_one,
     ) -> None:
         self._target = parse_redis_url(url)
         self._channel, self._run_id, self._name, self._info, self._limits = channel, run_id, name, dict(info), limits

@@ -81,11 +81,23 @@ def test_pillow_encodes_where_it_gives_the_interpreter_away(monkeypatch: pytest.
     opened: list[str] = []
     create = os.memfd_create
     monkeypatch.setattr(os, "memfd_create", lambda name: (opened.append(name), create(name))[1])
-    pixels = np.random.default_rng(1).integers(0, 255, (48, 64, 3), dtype=np.uint8)
-    in_file = Encoder().encode(pixels)
+    breaths: list[None] = []
+    encoder_ = Encoder(has_breathed=lambda: breaths.append(None))
+    pixels = np.random.default_rng(1).integers(0, 255, (240, 320, 3), dtype=np.uint8)
+    in_file = encoder_.encode(pixels)
     assert opened
+    assert breaths
     monkeypatch.delattr(os, "memfd_create")
-    assert Encoder().encode(pixels) == in_file
+    assert encoder_.encode(pixels) == in_file
+    assert len(breaths) == 1
+
+
+def test_a_small_picture_is_not_worth_the_ten_calls_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "HAS_SIMPLEJPEG", False)
+    monkeypatch.setattr(os, "memfd_create", lambda _name: pytest.fail("a file was made"), raising=False)
+    breaths: list[None] = []
+    Encoder(has_breathed=lambda: breaths.append(None)).encode(np.zeros((210, 160, 3), np.uint8))
+    assert not breaths
 
 
 def test_what_libraries_load_once_is_loaded_before_training() -> None:
