@@ -10,7 +10,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from hud_publisher.protocol.batch import Batch
@@ -128,9 +128,7 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
     Raises:
         SessionNotActiveError: this cannot be a session id of ours.
     """
-    channel, sid = _split(session_id)
-    keys = ChannelKeys(channel)
-    session = keys.session(sid)
+    keys = _publish_keys(session_id) if isinstance(session_id, str) else _split(session_id)
     args: list[Field] = [session_id, limits.ttl_ms, limits.retention_ms, batch.writer, batch.number]
     claim = batch.claim
     args += [env_name(claim.env) if claim else "", "1" if claim and claim.is_preferred else "0", len(batch.entries)]
@@ -145,13 +143,18 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
         args += [5 + STREAMS.index(entry.stream), longest, most_bytes, bound.age_ms, len(encoded), *encoded]
     state = encode_state([dict(entry.data) for entry in batch.entries if isinstance(entry, MetricsEntry)])
     args += [len(state), *(part for pair in state.items() for part in pair)]
-    return ScriptCall(
-        load_script("publish"),
-        (
-            keys.lock, session.info, session.state, session.seq, *(session.stream(name) for name in STREAMS),
-            keys.viewers, keys.reporter, *(key for name in FOLDED for key in (session.past(name), session.piece(name))),
-        ),
-        tuple(args),
+    return ScriptCall(load_script("publish"), keys, tuple(args))
+
+
+@lru_cache(maxsize=1024)
+def _publish_keys(session_id: str) -> tuple[str, ...]:
+    """KEYS of publish.lua, once for each session that writes."""
+    channel, sid = _split(session_id)
+    keys = ChannelKeys(channel)
+    session = keys.session(sid)
+    return (
+        keys.lock, session.info, session.state, session.seq, *(session.stream(name) for name in STREAMS),
+        keys.viewers, keys.reporter, *(key for name in FOLDED for key in (session.past(name), session.piece(name))),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from hud_publisher.protocol import replies, scripts
 from hud_publisher.protocol.batch import Batch, Claim, check_metrics
-from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, bounds
+from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, VisionEntry, bounds
 from hud_publisher.protocol.errors import SessionHeldError, SessionNotActiveError
 from hud_publisher.protocol.keys import ChannelKeys, SessionId
 from hud_publisher.protocol.replies import Published, Registered
@@ -319,6 +319,30 @@ def test_everything_of_a_session_ends_with_its_retention(store: Place) -> None:
     ours = [key for key in store.redis.scan_iter("*") if f"s:{session.sid}".encode() in key]
     assert len(ours) >= 5
     assert all(0 < store.redis.pttl(key) <= 60_000 for key in ours)
+
+
+def test_a_session_stays_for_its_retention_after_its_last_entry(store: Place) -> None:
+    limits = Limits(retention_ms=60_000)
+    session = register(store, limits=limits)
+    for number in range(1, 41):  # enough for pieces of the history
+        publish(store, session.session_id, fields(a=number), FrameEntry(JPEG, 1), number=number, limits=limits)
+    ours = [key for key in store.redis.scan_iter("*") if f"s:{session.sid}".encode() in key]
+    assert any(key.endswith(b":metrics:past") for key in ours)
+    for key in ours:
+        store.redis.pexpire(key, 58_000)
+    publish(store, session.session_id, fields(a=41), number=41, limits=limits)
+    assert {key: store.redis.pttl(key) for key in ours if store.redis.pttl(key) < 59_000} == {}
+
+
+def test_what_a_session_has_anew_ends_with_it(store: Place) -> None:
+    limits = Limits(retention_ms=60_000)
+    session = register(store, limits=limits)
+    publish(store, session.session_id, fields(a=1), number=1, limits=limits)
+    publish(store, session.session_id, FrameEntry(JPEG, 1), number=2, limits=limits)
+    publish(store, session.session_id, check_metrics({"b": 1}, 1, 1, "iterations"), number=3, limits=limits)
+    publish(store, session.session_id, VisionEntry(JPEG, 1), number=4, limits=limits)
+    ours = [key for key in store.redis.scan_iter("*") if f"s:{session.sid}".encode() in key]
+    assert {key: store.redis.pttl(key) for key in ours if not 0 < store.redis.pttl(key) <= 60_000} == {}
 
 
 def test_no_key_or_value_shows_the_run_id_and_only_the_lock_holds_the_secret(store: Place) -> None:

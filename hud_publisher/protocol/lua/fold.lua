@@ -7,6 +7,7 @@
 --   piece   HASH    the piece in the making: the same fields, total (entries folded so far), waiting (entries that are
 --                   not folded yet, a line each) and count (of those)
 --   fresh           entries just appended: 'id time step data', step may be ''
+--   retention       in ms, for the keys that this makes
 local STEP, PIECES, WAITING_BYTES = 10, 500, 16384
 local MOST_PATHS, MOST_PIECES = 500, 20000  -- names that change with every step, and runs of years, must not fill memory
 
@@ -27,11 +28,11 @@ local function lay(low, high, room, prefix, data)
   return room
 end
 
-local function fold(past, piece, fresh)
+local function fold(past, piece, fresh, retention)
   local known = redis.call('HMGET', piece, 'waiting', 'count', 'total', 'n', 'low', 'high', 'time', 'step')
   local lines, count = (known[1] or '') .. table.concat(fresh, '\n') .. '\n', tonumber(known[2] or 0) + #fresh
   if count < STEP and #lines < WAITING_BYTES then
-    redis.call('HSET', piece, 'waiting', lines, 'count', count)
+    if redis.call('HSET', piece, 'waiting', lines, 'count', count) > 0 then redis.call('PEXPIRE', piece, retention) end
     return
   end
   local total, n = tonumber(known[3] or 0), tonumber(known[4] or 0)
@@ -46,10 +47,12 @@ local function fold(past, piece, fresh)
     if n >= math.max(STEP, math.floor(total / PIECES)) then
       redis.call('XADD', past, 'MAXLEN', '~', MOST_PIECES, id, 'low', cjson.encode(low), 'high', cjson.encode(high),
         'n', n, 'time', since, 'step', from, 'until_time', time, 'until_step', step)
+      redis.call('PEXPIRE', past, retention)
       low, high, room, n = {}, {}, MOST_PATHS, 0
     end
   end
   redis.call('HSET', piece, 'waiting', '', 'count', 0, 'total', total, 'n', n, 'low', cjson.encode(low),
     'high', cjson.encode(high), 'time', since or '0', 'step', from or '')
+  if not known[3] then redis.call('PEXPIRE', piece, retention) end
 end
 

@@ -13,6 +13,7 @@
 -- Reply {'ok' | 'duplicate' | 'lost' | 'full', viewers, wanted reporter or '', id of the last entry or '',
 --        env that is the reporter or '', ms since it last said so}
 local SILENT_MS = 10000  -- after so long without a claim another env may be the reporter
+local CLAIM_MS = 250  -- a claim that only says the same again is written down so often
 local MOST_FIELDS = 10000  -- values.MAX_STATE_FIELDS: names that change with every step must not fill the memory
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -34,8 +35,10 @@ if renewed.err then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 local known = redis.call('HMGET', KEYS[2], 'shown', 'shown_ms')
 shown, since = known[1] or '', tonumber(known[2] or 0)
 if ARGV[6] ~= '' and (ARGV[6] == shown or ARGV[7] == '1' or now - since > SILENT_MS) then
+  if ARGV[6] ~= shown or now - since > CLAIM_MS then
+    redis.call('HSET', KEYS[2], 'shown', ARGV[6], 'shown_ms', string.format('%.0f', now))
+  end
   shown, since = ARGV[6], now
-  redis.call('HSET', KEYS[2], 'shown', shown, 'shown_ms', string.format('%.0f', now))
 end
 local number = tonumber(ARGV[5])
 if number > 0 and number <= tonumber(redis.call('HGET', KEYS[4], ARGV[4]) or 0) then return side('duplicate', '') end
@@ -67,21 +70,39 @@ for stream, bytes in pairs(most) do
   end
 end
 local states, room = tonumber(ARGV[at]), MOST_FIELDS - redis.call('HLEN', KEYS[3])
+local fields, added = {}, 0
 for i = at + 1, at + 2 * states, 2 do
-  if room > 0 or redis.call('HEXISTS', KEYS[3], ARGV[i]) == 1 then
-    room = room - redis.call('HSET', KEYS[3], ARGV[i], id .. ' ' .. ARGV[i + 1])
+  local value = id .. ' ' .. ARGV[i + 1]
+  if states > room and (added < room or redis.call('HEXISTS', KEYS[3], ARGV[i]) == 1) then
+    added = added + redis.call('HSET', KEYS[3], ARGV[i], value)
+  elseif states <= room then
+    fields[#fields + 1], fields[#fields + 2] = ARGV[i], value
+  end
+  if #fields == 1000 or (#fields > 0 and i == at + 2 * states - 1) then
+    added, fields = added + redis.call('HSET', KEYS[3], unpack(fields)), {}
   end
 end
-if number > 0 then redis.call('HSET', KEYS[4], ARGV[4], ARGV[5]) end
+local is_first = number > 0 and redis.call('HSET', KEYS[4], ARGV[4], ARGV[5]) == 1
 for stream, entries in pairs(fresh) do
   local past, piece = KEYS[2 * stream + 2], KEYS[2 * stream + 3]
   if #entries > 0 then
-    local is_done, why = pcall(fold, past, piece, entries)
+    local is_done, why = pcall(fold, past, piece, entries, ARGV[3])
     -- What goes wrong with the history must not cost the entries, nor go unseen.
     if not is_done then redis.call('HSET', piece, 'error', type(why) == 'table' and why.err or tostring(why)) end
   end
 end
-for i = 2, 15 do
-  if i ~= 10 and i ~= 11 then redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
+-- To put off the end of every key at every write would be half of the script. It is done when a hundredth of the time
+-- is over; until then for those alone that may be new.
+local function keep(i) redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
+if redis.call('PTTL', KEYS[2]) < 0.99 * ARGV[3] then
+  for i = 2, 15 do
+    if i ~= 10 and i ~= 11 then keep(i) end
+  end
+else
+  if added > 0 then keep(3) end
+  if is_first then keep(4) end
+  for stream in pairs(most) do
+    if redis.call('PTTL', KEYS[stream]) < 0 then keep(stream) end
+  end
 end
 return side('ok', id)
