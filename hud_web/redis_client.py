@@ -15,11 +15,9 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from hud_publisher.protocol.redis_url import parse_redis_url
-from hud_web.tailer import BLOCK_MS
+from hud_web.tailer import READ_TIMEOUT_S
 
 WRITER_TIMEOUT_S = 2.0
-#: Above the blocking read's own time, so only a silent server is cut.
-READER_TIMEOUT_S = BLOCK_MS / 1000 + 2.0
 #: By so much less a client of a cluster waits for each answer: before it learns who took a silent node's place it may
 #: have to wait for that node three times, and the page shall live again within five seconds.
 CLUSTER_HASTE_S = 1.0
@@ -33,8 +31,8 @@ def connect_writer(url: str) -> Redis:
 
 
 def connect_reader(url: str) -> Redis:
-    """Return the client for blocking reads of at most BLOCK_MS; opens no connection yet."""
-    return _connect(url, READER_TIMEOUT_S)
+    """Return the client for blocking reads of less than READ_TIMEOUT_S; opens no connection yet."""
+    return _connect(url, READ_TIMEOUT_S)
 
 
 def _connect(url: str, timeout_s: float) -> Redis:

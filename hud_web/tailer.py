@@ -14,7 +14,6 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from redis.asyncio import Redis
 
@@ -24,6 +23,7 @@ from hud_publisher.protocol.errors import NotFoundError, UnavailableError
 from hud_publisher.protocol.keys import ChannelKeys, Sid
 from hud_publisher.protocol.replies import text
 from hud_web import sse
+from hud_web.channel_reader import ChannelReader
 from hud_web.hub import Hub, Remembered
 from hud_web.replay import MAX_SESSIONS
 from hud_web.snapshot import encode_picture
@@ -35,6 +35,8 @@ logger = logging.getLogger("hud.tailer")
 #: Shorter than the reading client's socket time-out, so a silent Redis is told from a quiet stream. Short, since with
 #: that time-out it is the time for which a Redis that stopped answering goes unnoticed.
 BLOCK_MS = 1_000
+#: Above the blocking read's own time, so only a silent server is cut.
+READ_TIMEOUT_S = BLOCK_MS / 1000 + 2.0
 #: Entries per stream and read: bounds what one read costs in time and memory.
 READ_COUNT = 500
 #: How often the lease is looked at and the viewers are told; a third of VIEWERS_LAST_MS.
@@ -67,24 +69,29 @@ class Tailer:
         Args:
             hub: where events go.
             store: for everything but the blocking read.
-            reader: a client whose socket time-out is above BLOCK_MS and that never retries.
+            reader: a client for the blocking read, that never retries.
             replica: this process's name among the replicas.
         """
         self._hub = hub
         self._store = store
-        self._reader = reader
+        self._reader = ChannelReader(reader, timeout_s=READ_TIMEOUT_S)
         self._replica = replica
         self._keys = ChannelKeys(hub.channel)
+        self._events_key = self._keys.events.encode()
+        self._streams: tuple[Sid | None, dict[bytes, StreamName]] = (None, {})
         self._at: dict[str, EntryId] = {}
         self._next_check_s = 0.0
         self._wants_check = asyncio.Event()
 
     async def run(self) -> None:
         """Follow the channel; returns only by cancellation."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_for_ever())
-            group.create_task(self._keep_streams_awake())
-            group.create_task(self._tell_of_viewers())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow_for_ever())
+                group.create_task(self._keep_streams_awake())
+                group.create_task(self._tell_of_viewers())
+        finally:
+            await self._reader.aclose()
 
     def check_soon(self) -> None:
         """Tell Redis of the first viewer now: frames rise from 1 per second only when somebody watches."""
@@ -237,20 +244,18 @@ class Tailer:
             await asyncio.sleep(pause_s)
 
     async def _read(self, block_ms: int) -> int:
-        session = self._keys.session(self._hub.position.sid)
-        names: dict[bytes, StreamName] = {session.stream(name).encode(): name for name in STREAMS}
-        wanted: dict[Any, Any] = {key: self._at[name] for key, name in names.items()}
-        wanted[self._keys.events] = self._at["events"]
-        reply: Any = await self._reader.xread(wanted, count=READ_COUNT, block=block_ms)
+        names = self._streams_of(self._hub.position.sid)
+        after = {key: self._at[name] for key, name in names.items()}
+        after[self._events_key] = self._at["events"]
         found: list[tuple[EntryId, StreamName, Fields]] = []
         events: list[tuple[EntryId, Fields]] = []
-        for key, entries in reply:
+        for key, entries in await self._reader.read(after, count=READ_COUNT, block_ms=block_ms):
             if key in names:
                 found += [(EntryId(text(entry_id)), names[key], fields) for entry_id, fields in entries]
             else:
                 events += [(EntryId(text(entry_id)), fields) for entry_id, fields in entries]
-        # Streams come one after another; by id they come as they were written.
-        found.sort(key=lambda item: sse.order(item[0]))
+        if len(found) > 1:  # streams come one after another; by id they come as they were written
+            found.sort(key=lambda item: sse.order(item[0]))
         for entry_id, name, fields in found:
             self._at[name] = entry_id
             self._hub.tally.entries[self._hub.channel, name] += 1
@@ -261,6 +266,13 @@ class Tailer:
             self._at["events"] = events[-1][0]
             await self._handle_events(events)
         return len(found) + len(events)
+
+    def _streams_of(self, sid: Sid) -> dict[bytes, StreamName]:
+        """The keys of a session's streams; made once for each session."""
+        if self._streams[0] != sid:
+            session = self._keys.session(sid)
+            self._streams = (sid, {session.stream(name).encode(): name for name in STREAMS})
+        return self._streams[1]
 
     def _put_entry(self, name: StreamName, entry_id: EntryId, fields: Fields) -> None:
         hub = self._hub
