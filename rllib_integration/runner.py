@@ -21,10 +21,10 @@ from rllib_integration.rendering import Renderer, sub_env
 from rllib_integration.reporter import Reporter
 from rllib_integration.steps import StepCount
 
-#: Between two entries of step-level fields while somebody watches: 20 per second are as many as an eye can follow. They
-#: go out with the frame that they belong to; where none comes for so much longer, alone.
-METRICS_S = 0.05
-METRICS_ALONE_S = 0.075
+#: Between two entries of step-level fields while somebody watches: 10 per second are more than an eye can read. They go
+#: out with the frame that they belong to; where none comes for so much longer, alone.
+METRICS_S = 0.1
+METRICS_ALONE_S = 0.15
 #: The same with nobody watching: enough for the charts of whoever comes later.
 METRICS_UNWATCHED_S = 0.25
 #: Between two looks at what viewers and other runners want.
