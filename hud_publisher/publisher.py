@@ -220,6 +220,8 @@ class Publisher:
     def thumbnail(self, pixels: PixelArray, *, env: Env, step: int | None = None) -> bool:
         """Offer a picture of any env for the strip of all envs, once per second while somebody watches.
 
+        It is sent with whatever is sent next, half a second later at the most.
+
         Args:
             pixels: as for `frame`; it is scaled down in the thread.
             env: (worker index, env index).
@@ -400,7 +402,8 @@ class Publisher:
             if type(item.env) is not tuple:
                 item.env = copy_env(item.env)
             link.outbox.offer_picture(item)
-            self._wake()
+            if item.stream == "frames":
+                self._wake()
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse(item.stream, error)
             return False

@@ -46,6 +46,8 @@ COLLECT_S = 1.0
 DENSE_LOOKS = 3
 #: How often a thread without traffic looks whether somebody has begun to ask for pictures.
 IDLE_S = 2.0
+#: The same while thumbnails are asked for, which do not ring: one call for those of all envs, not one for each.
+THUMBS_S = 0.5
 #: How old the viewers' count may be while somebody offers frames: they rise within a second of the first viewer.
 FRAMES_REFRESH_S = 0.8
 #: The same for thumbnails, and how often a claim is renewed; another env may take over after 10 s of silence.
@@ -156,9 +158,13 @@ class Worker:
     def _rest(self, now: float, refresh_at: float) -> float:
         if self._is_dense and self._is_recent(now):
             return max(0.0, min(self._poll_s(), refresh_at - now))
-        self._link.doorbell.is_armed = True
+        link = self._link
+        link.doorbell.is_armed = True
         # Whoever offered before seeing the doorbell armed did not ring.
-        return 0.0 if not self._link.outbox.is_empty() else max(0.0, min(IDLE_S, refresh_at - now))
+        if not link.outbox.is_empty():
+            return 0.0
+        has_thumbs = link.thumbs.is_open and now - link.thumbs.asked_at < INTEREST_S
+        return max(0.0, min(THUMBS_S if has_thumbs else IDLE_S, refresh_at - now))
 
     def _refresh_at(self, registered: Registered, now: float) -> float:
         """When a heartbeat is due: so long after the last answer."""

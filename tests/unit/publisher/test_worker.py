@@ -339,6 +339,20 @@ def test_thumbnails_are_due_only_while_somebody_watches() -> None:
     assert bench.link.thumbs.is_due((2, 0))
 
 
+def test_thumbnails_of_several_envs_share_a_call_soon() -> None:
+    bench = Bench()
+    bench.sink.viewers = 1
+    bench.turns(2)
+    bench.link.thumbs.take((2, 0))
+    assert bench.worker.turn() <= 0.5
+    bench.frame(env=(2, 0), stream="thumbs")
+    bench.frame(env=(2, 1), stream="thumbs")
+    bench.worker.turn()
+    assert [len(batch.entries) for batch in bench.sink.calls if batch.entries] == [2]
+    bench.run(10)  # nobody asks any more
+    assert bench.worker.turn() > 0.5
+
+
 def test_who_offers_nothing_asks_for_viewers_only_with_its_heartbeat() -> None:
     bench = Bench(MemorySink(ttl_ms=30_000))
     bench.run(30)
