@@ -17,7 +17,7 @@ from hud_publisher import Publisher
 from hud_publisher.protocol.settings import Settings
 from rllib_integration.attachment import Attachment
 from rllib_integration.driver import DriverHud
-from rllib_integration.guard import guarded
+from rllib_integration.guard import guarded, note
 from rllib_integration.runner import RunnerHud
 
 logger = logging.getLogger("hud.rllib")
@@ -148,15 +148,18 @@ class HudCallbacks(RLlibCallback):  # type: ignore[misc]
             runner = self._runner or self._join(env_runner or worker, env or base_env)
             runner.begin_episode(env_runner or worker, env or base_env, env_index, episode)
 
-    @guarded
     def on_episode_step(
         self, *, episode: Any, env_index: int, env_runner: Any = None, env: Any = None, worker: Any = None,
         base_env: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         """See one step of one env."""
-        if self._attachment is not None and not self._is_suspended:
+        if self._attachment is None or self._is_suspended:
+            return
+        try:  # as `guarded`, without its cost at each step
             runner = self._runner or self._join(env_runner or worker, env or base_env)
             runner.step(env_runner or worker, env or base_env, env_index, episode)
+        except Exception as error:  # RLlib must not see it, whatever it is
+            note("on_episode_step", error)
 
     @guarded
     def on_episode_end(self, *, episode: Any, env_index: int, **kwargs: Any) -> None:

@@ -27,6 +27,8 @@ METRICS_S = 0.1
 METRICS_ALONE_S = 0.15
 #: The same with nobody watching: enough for the charts of whoever comes later.
 METRICS_UNWATCHED_S = 0.25
+#: Between two questions whether a frame is due, which cost more than all else in an ordinary step.
+ASK_S = 0.004
 #: Between two looks at what viewers and other runners want.
 LOOK_S = 0.2
 #: Between two questions whether a thumbnail is wanted; the publisher lets one per second pass.
@@ -37,9 +39,17 @@ PAUSE_S = 0.15
 
 @dataclass(slots=True)
 class _Env:
-    """One env of the runner: its running episode, how many it began, and when it is asked for a thumbnail next."""
+    """One env of the runner.
+
+    Attributes:
+        running: the episode that it is in.
+        chunk: RLlib's object that the newest step went into.
+        episodes: how many it began.
+        thumbnail_at: when it is asked for a thumbnail next.
+    """
 
     running: RunningEpisode | None = None
+    chunk: Any = None
     episodes: int = 0
     thumbnail_at: float = 0.0
 
@@ -77,6 +87,7 @@ class RunnerHud:
         self._steps = StepCount(max(1, attachment.last_worker), is_evaluation=attachment.is_evaluation)
         self._view: EpisodeView | None = None
         self._look_at = 0.0
+        self._ask_at = 0.0
         self._metrics_at = 0.0
         self._metrics_with_frame_at = 0.0
         self._is_sampling = False
@@ -100,24 +111,18 @@ class RunnerHud:
 
     def step(self, env_runner: Any, env: Any, env_index: int, episode: Any) -> None:
         """An env made one step; `episode` holds it already."""
-        self._steps.count(env_runner)
-        slot = self._envs[env_index]
-        running = slot.running
-        if running is None or running.identity != running.view.identity(episode):
-            running = self._begin(slot, episode)
-        running.see(episode)
         now = self._clock()
         if not self._is_sampling:
-            self._resume(now)
+            self._resume(now, env_runner)
+        self._steps.own += 1
+        slot = self._envs[env_index]
+        if episode is not slot.chunk:
+            self._see(slot, episode)
         if now >= self._look_at:
             self._look(now, env)
-        if env_index == self._reporter.env_index:
-            metrics_at = self._metrics_at
-            if self._publisher.wants_frame((self._worker_index, env_index)) and self._renderer.is_affordable():
-                self._render(env, env_index)
-                metrics_at = self._metrics_with_frame_at
-            if now >= metrics_at:
-                self._send_metrics(now, running, episode)
+        if now >= self._ask_at and env_index == self._reporter.env_index:
+            self._ask_at = now + ASK_S
+            self._report(now, env, env_index, slot.running, episode)
         if now >= slot.thumbnail_at:
             slot.thumbnail_at = now + THUMBNAIL_S
             if self._publisher.wants_thumbnail((self._worker_index, env_index)) and self._renderer.is_affordable():
@@ -126,7 +131,7 @@ class RunnerHud:
     def end_episode(self, env_index: int, episode: Any) -> None:
         """An episode is over; its last step was seen before."""
         slot = self._envs[env_index]
-        running, slot.running = slot.running, None
+        running, slot.running, slot.chunk = slot.running, None, None
         if running is None or env_index != self._reporter.env_index or not hasattr(episode, "is_terminated"):
             return  # the old API stack gives an exception in place of an episode that broke
         # With the last step's own fields: the newest entry may be a quarter of a second old.
@@ -151,11 +156,20 @@ class RunnerHud:
     def _begin(self, slot: _Env, episode: Any) -> RunningEpisode:
         view = self._view = self._view or view_of(episode)
         slot.episodes += 1
-        slot.running = RunningEpisode(view, view.identity(episode), slot.episodes)
+        slot.running, slot.chunk = RunningEpisode(view, view.identity(episode), slot.episodes), None
         return slot.running
 
-    def _resume(self, now: float) -> None:
+    def _see(self, slot: _Env, episode: Any) -> None:
+        """A step went into another object than the one before."""
+        running = slot.running
+        if running is None or running.identity != running.view.identity(episode):
+            running = self._begin(slot, episode)
+        running.see(episode)
+        slot.chunk = episode
+
+    def _resume(self, now: float, env_runner: Any) -> None:
         self._is_sampling = True
+        self._steps.sync(env_runner)  # the driver's count comes between two samplings
         if self._paused_at is not None:
             self._pause_s = now - self._paused_at
         self._reporter.resume(now)
@@ -187,6 +201,15 @@ class RunnerHud:
         if phase != self._phase:
             self._phase = phase
             self._publisher.log({"phase": phase}, step=self._steps.now)
+
+    def _report(self, now: float, env: Any, env_index: int, running: RunningEpisode | None, episode: Any) -> None:
+        """The reporter's frame and fields, where they are due."""
+        metrics_at = self._metrics_at
+        if self._publisher.wants_frame((self._worker_index, env_index)) and self._renderer.is_affordable():
+            self._render(env, env_index)
+            metrics_at = self._metrics_with_frame_at
+        if now >= metrics_at and running is not None:
+            self._send_metrics(now, running, episode)
 
     def _render(self, env: Any, env_index: int) -> None:
         """Render, and offer what came of it wherever it is wanted: one picture may serve as frame and thumbnail."""

@@ -14,6 +14,9 @@ from typing import Any
 class StepCount:
     """Environment steps sampled so far in this run.
 
+    Attributes:
+        own: steps of this runner's envs since the driver's newest count; the runner adds each.
+
     Args:
         num_runners: how many env runners sample for training.
         is_evaluation: the runner's own steps are no training, so the count stands still between the driver's words.
@@ -22,7 +25,7 @@ class StepCount:
     def __init__(self, num_runners: int, *, is_evaluation: bool = False) -> None:
         self._stands_for = 0 if is_evaluation else max(1, num_runners)
         self._base = 0
-        self._own = 0
+        self.own = 0
         self._highest = 0
 
     def sync(self, env_runner: Any) -> None:
@@ -31,17 +34,12 @@ class StepCount:
         if base != self._base:
             if base < self._base:  # restored from an earlier checkpoint: the run really went back
                 self._highest = base
-            self._base, self._own = base, 0
-
-    def count(self, env_runner: Any) -> None:
-        """One env of this runner made a step."""
-        self.sync(env_runner)
-        self._own += 1
+            self._base, self.own = base, 0
 
     @property
     def now(self) -> int:
         """The count; it never falls while the driver's does not."""
-        self._highest = max(self._highest, self._base + self._own * self._stands_for)
+        self._highest = max(self._highest, self._base + self.own * self._stands_for)
         return self._highest
 
 

@@ -92,14 +92,20 @@ def test_a_picked_mapping_is_a_copy_that_the_environment_cannot_change() -> None
     assert picked == {"health": {"now": 3}}
 
 
+def count(steps: StepCount, runner: SimpleNamespace) -> None:
+    """A step, the first of its sampling."""
+    steps.sync(runner)
+    steps.own += 1
+
+
 def test_steps_between_two_words_of_the_driver_count_for_every_runner() -> None:
     steps = StepCount(num_runners=3)
     runner = SimpleNamespace(num_env_steps_sampled_lifetime=0)
     for _ in range(10):
-        steps.count(runner)
+        count(steps, runner)
     assert steps.now == 30
     runner.num_env_steps_sampled_lifetime = 28  # the others were slower
-    steps.count(runner)
+    count(steps, runner)
     assert steps.now == 31
     runner.num_env_steps_sampled_lifetime = 60
     steps.sync(runner)
@@ -117,11 +123,11 @@ def test_steps_go_back_when_the_run_is_restored_from_an_earlier_checkpoint() -> 
 def test_steps_of_an_evaluation_are_no_training_steps() -> None:
     steps = StepCount(num_runners=2, is_evaluation=True)
     for _ in range(5):
-        steps.count(SimpleNamespace(num_env_steps_sampled_lifetime=40))
+        count(steps, SimpleNamespace(num_env_steps_sampled_lifetime=40))
     assert steps.now == 40
 
 
 def test_the_old_stack_tells_its_steps_elsewhere() -> None:
     steps = StepCount(num_runners=2)
-    steps.count(SimpleNamespace(global_vars={"timestep": 7}))
+    count(steps, SimpleNamespace(global_vars={"timestep": 7}))
     assert steps.now == 9

@@ -113,7 +113,8 @@ def test_an_agent_learns_the_cartridge_of_the_user_on_the_hud(
     game_boy.main(["--rom", str(cartridge), "--score", "0xC000", "--iterations", "1", "--env-runners", "0"])
     display.wait_for_end()
     assert len({frame["image"] for frame in display.frames()}) > 1
-    assert {"RIGHT", "LEFT"} <= {update["action_name"] for update in display.updates("action_name", "score", "pressed")}
+    pressed = {update["action_name"] for update in display.updates("action_name", "score", "pressed")}
+    assert len(pressed & {"UP", "DOWN", "LEFT", "RIGHT"}) > 1
     assert display.updates("iteration", stream="iterations")
 
 

@@ -34,10 +34,11 @@ def test_only_pauses_worth_the_name_are_called_learning(pause_s: float, expected
     attachment: Any = SimpleNamespace(is_evaluation=False, wanted=(1, 0), last_worker=1)
     runner = RunnerHud(attachment, publisher, 1, 1, clock=lambda: now)  # type: ignore[arg-type]
     runner._reporter = SimpleNamespace(env_index=0, resume=lambda _now: None)  # type: ignore[assignment]
-    runner._resume(now)
+    env_runner = SimpleNamespace(num_env_steps_sampled_lifetime=0)
+    runner._resume(now, env_runner)
     for _ in range(3):
         now += 1.0
         runner.pause()
         now += pause_s
-        runner._resume(now)
+        runner._resume(now, env_runner)
     assert publisher.phases == expected
