@@ -218,7 +218,7 @@ def test_thumbnails_are_taken_once_somebody_watches(make: Make, sink: MemorySink
     wait_until(lambda: hud.wants_thumbnail((1, 0)), "a thumbnail to be due")
     assert hud.thumbnail(np.zeros((200, 400, 3), np.uint8), env=(1, 0), step=4)
     assert not hud.wants_thumbnail((1, 0))
-    wait_until(lambda: any(entry.stream == "thumbs" for entry in sink.landed), "the thumbnail", timeout_s=5)
+    wait_until(lambda: any(entry.stream == "thumbs" for entry in sink.landed), "the thumbnail", deadline_s=10.0)
     hud.close()
     (thumb,) = (entry for entry in sink.landed if entry.stream == "thumbs")
     assert isinstance(thumb, FrameEntry)
