@@ -22,6 +22,9 @@ logger = logging.getLogger("hud_publisher")
 
 #: Longest side of a thumbnail in pixels: a strip of twenty fits a page.
 THUMB_SIDE = 96
+#: A picture that we encoded and that is no larger has fewer pixels than the protocol's limit: a JPEG takes 12 bytes for
+#: a thousand pixels of one grey, and other forms are for small pictures only.
+SMALL_BYTES = 64 * 1024
 #: So few values, with names and texts of any length, stay below the limit on an entry's bytes: it need not be measured.
 LIGHT = 200
 
@@ -70,8 +73,12 @@ class Composer:
         )
 
     def _image(self, image: object, encode: Callable[[], tuple[bytes, Mime]]) -> tuple[bytes, Mime]:
-        encoded = image if isinstance(image, bytes) else encode()[0]
-        return encoded, inspect_image(encoded).mime
+        if not isinstance(image, bytes):
+            encoded, mime = encode()
+            if len(encoded) <= SMALL_BYTES:
+                return encoded, mime
+            image = encoded
+        return image, inspect_image(image).mime
 
     def _note(self, name: str, value: object) -> None:
         if self._counters.note_unusable(name):

@@ -7,27 +7,26 @@ looks into the outbox by itself while there is traffic, and asks to be rung for 
 from __future__ import annotations
 
 import contextlib
-from queue import Empty, SimpleQueue
+import threading
 
 
 class Doorbell:
     """One sleeper, many ringers."""
 
     def __init__(self) -> None:
-        self._rings: SimpleQueue[None] = SimpleQueue()
+        #: Free while a ring has not been heard; a lock is the cheapest thing that one can wait for with a time-out.
+        self._silence = threading.Lock()
+        self._silence.acquire()
         #: Set by the sleeper when it wants to be rung for each offer.
         self.is_armed = False
 
     def ring(self) -> None:
         """Wake the sleeper, or keep it from sleeping the next time."""
         self.is_armed = False
-        self._rings.put(None)
+        with contextlib.suppress(RuntimeError):  # it has been rung already
+            self._silence.release()
 
     def wait(self, timeout_s: float) -> None:
         """Sleep until rung, at most this long."""
-        with contextlib.suppress(Empty):
-            self._rings.get(timeout=max(0.0, timeout_s))
+        self._silence.acquire(timeout=min(max(0.0, timeout_s), threading.TIMEOUT_MAX))
         self.is_armed = False
-        with contextlib.suppress(Empty):
-            while True:
-                self._rings.get_nowait()

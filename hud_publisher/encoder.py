@@ -138,6 +138,8 @@ def _to_array(pixels: Any) -> Any:
     if isinstance(pixels, tuple):  # snapshot.RawPixels
         data, shape, dtype = pixels
         pixels = np.frombuffer(data, dtype).reshape(shape)
+        if dtype == np.uint8 and len(shape) == 3 and shape[2] == 3 and pixels.size:  # what environments render
+            return pixels
     elif hasattr(pixels, "detach"):
         pixels = pixels.detach().cpu()
         # numpy has no bfloat16

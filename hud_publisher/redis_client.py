@@ -90,7 +90,7 @@ class OneConnection:
     def execute_command(self, *args: Any) -> Any:
         """Send one command and return its reply, as it is; connects where there is no connection."""
         connection = self._connection
-        if connection.is_connected and time.monotonic() - self._used_at > IDLE_S and not _is_good(connection):
+        if time.monotonic() - self._used_at > IDLE_S and connection.is_connected and not _is_good(connection):
             connection.disconnect()
         if not connection.is_connected:
             connection.connect()  # by itself, one of Sentinel's goes to the old primary again

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NewType
 
 from hud_publisher.protocol.images import MAX_IMAGE_BYTES
@@ -202,6 +203,7 @@ def env_name(env: tuple[int, int]) -> str:
     return f"{env[0]}/{env[1]}"
 
 
+@lru_cache(maxsize=1024)
 def parse_env(text: str | None) -> tuple[int, int] | None:
     """Read what `env_name` wrote; None for nothing."""
     if not text:

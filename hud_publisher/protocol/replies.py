@@ -117,8 +117,10 @@ def encode_reporter(reporter: Reporter) -> str:
 
 def parse_reporter(stored: str | Mapping[str, Any] | None) -> Reporter | None:
     """Read what `encode_reporter` wrote; anything else is nobody's wish."""
+    if not stored:
+        return None
     try:
-        wish = json.loads(stored) if isinstance(stored, str) and stored else stored
+        wish = json.loads(stored) if isinstance(stored, str) else stored
         return Reporter(int(wish["worker_index"]), int(wish["env_index"])) if isinstance(wish, Mapping) else None
     except (ValueError, KeyError, TypeError):
         return None
