@@ -1,12 +1,13 @@
 """What HudCallbacks cost an RLlib run: paired PPO runs on Breakout (RAM) with and without it, watched at 20 fps.
 
-    python bench/rllib.py [--pairs 5] [--iterations 8] [--env-runners 2] [--write]
+    python bench/rllib.py [--pairs 5] [--iterations 32] [--env-runners 2] [--write]
 
 Each pair builds two algorithms that differ in their callbacks alone and trains them in turns, one iteration each, first
-the one and then the other; so whatever else the machine does meets both alike. A real `hud up` (Redis and web tier)
-runs beside them on the same machine, and a viewer reads the stream with all its frames. Figures are environment steps
-per second of whole iterations, sampling and learning, and the processor time that driver and env runners took for them,
-HUD's threads in them included.
+the one and then the other; so whatever else the machine does meets both alike. They learn with a rate of 0: all of
+PPO's work is done, but both keep the policy that they began with, so that neither has longer episodes. A real `hud up`
+(Redis and web tier) runs beside them on the same machine, and a viewer reads the stream with all its frames. Figures
+are environment steps per second of whole iterations, sampling and learning, and the processor time that driver and env
+runners took for them, HUD's threads in them included.
 """
 
 from __future__ import annotations
@@ -37,16 +38,6 @@ sys.path.insert(0, str(ROOT))
 MOST_LOSS = 0.02
 #: Fewer say too little of a machine that does other things too.
 LEAST_PAIRS = 5
-VIEWER = """
-import signal, sys, urllib.request
-frames = 0
-def end(*_):
-    print(frames)
-    sys.exit()
-signal.signal(signal.SIGTERM, end)
-for line in urllib.request.urlopen(sys.argv[1]):
-    frames += line.startswith(b"event: vision_update")
-"""
 QUIET = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -95,14 +86,18 @@ def display() -> Iterator[tuple[str, str]]:
 
 @contextlib.contextmanager
 def viewer(url: str, frames: list[int]) -> Iterator[None]:
-    """Watch the stream for the length of the block; append how many frames came."""
-    command = [sys.executable, "-c", VIEWER, f"{url}/stream"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    """Watch the stream for the length of the block; append how many frames came.
+
+    It takes as little of the machine as it can, for real viewers sit elsewhere.
+    """
+    with tempfile.NamedTemporaryFile() as stream:
+        process = subprocess.Popen(["curl", "--silent", "--no-buffer", "--output", stream.name, f"{url}/stream"])
         try:
             yield
         finally:
-            process.send_signal(signal.SIGTERM)
-            frames.append(int(process.communicate(timeout=10)[0] or 0))
+            process.terminate()
+            process.wait(10)
+            frames.append(stream.read().count(b"event: vision_update"))
 
 
 def start_ray(num_cpus: int) -> None:
@@ -171,11 +166,27 @@ def measure_pair(options: argparse.Namespace, url: str, redis_url: str, frames: 
     return tallies
 
 
-def interval(ratios: list[float]) -> tuple[float, float]:
-    """The 95 % interval of the median, by resampling the pairs of iterations."""
+def interval(with_hud: Tally, without: Tally) -> tuple[float, float]:
+    """The 95 % interval of the ratio of both rates, by resampling the pairs of iterations."""
     draw = random.Random(1)
-    medians = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(4000))
-    return medians[100], medians[-100]
+    seconds = [(1 / b, 1 / a) for a, b in zip(without.rates, with_hud.rates, strict=True)]  # per step
+    ratios = []
+    for _ in range(4000):
+        sample = draw.choices(seconds, k=len(seconds))
+        ratios.append(sum(b for _, b in sample) / sum(a for a, _ in sample))
+    ratios.sort()
+    return ratios[100], ratios[-100]
+
+
+def joined(tallies: list[Tally]) -> Tally:
+    """All of one kind together."""
+    whole = Tally()
+    for tally in tallies:
+        whole.steps += tally.steps
+        whole.seconds += tally.seconds
+        whole.cpu_s += tally.cpu_s
+        whole.rates += tally.rates
+    return whole
 
 
 def report(options: argparse.Namespace, pairs: list[tuple[Tally, Tally]], frames: list[int]) -> str:
@@ -186,11 +197,10 @@ def report(options: argparse.Namespace, pairs: list[tuple[Tally, Tally]], frames
         f"{frames[number - 1] / with_hud.seconds:.1f} |"
         for number, (without, with_hud) in enumerate(pairs, 1)
     ]
-    single = [b / a for without, with_hud in pairs for a, b in zip(without.rates, with_hud.rates, strict=True)]
-    low, high = interval(single)
-    steps, seconds = sum(w.steps for _, w in pairs), sum(w.seconds for _, w in pairs)
-    whole = (steps / seconds) / (sum(w.steps for w, _ in pairs) / sum(w.seconds for w, _ in pairs))
-    cpu = (sum(w.cpu_s for _, w in pairs) / steps) / (sum(w.cpu_s for w, _ in pairs) / sum(w.steps for w, _ in pairs))
+    without, with_hud = joined([pair[0] for pair in pairs]), joined([pair[1] for pair in pairs])
+    ratio, (low, high) = with_hud.rate / without.rate, interval(with_hud, without)
+    median = statistics.median(b / a for a, b in zip(without.rates, with_hud.rates, strict=True))
+    cpu = (with_hud.cpu_s / with_hud.steps) / (without.cpu_s / without.steps)
     import ray
 
     return "\n".join(
@@ -204,27 +214,25 @@ def report(options: argparse.Namespace, pairs: list[tuple[Tally, Tally]], frames
             "|---|---|---|---|---|---|",
             *rows,
             "",
-            f"All pairs together: **{whole:.3f}**. Median over the {len(single)} pairs of single iterations: "
-            f"**{statistics.median(single):.3f}** (95 % interval {low:.3f} to {high:.3f}). Processor time per step, "
-            f"all pairs together: {cpu:.3f}. Load average of the machine at the end: {os.getloadavg()[1]:.1f}.",
+            f"All pairs together: **{ratio:.3f}** (95 % interval {low:.3f} to {high:.3f}, over {len(without.rates)} "
+            f"pairs of iterations; their median {median:.3f}). Processor time per step, all pairs together: {cpu:.3f}. "
+            f"Load average of the machine at the end: {os.getloadavg()[1]:.1f}.",
             "",
-            verdict(len(pairs), whole, statistics.median(single), (low, high)),
+            verdict(len(pairs), ratio, high),
         ]
     )
 
 
-def verdict(pairs: int, whole: float, median: float, within: tuple[float, float]) -> str:
+def verdict(pairs: int, ratio: float, high: float) -> str:
     """Say whether the criterion holds by these figures."""
-    ratio = min(whole, median)
     says = "holds" if ratio >= 1 - MOST_LOSS else "does not hold"
     if pairs < LEAST_PAIRS:
         says = f"is not decided by {pairs} pairs"
-    elif ratio < 1 - MOST_LOSS <= within[1]:
+    elif ratio < 1 - MOST_LOSS <= high:
         says = "is not decided: the interval reaches past it"
     return (
         f"Criterion: with HudCallbacks at most {MOST_LOSS:.0%} fewer environment steps per second, over at least "
-        f"{LEAST_PAIRS} pairs. **It {says}**: {1 - whole:+.1%} fewer over all pairs together, {1 - median:+.1%} in the "
-        "median pair of iterations."
+        f"{LEAST_PAIRS} pairs. **It {says}**: {1 - ratio:+.1%} fewer."
     )
 
 
@@ -232,10 +240,10 @@ def main() -> None:
     """Measure, print, and write the results where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--iterations", type=int, default=8, help="of each algorithm in a pair")
+    parser.add_argument("--iterations", type=int, default=32, help="of each algorithm in a pair")
     parser.add_argument("--env-runners", type=int, default=2)
     parser.add_argument("--envs", type=int, default=2, help="per env runner")
-    parser.add_argument("--batch", type=int, default=4000, help="steps per iteration")
+    parser.add_argument("--batch", type=int, default=2000, help="steps per iteration")
     parser.add_argument("--lr", type=float, default=0.0, help="0: both policies stay what they are, and so their work")
     parser.add_argument("--fps", type=float, default=20.0)
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS-rllib.md")

@@ -12,7 +12,6 @@ import json
 import logging
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 from redis.asyncio import Redis
@@ -43,6 +42,8 @@ READ_COUNT = 500
 CHECK_S = 2.0
 VIEWERS_LAST_MS = 6_000
 RETRY_S = (0.1, 1.0)
+#: What reading an entry raises that somebody else wrote.
+NOT_OURS = (ValueError, KeyError, AttributeError, TypeError)
 #: A read that brings so many is followed by a short pause, so that the next one brings more: each costs as much as ten
 #: entries do (docs/decisions/fan-out.md).
 BUSY_ENTRIES = 4
@@ -219,9 +220,11 @@ class Tailer:
             if number % WARM_CHUNK == 0:
                 await asyncio.sleep(0)
             position = position.after(name, entry_id)
-            with self._passing_over(name, entry_id):
+            try:
                 kind, data = self._encode(name, entry_id, fields)
                 events.append((sse.event(kind, data, position), position, name))
+            except NOT_OURS as error:
+                self._pass_over(name, entry_id, error)
         return base, events
 
     def _start_over(self, reason: str) -> None:
@@ -276,12 +279,14 @@ class Tailer:
 
     def _put_entry(self, name: StreamName, entry_id: EntryId, fields: Fields) -> None:
         hub = self._hub
-        with self._passing_over(name, entry_id):
+        try:
             if name in sse.KEPT_STREAMS:
                 event, data = self._encode(name, entry_id, fields, learn=True)
                 hub.put_entry(name, entry_id, event, data)
             else:
                 self._show_picture(name, entry_id, fields)
+        except NOT_OURS as error:
+            self._pass_over(name, entry_id, error)
 
     def _encode(self, name: StreamName, entry_id: EntryId, fields: Fields, *, learn: bool = False) -> tuple[str, bytes]:
         """Return the name and the data of an entry's event."""
@@ -306,13 +311,9 @@ class Tailer:
         else:
             self._hub.put_thumb(parse_env(text(fields.get(b"env", b""))), encoded)
 
-    @contextlib.contextmanager
-    def _passing_over(self, name: StreamName, entry_id: EntryId) -> Iterator[None]:
+    def _pass_over(self, name: StreamName, entry_id: EntryId, error: Exception) -> None:
         """An entry that is not one of ours costs only itself."""
-        try:
-            yield
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            logger.warning("channel %s: passed over entry %s of %s: %r", self._hub.channel, entry_id, name, error)
+        logger.warning("channel %s: passed over entry %s of %s: %r", self._hub.channel, entry_id, name, error)
 
     async def _handle_events(self, events: list[tuple[EntryId, Fields]]) -> None:
         """Tell what happened to the channel's session."""
