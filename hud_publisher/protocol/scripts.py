@@ -146,7 +146,7 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
     return ScriptCall(load_script("publish"), keys, tuple(args))
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=16)
 def _publish_keys(session_id: str) -> tuple[str, ...]:
     """KEYS of publish.lua, once for each session that writes."""
     channel, sid = _split(session_id)
