@@ -29,7 +29,6 @@ _FEW_COLOURS = 256
 _AUTO_PIXELS = 640 * 480
 #: Up to this, a search five times as thorough takes 1 to 2 ms: a frame of Breakout falls from 950 to 194 bytes.
 _THOROUGH_PIXELS = 256 * 256
-
 #: Up to this, 0.2 ms, Pillow may keep the interpreter lock: an Atari's picture has 33,600 pixels, a Game Boy's 23,040.
 _HELD_PIXELS = 40_000
 

@@ -108,24 +108,25 @@ class RunningEpisode:
         view: how to read it.
         identity: its own, from RLlib.
         number: how many episodes this env has begun in this process, from 1.
+        chunk: the one that the newest step went into; None before the first.
     """
 
     view: EpisodeView
     identity: object
     number: int
-    _chunk: Any = None
+    chunk: Any = None
     _settled: float = 0.0
 
     def see(self, chunk: Any) -> None:
         """Take note of the chunk that the newest step went into. Costs one comparison unless it is a new one."""
-        if chunk is not self._chunk:
-            if self._chunk is not None:
-                self._settled += self.view.chunk_return(self._chunk)
-            self._chunk = chunk
+        if chunk is not self.chunk:
+            if self.chunk is not None:
+                self._settled += self.view.chunk_return(self.chunk)
+            self.chunk = chunk
 
     def sums(self) -> dict[str, Any]:
         """Return the episode's number, return and length so far."""
-        chunk = self._chunk
+        chunk = self.chunk
         if chunk is None:
             return {"episode": self.number, "episode_reward": 0.0, "episode_length": 0}
         total = self._settled + self.view.chunk_return(chunk)

@@ -39,17 +39,9 @@ PAUSE_S = 0.15
 
 @dataclass(slots=True)
 class _Env:
-    """One env of the runner.
-
-    Attributes:
-        running: the episode that it is in.
-        chunk: RLlib's object that the newest step went into.
-        episodes: how many it began.
-        thumbnail_at: when it is asked for a thumbnail next.
-    """
+    """One env of the runner: its running episode, how many it began, and when it is asked for a thumbnail next."""
 
     running: RunningEpisode | None = None
-    chunk: Any = None
     episodes: int = 0
     thumbnail_at: float = 0.0
 
@@ -116,13 +108,14 @@ class RunnerHud:
             self._resume(now, env_runner)
         self._steps.own += 1
         slot = self._envs[env_index]
-        if episode is not slot.chunk:
-            self._see(slot, episode)
+        running = slot.running
+        if running is None or episode is not running.chunk:
+            running = self._see(slot, episode)
         if now >= self._look_at:
             self._look(now, env)
         if now >= self._ask_at and env_index == self._reporter.env_index:
             self._ask_at = now + ASK_S
-            self._report(now, env, env_index, slot.running, episode)
+            self._report(now, env, env_index, running, episode)
         if now >= slot.thumbnail_at:
             slot.thumbnail_at = now + THUMBNAIL_S
             if self._publisher.wants_thumbnail((self._worker_index, env_index)) and self._renderer.is_affordable():
@@ -131,7 +124,7 @@ class RunnerHud:
     def end_episode(self, env_index: int, episode: Any) -> None:
         """An episode is over; its last step was seen before."""
         slot = self._envs[env_index]
-        running, slot.running, slot.chunk = slot.running, None, None
+        running, slot.running = slot.running, None
         if running is None or env_index != self._reporter.env_index or not hasattr(episode, "is_terminated"):
             return  # the old API stack gives an exception in place of an episode that broke
         # With the last step's own fields: the newest entry may be a quarter of a second old.
@@ -156,16 +149,16 @@ class RunnerHud:
     def _begin(self, slot: _Env, episode: Any) -> RunningEpisode:
         view = self._view = self._view or view_of(episode)
         slot.episodes += 1
-        slot.running, slot.chunk = RunningEpisode(view, view.identity(episode), slot.episodes), None
+        slot.running = RunningEpisode(view, view.identity(episode), slot.episodes)
         return slot.running
 
-    def _see(self, slot: _Env, episode: Any) -> None:
-        """A step went into another object than the one before."""
+    def _see(self, slot: _Env, episode: Any) -> RunningEpisode:
+        """A step went into another object than the one before; return the episode that it belongs to."""
         running = slot.running
         if running is None or running.identity != running.view.identity(episode):
             running = self._begin(slot, episode)
         running.see(episode)
-        slot.chunk = episode
+        return running
 
     def _resume(self, now: float, env_runner: Any) -> None:
         self._is_sampling = True
@@ -202,13 +195,13 @@ class RunnerHud:
             self._phase = phase
             self._publisher.log({"phase": phase}, step=self._steps.now)
 
-    def _report(self, now: float, env: Any, env_index: int, running: RunningEpisode | None, episode: Any) -> None:
+    def _report(self, now: float, env: Any, env_index: int, running: RunningEpisode, episode: Any) -> None:
         """The reporter's frame and fields, where they are due."""
         metrics_at = self._metrics_at
         if self._publisher.wants_frame((self._worker_index, env_index)) and self._renderer.is_affordable():
             self._render(env, env_index)
             metrics_at = self._metrics_with_frame_at
-        if now >= metrics_at and running is not None:
+        if now >= metrics_at:
             self._send_metrics(now, running, episode)
 
     def _render(self, env: Any, env_index: int) -> None:

@@ -128,7 +128,7 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
     Raises:
         SessionNotActiveError: this cannot be a session id of ours.
     """
-    keys = _publish_keys(session_id) if isinstance(session_id, str) else _split(session_id)
+    keys = _publish_keys(*_split(session_id))
     args: list[Field] = [session_id, limits.ttl_ms, limits.retention_ms, batch.writer, batch.number]
     claim = batch.claim
     args += [env_name(claim.env) if claim else "", "1" if claim and claim.is_preferred else "0", len(batch.entries)]
@@ -147,9 +147,8 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
 
 
 @lru_cache(maxsize=16)
-def _publish_keys(session_id: str) -> tuple[str, ...]:
+def _publish_keys(channel: str, sid: str) -> tuple[str, ...]:
     """KEYS of publish.lua, once for each session that writes."""
-    channel, sid = _split(session_id)
     keys = ChannelKeys(channel)
     session = keys.session(sid)
     return (

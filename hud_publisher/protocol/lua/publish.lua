@@ -71,17 +71,17 @@ for stream, bytes in pairs(most) do
 end
 local states, room = tonumber(ARGV[at]), MOST_FIELDS - redis.call('HLEN', KEYS[3])
 local fields, added = {}, 0
+local function lay_down()
+  added, fields = added + redis.call('HSET', KEYS[3], unpack(fields)), {}
+end
 for i = at + 1, at + 2 * states, 2 do
-  local value = id .. ' ' .. ARGV[i + 1]
-  if states > room and (added < room or redis.call('HEXISTS', KEYS[3], ARGV[i]) == 1) then
-    added = added + redis.call('HSET', KEYS[3], ARGV[i], value)
-  elseif states <= room then
-    fields[#fields + 1], fields[#fields + 2] = ARGV[i], value
-  end
-  if #fields == 1000 or (#fields > 0 and i == at + 2 * states - 1) then
-    added, fields = added + redis.call('HSET', KEYS[3], unpack(fields)), {}
+  if states <= room or added < room or redis.call('HEXISTS', KEYS[3], ARGV[i]) == 1 then
+    fields[#fields + 1], fields[#fields + 2] = ARGV[i], id .. ' ' .. ARGV[i + 1]
+    -- Where not all may fit, each is counted before the next. Lua's stack holds a few thousand values.
+    if states > room or #fields == 1000 then lay_down() end
   end
 end
+if #fields > 0 then lay_down() end
 local is_first = number > 0 and redis.call('HSET', KEYS[4], ARGV[4], ARGV[5]) == 1
 for stream, entries in pairs(fresh) do
   local past, piece = KEYS[2 * stream + 2], KEYS[2 * stream + 3]
