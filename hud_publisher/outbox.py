@@ -160,6 +160,11 @@ class Outbox:
         self._vision: deque[Vision] = deque()
         self._frames: dict[Env | None, Picture] = {}
         self._thumbs: dict[Env | None, Picture] = {}
+        #: Never others, so that one look tells whether something waits.
+        self._all = (
+            self._metrics.inbox, self._frames, self._metrics.waiting, self._iterations.inbox, self._iterations.waiting,
+            self._vision, self._thumbs,
+        )  # fmt: skip
         #: Whoever appends looks at the length first, see `make_room`.
         self.metrics_inbox = self._metrics.inbox
         self.iterations_inbox = self._iterations.inbox
@@ -198,8 +203,9 @@ class Outbox:
 
     def collect(self) -> None:
         """Bound what was logged since the last time. Called at least once a second."""
-        self._metrics.collect()
-        self._iterations.collect()
+        for queue in (self._metrics, self._iterations):
+            if queue.inbox:
+                queue.collect()
 
     def take(self, max_values: int, max_pictures: int) -> list[Item]:
         """Remove and return the next items: fields in the order they were logged, then pictures, oldest slot first.
@@ -215,7 +221,8 @@ class Outbox:
                 item = queue.take()
                 max_values -= max(item.weight, LEAST_WEIGHT)
                 taken.append(item)
-        taken.sort(key=lambda item: item.time_ms)
+        if len(taken) > 1:
+            taken.sort(key=lambda item: item.time_ms)
         while max_pictures > 0 and (picture := self._take_picture()) is not None:
             self._counters.taken[picture.stream] += 1
             taken.append(picture)
@@ -242,7 +249,7 @@ class Outbox:
 
     def is_empty(self) -> bool:
         """Whether nothing waits."""
-        return not (len(self._metrics) or self._frames or len(self._iterations) or self._vision or self._thumbs)
+        return not any(self._all)
 
     def waiting(self) -> Mapping[StreamName, int]:
         """How many entries of each stream wait."""

@@ -29,6 +29,8 @@ from hud_publisher.sink import TIMEOUT_S
 CLIENT_ERRORS = (RedisError, RedisClusterException, OSError)
 #: A server may close a connection that was idle for so long; the shortest time-out that Redis knows is a second.
 IDLE_S = 0.9
+#: More than any reply that the publisher gets.
+RECEIVE_BYTES = 16 * 1024
 
 
 class Client(Protocol):
@@ -79,25 +81,53 @@ class OneConnection:
 
     Each call of the kernel hands the interpreter to a training thread and waits for it for 5 ms, and costs that thread
     some 0.1 ms. So a command is two calls, one to send and one to receive: a pool would look at the socket before, and
-    Python would ask before each of both whether it will wait.
+    Python would ask before each of both whether it will wait. redis-py connects, and says what an error reply means.
     """
 
     def __init__(self, client: redis.Redis, timeout_s: float) -> None:
         self._connection: Any = client.connection_pool.make_connection()
         self._timeout_s = timeout_s
         self._used_at = time.monotonic()
+        self._parser: Any = None
 
     def execute_command(self, *args: Any) -> Any:
         """Send one command and return its reply, as it is; connects where there is no connection."""
-        connection = self._connection
-        if time.monotonic() - self._used_at > IDLE_S and connection.is_connected and not _is_good(connection):
+        connection, now = self._connection, time.monotonic()
+        if now - self._used_at > IDLE_S and connection._sock is not None and not _is_good(connection):
             connection.disconnect()
-        if not connection.is_connected:
-            connection.connect()  # by itself, one of Sentinel's goes to the old primary again
-            _let_kernel_time(connection, self._timeout_s)
-        connection.send_packed_command((hiredis.pack_command(args),), check_health=False)
-        reply = connection.read_response(disconnect_on_error=True)
-        self._used_at = time.monotonic()
+        if connection._sock is None:
+            self._connect()
+        try:
+            reply = self._exchange(hiredis.pack_command(args))
+        except BaseException:  # an answer may still be on its way
+            connection.disconnect()
+            raise
+        self._used_at = now
+        if isinstance(reply, RedisError):
+            if isinstance(reply, (redis.ReadOnlyError, redis.ConnectionError)):
+                connection.disconnect()  # it is no primary any more: Sentinel is asked again who is
+            raise reply
+        return reply
+
+    def _connect(self) -> None:
+        connection = self._connection
+        connection.connect()
+        _let_kernel_time(connection, self._timeout_s)
+        self._parser = hiredis.Reader(
+            protocolError=redis.InvalidResponse, replyError=lambda text: connection._parser.parse_error(text)
+        )
+
+    def _exchange(self, command: bytes) -> Any:
+        sock, parser = self._connection._sock, self._parser
+        try:
+            sock.sendall(command)
+            while (reply := parser.gets()) is False:
+                data = sock.recv(RECEIVE_BYTES)
+                if not data:
+                    raise redis.ConnectionError("Redis closed the connection")
+                parser.feed(data)
+        except BlockingIOError as error:  # what the kernel says when it has waited for long enough
+            raise TimeoutError(f"no answer within {self._timeout_s:g} s") from error
         return reply
 
     def close(self) -> None:

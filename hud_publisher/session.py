@@ -88,8 +88,7 @@ class Session:
 
     def heal(self, *, is_heartbeat: bool = False) -> None:
         """A call was answered: whatever was wrong is over, except that a heartbeat passes when Redis is full too."""
-        over = self._said - {"full"} if is_heartbeat else set(self._said)
-        if over:
+        if self._said and (over := self._said - {"full"} if is_heartbeat else set(self._said)):
             logger.warning("HUD: publishing again")
             self._said -= over
         self._away.reset()

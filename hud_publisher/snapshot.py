@@ -165,6 +165,6 @@ def copy_env(env: Any) -> tuple[int, int] | None:
         return None
     worker, index = (0, env) if isinstance(env, int) else env
     pair = int(worker), int(index)
-    if not all(0 <= number <= MAX_ENV_INDEX for number in pair):
+    if not (0 <= pair[0] <= MAX_ENV_INDEX and 0 <= pair[1] <= MAX_ENV_INDEX):
         raise ValueError(f"expected an env of numbers from 0 to {MAX_ENV_INDEX}, got {pair}")
     return pair

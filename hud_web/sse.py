@@ -126,7 +126,7 @@ def vision_update(entry: FrameEntry | VisionEntry, entry_id: EntryId, *, with_im
     image = {"image": base64.b64encode(entry.image).decode("ascii")} if with_image else {"bytes": len(entry.image)}
     about: dict[str, Any] = {"mime": entry.mime, "id": entry_id, "step": entry.step, "time_ms": entry.time_ms}
     if isinstance(entry, FrameEntry):
-        source: dict[str, Source] = {"source": "env"} if entry.kind == "frames" else {}
+        source: dict[str, Source] = {"source": "env"} if entry.stream == "frames" else {}
         return image | source | about | {"episode": entry.episode, "env": entry.env}
     return image | {"source": "vlm"} | about | {
         "response_time": entry.response_time_ms,

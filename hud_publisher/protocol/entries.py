@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, NewType
+from typing import ClassVar, Literal, NewType
 
 from hud_publisher.protocol.images import MAX_IMAGE_BYTES
 from hud_publisher.protocol.values import Json, to_json
@@ -34,26 +34,23 @@ class MetricsEntry:
         data: cleaned fields (values.clean_metrics).
         time_ms: Unix time in milliseconds at which they were logged, on the writer's clock.
         step: environment steps sampled so far in this run, where known.
-        kind: "metrics" for step and episode level, "iterations" for one training iteration.
+        stream: "metrics" for step and episode level, "iterations" for one training iteration.
         not_finite: paths of fields that were NaN or infinite, so that somebody can be told.
     """
 
     data: Mapping[str, Json]
     time_ms: int
     step: int | None = None
-    kind: Literal["metrics", "iterations"] = "metrics"
+    stream: Literal["metrics", "iterations"] = "metrics"
     not_finite: tuple[str, ...] = ()
 
-    @property
-    def stream(self) -> StreamName:
-        return self.kind
-
     def encode(self) -> list[Field]:
-        not_finite = to_json(list(self.not_finite)) if self.not_finite else None
-        return [
-            "data", to_json(dict(self.data)), "time", self.time_ms,
-            *_optional("step", self.step), *_optional("not_finite", not_finite),
-        ]  # fmt: skip
+        fields: list[Field] = ["data", to_json(dict(self.data)), "time", self.time_ms]
+        if self.step is not None:
+            fields += ("step", self.step)
+        if self.not_finite:
+            fields += ("not_finite", to_json(list(self.not_finite)))
+        return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class FrameEntry:
         step: environment steps sampled so far in this run, where known.
         episode: number of the episode it belongs to, where known.
         env: (worker index, env index) of its env, where known.
-        kind: "frames" for the reporter's pictures, "thumbs" for a small one of any env.
+        stream: "frames" for the reporter's pictures, "thumbs" for a small one of any env.
     """
 
     image: bytes
@@ -76,18 +73,17 @@ class FrameEntry:
     step: int | None = None
     episode: int | None = None
     env: tuple[int, int] | None = None
-    kind: Literal["frames", "thumbs"] = "frames"
-
-    @property
-    def stream(self) -> StreamName:
-        return self.kind
+    stream: Literal["frames", "thumbs"] = "frames"
 
     def encode(self) -> list[Field]:
-        env = None if self.env is None else env_name(self.env)
-        return [
-            "image", self.image, "mime", self.mime, "time", self.time_ms,
-            *_optional("step", self.step), *_optional("episode", self.episode), *_optional("env", env),
-        ]  # fmt: skip
+        fields: list[Field] = ["image", self.image, "mime", self.mime, "time", self.time_ms]
+        if self.step is not None:
+            fields += ("step", self.step)
+        if self.episode is not None:
+            fields += ("episode", self.episode)
+        if self.env is not None:
+            fields += ("env", env_name(self.env))
+        return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,26 +109,22 @@ class VisionEntry:
     prompt: str | None = None
     response: str | None = None
     extra: Mapping[str, Json] = field(default_factory=dict)
-
-    @property
-    def stream(self) -> StreamName:
-        return "vision"
+    stream: ClassVar[Literal["vision"]] = "vision"
 
     def encode(self) -> list[Field]:
-        extra = to_json(dict(self.extra)) if self.extra else None
         latency = None if self.response_time_ms is None else repr(float(self.response_time_ms))
-        return [
-            "image", self.image, "mime", self.mime, "time", self.time_ms,
-            *_optional("latency_ms", latency), *_optional("step", self.step), *_optional("prompt", self.prompt),
-            *_optional("response", self.response), *_optional("extra", extra),
-        ]  # fmt: skip
+        extra = to_json(dict(self.extra)) if self.extra else None
+        fields: list[Field] = ["image", self.image, "mime", self.mime, "time", self.time_ms]
+        for name, value in (
+            ("latency_ms", latency), ("step", self.step), ("prompt", self.prompt), ("response", self.response),
+            ("extra", extra),
+        ):  # fmt: skip
+            if value is not None:
+                fields += (name, value)
+        return fields
 
 
 Entry = MetricsEntry | FrameEntry | VisionEntry
-
-
-def _optional(name: str, value: Field | None) -> list[Field]:
-    return [] if value is None else [name, value]
 
 
 @dataclass(frozen=True, slots=True)

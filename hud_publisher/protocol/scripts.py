@@ -128,7 +128,7 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
     Raises:
         SessionNotActiveError: this cannot be a session id of ours.
     """
-    keys = _publish_keys(*_split(session_id))
+    keys = _publish_keys(session_id)
     args: list[Field] = [session_id, limits.ttl_ms, limits.retention_ms, batch.writer, batch.number]
     claim = batch.claim
     args += [env_name(claim.env) if claim else "", "1" if claim and claim.is_preferred else "0", len(batch.entries)]
@@ -141,14 +141,17 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
         else:  # pictures of a stream are of one size, so their number bounds its bytes
             longest, most_bytes = bound.max_entries(entry_bytes(entry)), 0
         args += [5 + STREAMS.index(entry.stream), longest, most_bytes, bound.age_ms, len(encoded), *encoded]
-    state = encode_state([dict(entry.data) for entry in batch.entries if isinstance(entry, MetricsEntry)])
-    args += [len(state), *(part for pair in state.items() for part in pair)]
+    state = encode_state([entry.data for entry in batch.entries if isinstance(entry, MetricsEntry)])
+    args.append(len(state))
+    for pair in state.items():
+        args += pair
     return ScriptCall(load_script("publish"), keys, tuple(args))
 
 
 @lru_cache(maxsize=16)
-def _publish_keys(channel: str, sid: str) -> tuple[str, ...]:
+def _publish_keys(session_id: SessionId) -> tuple[str, ...]:
     """KEYS of publish.lua, once for each session that writes."""
+    channel, sid = _split(session_id)
     keys = ChannelKeys(channel)
     session = keys.session(sid)
     return (

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -97,7 +97,7 @@ class _Notes:
 def _clean_mapping(data: Mapping[Any, Any], notes: _Notes, prefix: str, depth: int) -> dict[str, Json]:
     cleaned: dict[str, Json] = {}
     for key, value in data.items():
-        name = clean_name(key)
+        name = _clean_short_name(key) if type(key) is str and len(key) <= MAX_NAME_CHARS else clean_name(key)
         if name == RESERVED_FIELD and not prefix:
             continue
         result = _clean_value(value, notes, f"{prefix}{name}", depth)
@@ -112,8 +112,10 @@ def _clean_mapping(data: Mapping[Any, Any], notes: _Notes, prefix: str, depth: i
 def _clean_value(value: object, notes: _Notes, name: str, depth: int) -> Any:
     kind = type(value)
     if kind is float:
-        return _clean_scalar(value)
-    if kind is bool or kind is str or kind is int:
+        return value if math.isfinite(value) else _NOT_FINITE  # type: ignore[arg-type]
+    if kind is bool:
+        return value
+    if kind is int or kind is str:
         return _clean_scalar(value)
     if value is None:
         return _ABSENT
@@ -221,11 +223,15 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
-def encode_state(updates: list[dict[str, Json]]) -> dict[str, str]:
+def encode_state(updates: Sequence[Mapping[str, Json]]) -> dict[str, str]:
     """Return the state hash's fields (path → JSON) after several entries of one batch, the later over the earlier."""
-    merged: dict[str, Any] = {}
-    for update in updates:
-        merge(merged, update)
+    if not updates:
+        return {}
+    merged: Any = updates[0]
+    if len(updates) > 1:
+        merged = {}
+        for update in updates:
+            merge(merged, update)
     return {path: to_json(value) for path, value in flatten(merged)}
 
 

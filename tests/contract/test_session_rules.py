@@ -306,7 +306,7 @@ def test_streams_stay_within_their_bounds(store: Place) -> None:
     limits = Limits(streams={**small, "thumbs": small["thumbs"]})
     picture = JPEG + bytes(200_000)
     for number in range(1, 41):
-        frame = FrameEntry(picture, number, kind="thumbs")
+        frame = FrameEntry(picture, number, stream="thumbs")
         publish(store, session.session_id, frame, number=number, limits=limits)
     kept = length(store, session.sid, "thumbs") * len(picture)
     # Redis trims whole nodes of up to 4 KB or 100 entries: a few pictures more than the bound can stand.

@@ -174,7 +174,7 @@ def test_a_batch_is_stored_once_however_often_it_is_sent(web: WebServer) -> None
         MetricsEntry({"n": 1}, 1_000, step=5),
         FrameEntry(frame, 1_001, "image/png", step=5, episode=2, env=(1, 0)),
         VisionEntry(seen, 1_002, "image/webp", 412.0, 5, "What?", "A tree.", {"action": "RIGHT"}),
-        MetricsEntry({"loss": 0.5}, 1_003, step=6, kind="iterations"),
+        MetricsEntry({"loss": 0.5}, 1_003, step=6, stream="iterations"),
     )
     body = encode_batch(session_id, Batch("w1", 1, entries))  # type: ignore[arg-type]
     headers = {"Content-Type": MEDIA_TYPE}
