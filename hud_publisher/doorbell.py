@@ -19,14 +19,21 @@ class Doorbell:
         self._silence.acquire()
         #: Set by the sleeper when it wants to be rung for each offer.
         self.is_armed = False
+        #: The same for fields, which may wait for a picture to go with.
+        self.is_armed_for_fields = False
+
+    def arm(self, *, for_fields: bool) -> None:
+        """Ask to be rung for each offer, or for all but fields."""
+        self.is_armed_for_fields = for_fields
+        self.is_armed = True
 
     def ring(self) -> None:
         """Wake the sleeper, or keep it from sleeping the next time."""
-        self.is_armed = False
+        self.is_armed = self.is_armed_for_fields = False
         with contextlib.suppress(RuntimeError):  # it has been rung already
             self._silence.release()
 
     def wait(self, timeout_s: float) -> None:
         """Sleep until rung, at most this long."""
         self._silence.acquire(timeout=min(max(0.0, timeout_s), threading.TIMEOUT_MAX))
-        self.is_armed = False
+        self.is_armed = self.is_armed_for_fields = False

@@ -251,6 +251,13 @@ class Outbox:
         """Whether nothing waits."""
         return not any(self._all)
 
+    def has_more_than(self, fields: int) -> bool:
+        """Whether more waits than so many step metrics."""
+        metrics = self._metrics
+        return len(metrics.inbox) + len(metrics.waiting) > fields or any(
+            (self._frames, self._iterations.inbox, self._iterations.waiting, self._vision)
+        )
+
     def waiting(self) -> Mapping[StreamName, int]:
         """How many entries of each stream wait."""
         return {**self.offered(), "metrics": len(self._metrics), "iterations": len(self._iterations)}

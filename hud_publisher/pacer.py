@@ -29,6 +29,8 @@ class Pacer:
         self.is_open = True
         #: When somebody last asked, on this clock: while nobody asks, nobody needs to know whether somebody watches.
         self.asked_at = float("-inf")
+        #: When a picture was taken last, on this clock.
+        self.taken_at = float("-inf")
 
     def is_due(self, env: Any = None) -> bool:
         """Whether a picture of this env would be taken now. Costs one clock read."""
@@ -56,6 +58,7 @@ class Pacer:
             self._due_at.clear()
         # Counted from when it was due, so that the rate is right on average; from now after a pause.
         self._due_at[env] = max(due_at, now - self.period_s) + self.period_s
+        self.taken_at = now
         return True
 
     def set_period(self, period_s: float) -> None:

@@ -165,7 +165,7 @@ class Publisher:
             if len(inbox) >= MAX_INBOX:
                 self._make_room("metrics")
             inbox.append((time_ns(), step, fields, weight))
-            if self._doorbell.is_armed:  # type: ignore[union-attr]
+            if self._doorbell.is_armed_for_fields:  # type: ignore[union-attr]
                 self._doorbell.ring()  # type: ignore[union-attr]
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse("metrics", error)

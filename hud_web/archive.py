@@ -18,7 +18,7 @@ from hud_publisher.protocol.keys import Sid
 from hud_web.history import ANSWER_POINTS, COMPRESSED_ANSWER_POINTS, Histories
 from hud_web.query import session_of, whole_number
 from hud_web.series import MAX_POINTS
-from hud_web.sse import dump, vision_update
+from hud_web.sse import about_picture, dump
 from hud_web.store import Store, StreamEntry
 
 #: Entries per chunk of an export: a few milliseconds of Redis and a few hundred kilobytes.
@@ -70,7 +70,7 @@ class ArchiveEndpoints:
         for entry_id, fields in await self._store.newest(channel, sid, "vision", limit):
             entry = decode_entry("vision", fields)
             assert isinstance(entry, (FrameEntry, VisionEntry))
-            calls.append(vision_update(entry, entry_id, with_image=False))
+            calls.append({"bytes": len(entry.image)} | about_picture(entry, entry_id))
         return JSONResponse({"channel": channel, "session": sid, "calls": calls}, headers=_NO_STORE)
 
     async def export(self, request: Request) -> StreamingResponse:

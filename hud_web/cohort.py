@@ -47,7 +47,7 @@ class Cohort:
     @property
     def size(self) -> int:
         """How many keep up."""
-        return sum(len(puts) for puts in self._current.values())
+        return len(self._current[True]) + len(self._current[False])
 
     def join(self, subscriber: Subscriber) -> None:
         """Give a viewer all that is delivered from now on."""

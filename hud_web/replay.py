@@ -104,6 +104,6 @@ def _encode(name: StreamName, entry_id: EntryId, fields: dict[bytes, bytes], pos
     if name == "vision":
         entry = decode_entry(name, fields)
         assert isinstance(entry, VisionEntry)
-        return sse.event("vision_update", sse.dump(sse.vision_update(entry, entry_id)), position)
+        return sse.event("vision_update", sse.vision_update(entry, entry_id), position)
     update = sse.training_update(fields, json.loads(fields[b"data"]), entry_id, name)
     return sse.event("training_update", update, position)

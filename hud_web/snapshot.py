@@ -34,7 +34,7 @@ def encode_picture(name: StreamName, found: StreamEntry) -> bytes:
     entry_id, fields = found
     entry = decode_entry(name, fields)
     assert isinstance(entry, (FrameEntry, VisionEntry))
-    return dump(vision_update(entry, entry_id))
+    return vision_update(entry, entry_id)
 
 
 _PICTURES = ("frames", "vision")

@@ -238,8 +238,9 @@ class Tailer:
         count = await self._read(block_ms=BLOCK_MS)
         began_s = time.monotonic()
         self._hub.wake()
-        spent_s = time.monotonic() - began_s
-        if time.monotonic() >= self._next_check_s:  # only now: nobody waits for its answers
+        now_s = time.monotonic()
+        spent_s = now_s - began_s
+        if now_s >= self._next_check_s:  # only now: nobody waits for its answers
             await self._check_lease()
             self._hub.wake()
         pause_s = max(min(spent_s, MOST_PAUSE_S), BUSY_PAUSE_S if count >= BUSY_ENTRIES else 0.0)
@@ -254,9 +255,9 @@ class Tailer:
         events: list[tuple[EntryId, Fields]] = []
         for key, entries in await self._reader.read(after, count=READ_COUNT, block_ms=block_ms):
             if key in names:
-                found += [(EntryId(text(entry_id)), names[key], fields) for entry_id, fields in entries]
+                found += [(EntryId(entry_id.decode()), names[key], fields) for entry_id, fields in entries]
             else:
-                events += [(EntryId(text(entry_id)), fields) for entry_id, fields in entries]
+                events += [(EntryId(entry_id.decode()), fields) for entry_id, fields in entries]
         if len(found) > 1:  # streams come one after another; by id they come as they were written
             found.sort(key=lambda item: sse.order(item[0]))
         for entry_id, name, fields in found:

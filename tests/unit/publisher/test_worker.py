@@ -24,6 +24,7 @@ from hud_publisher.protocol.errors import (
 )
 from hud_publisher.protocol.keys import SessionId
 from hud_publisher.protocol.replies import Published
+from hud_publisher.worker import RIDE_ENTRIES, RIDE_S
 from tests.fixtures.publishing import JPEG, Bench, MemorySink
 
 
@@ -525,3 +526,43 @@ def test_sparse_traffic_rings_and_dense_traffic_is_looked_for(gap_s: float, ring
             bench.link.doorbell.is_armed = False  # as waiting does
             bench.clock.advance(min(max(sleep_s, 0.001), until - bench.clock() + 1e-6))
     assert asked_for >= 20 if rings else asked_for <= 1
+
+
+def test_while_frames_come_fields_go_with_the_next_one() -> None:
+    bench = Bench()
+    bench.sink.viewers = 1
+    bench.frame()
+    bench.link.frames.take()
+    bench.turns(2)
+    bench.link.frames.set_period(0.05)
+    sent = len(bench.sink.calls)
+    for _ in range(10):
+        bench.link.frames.take()
+        bench.frame()
+        bench.worker.turn()
+        assert bench.link.doorbell.is_armed
+        assert not bench.link.doorbell.is_armed_for_fields
+        bench.log()
+        bench.clock.advance(0.05)
+    assert len(bench.sink.calls) == sent + 10
+    # The frames stop: what was logged waits no longer than that, and then fields ring again.
+    bench.link.frames.take()
+    bench.frame()
+    assert bench.worker.turn() <= RIDE_S + 1e-6
+    bench.log()
+    bench.clock.advance(RIDE_S)
+    bench.worker.turn()
+    assert bench.sink.landed[-1].stream == "metrics"
+    assert bench.link.doorbell.is_armed_for_fields
+
+
+def test_many_fields_do_not_wait_for_a_frame() -> None:
+    bench = Bench()
+    bench.sink.viewers = 1
+    bench.turns(2)
+    bench.link.frames.set_period(0.05)
+    bench.link.frames.take()
+    bench.frame()
+    bench.log(2 * RIDE_ENTRIES)
+    bench.turns(3)
+    assert bench.link.outbox.is_empty()
