@@ -68,6 +68,8 @@ class Delivery:
         self._failures, self._is_probed = 0, False
         self._is_retry = False
         self._reported: set[str] = set()
+        # Gives what the batch on its way was answered.
+        self._answer: Callable[[], Published] | None = None
 
     @property
     def inflight(self) -> Batch | None:
@@ -79,6 +81,11 @@ class Delivery:
         """Whether everything that was taken from the outbox is settled."""
         return self._inflight is None and not self._ready
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a batch was sent whose answer was not waited for."""
+        return self._answer is not None
+
     def load(self, max_values: int) -> bool:
         """Make the next batch if none is on its way; return whether there is one now."""
         if self._inflight is None:
@@ -89,14 +96,30 @@ class Delivery:
             self._inflight = self._next_batch()
         return self._inflight is not None
 
-    def send(self, registered: Registered) -> float:
-        """Send the batch on its way, or see whether a heartbeat passes; return how long to wait before the next."""
+    def send(self, registered: Registered, *, ahead: bool = False) -> float:
+        """Send the batch on its way, or see whether a heartbeat passes; return how long to wait before the next.
+
+        Args:
+            registered: under which session.
+            ahead: do not wait for the answer where the sink allows that; `receive` does.
+        """
         if self._inflight is None or (self._failures >= PROBE_AFTER and not self._is_probed):
             return self.heartbeat(registered)
         if self._is_retry:
             self._link.counters.retries += 1
         self._is_retry = True
+        if ahead:
+            self._link.breath()
+            self._answer = self._sink.send(registered.session_id, self._inflight)
+            if self._answer is not None:
+                return 0.0
         return self._publish(registered, self._inflight)
+
+    def receive(self) -> float:
+        """Wait for the answer that was not waited for; return how long to wait before the next call."""
+        answer, batch = self._answer, self._inflight
+        self._answer = None
+        return 0.0 if answer is None or batch is None else self._conclude(batch, answer)
 
     def heartbeat(self, registered: Registered) -> float:
         """Keep the session and learn who watches; return how long to wait before the next call."""
@@ -104,6 +127,7 @@ class Delivery:
 
     def survive(self, error: Exception) -> None:
         """A defect of ours or of a library: leave out what it befell, say so once."""
+        self._answer = None
         if self._inflight is not None:
             self._give_up(self._inflight, "rejected")
         for item in self._composing:
@@ -135,8 +159,11 @@ class Delivery:
 
     def _publish(self, registered: Registered, batch: Batch) -> float:
         self._link.breath()
+        return self._conclude(batch, lambda: self._sink.publish(registered.session_id, batch))
+
+    def _conclude(self, batch: Batch, ask: Callable[[], Published]) -> float:
         try:
-            reply = self._sink.publish(registered.session_id, batch)
+            reply = ask()
         except SessionNotActiveError:
             return self._session.lose()
         except StorageFullError as error:

@@ -105,6 +105,9 @@ class HttpSink:
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise self._strange(answer) from error
 
+    def send(self, session_id: SessionId, batch: Batch) -> None:
+        """A request and its answer belong together."""
+
     def release(self, session_id: SessionId) -> None:
         """Give the channel up; raises as sink.Sink says."""
         self._post_json("/api/release_session", {"session_id": session_id})

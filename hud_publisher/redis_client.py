@@ -11,7 +11,8 @@ import socket
 import struct
 import sys
 import time
-from typing import Any, Protocol, cast
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol, cast
 
 import hiredis
 import redis
@@ -24,6 +25,7 @@ from redis.sentinel import Sentinel
 from hud_publisher.protocol.redis_url import RedisTarget, parse_redis_url
 from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.sink import TIMEOUT_S
+from hud_publisher.socket_calls import receive_now, send_now
 
 #: What a client raises when Redis does not do what it was asked. A cluster of which no node answers is no RedisError.
 CLIENT_ERRORS = (RedisError, RedisClusterException, OSError)
@@ -31,6 +33,7 @@ CLIENT_ERRORS = (RedisError, RedisClusterException, OSError)
 IDLE_S = 0.9
 #: More than any reply that the publisher gets.
 RECEIVE_BYTES = 16 * 1024
+_CLOSED = "Redis closed the connection"
 
 
 class Client(Protocol):
@@ -80,8 +83,9 @@ class OneConnection:
     """One connection that is kept, for one thread.
 
     Each call of the kernel hands the interpreter to a training thread and waits for it for 5 ms, and costs that thread
-    some 0.1 ms. So a command is two calls, one to send and one to receive: a pool would look at the socket before, and
-    Python would ask before each of both whether it will wait. redis-py connects, and says what an error reply means.
+    some 0.1 ms. So a command is two calls, one to send and one to receive, and those without handing it over where
+    they need not wait: a pool would look at the socket before, and Python would ask before each of both whether it will
+    wait. redis-py connects, and says what an error reply means.
     """
 
     def __init__(self, client: redis.Redis, timeout_s: float) -> None:
@@ -89,50 +93,69 @@ class OneConnection:
         self._timeout_s = timeout_s
         self._used_at = time.monotonic()
         self._parser: Any = None
+        self._sock: socket.socket | None = None
+        self._is_awaited = False
 
     def execute_command(self, *args: Any) -> Any:
         """Send one command and return its reply, as it is; connects where there is no connection."""
+        self.send(*args)
+        return self.receive()
+
+    def send(self, *args: Any) -> None:
+        """Send one command; connects where there is no connection."""
         connection, now = self._connection, time.monotonic()
-        if now - self._used_at > IDLE_S and connection._sock is not None and not _is_good(connection):
-            connection.disconnect()
-        if connection._sock is None:
-            self._connect()
+        if self._sock is not None and (self._is_awaited or (now - self._used_at > IDLE_S and not _is_good(connection))):
+            self.close()  # a reply that nobody came for would be taken for this one's
+        self._used_at, self._is_awaited = now, True
         try:
-            reply = self._exchange(hiredis.pack_command(args))
-        except BaseException:  # an answer may still be on its way
-            connection.disconnect()
-            raise
-        self._used_at = now
+            sock = self._sock or self._connect()
+            command = hiredis.pack_command(args)
+            if (sent := send_now(sock, command)) < len(command):
+                sock.sendall(memoryview(command)[sent:])
+        except BaseException as error:
+            self._fail(error)
+
+    def receive(self) -> Any:
+        """Return the reply of what was sent, as it is."""
+        sock, parser = self._sock, self._parser
+        try:
+            if sock is None:
+                raise redis.ConnectionError(_CLOSED)
+            while (reply := parser.gets()) is False:
+                data = receive_now(sock) or sock.recv(RECEIVE_BYTES)
+                if not data:
+                    raise redis.ConnectionError(_CLOSED)
+                parser.feed(data)
+        except BaseException as error:  # an answer may still be on its way
+            self._fail(error)
+        self._is_awaited = False
         if isinstance(reply, RedisError):
             if isinstance(reply, (redis.ReadOnlyError, redis.ConnectionError)):
-                connection.disconnect()  # it is no primary any more: Sentinel is asked again who is
+                self.close()  # it is no primary any more: Sentinel is asked again who is
             raise reply
         return reply
 
-    def _connect(self) -> None:
+    def close(self) -> None:
+        """Close it; the next command opens it again."""
+        self._sock, self._is_awaited = None, False
+        self._connection.disconnect()
+
+    def _connect(self) -> socket.socket:
         connection = self._connection
         connection.connect()
-        _let_kernel_time(connection, self._timeout_s)
+        sock: socket.socket = connection._sock
+        _let_kernel_time(sock, self._timeout_s)
         self._parser = hiredis.Reader(
             protocolError=redis.InvalidResponse, replyError=lambda text: connection._parser.parse_error(text)
         )
+        self._sock = sock
+        return sock
 
-    def _exchange(self, command: bytes) -> Any:
-        sock, parser = self._connection._sock, self._parser
-        try:
-            sock.sendall(command)
-            while (reply := parser.gets()) is False:
-                data = sock.recv(RECEIVE_BYTES)
-                if not data:
-                    raise redis.ConnectionError("Redis closed the connection")
-                parser.feed(data)
-        except BlockingIOError as error:  # what the kernel says when it has waited for long enough
+    def _fail(self, error: BaseException) -> NoReturn:
+        self.close()
+        if isinstance(error, BlockingIOError):  # what the kernel says when it has waited for long enough
             raise TimeoutError(f"no answer within {self._timeout_s:g} s") from error
-        return reply
-
-    def close(self) -> None:
-        """Close it."""
-        self._connection.disconnect()
+        raise error
 
 
 def _is_good(connection: Any) -> bool:
@@ -143,9 +166,8 @@ def _is_good(connection: Any) -> bool:
         return False
 
 
-def _let_kernel_time(connection: Any, timeout_s: float) -> None:
+def _let_kernel_time(sock: socket.socket, timeout_s: float) -> None:
     """Have the kernel end a call that takes too long, instead of Python, which asks it before each call."""
-    sock = connection._sock
     if type(sock) is socket.socket and sys.platform == "linux":
         limit = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1e6))  # a struct timeval
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
@@ -159,10 +181,20 @@ def connect_one(url: str | RedisTarget, *, timeout_s: float = TIMEOUT_S) -> Clie
     return OneConnection(client, timeout_s) if isinstance(client, redis.Redis) else client
 
 
-def execute(client: Client, call: ScriptCall) -> Any:
-    """Run a script by its digest; send its source where Redis does not know it (after a restart or a failover)."""
-    rest = (len(call.keys), *call.keys, *call.args)
+def evalsha(call: ScriptCall) -> tuple[Any, ...]:
+    """Return the command that runs a script by its digest."""
+    return ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
+
+
+def execute(client: Client, call: ScriptCall, receive: Callable[[], Any] | None = None) -> Any:
+    """Run a script by its digest; send its source where Redis does not know it (after a restart or a failover).
+
+    Args:
+        client: where.
+        call: which.
+        receive: gives the reply, where the script was sent already.
+    """
     try:
-        return client.execute_command("EVALSHA", call.script.sha, *rest)
+        return client.execute_command(*evalsha(call)) if receive is None else receive()
     except NoScriptError:
-        return client.execute_command("EVAL", call.script.source, *rest)
+        return client.execute_command("EVAL", call.script.source, len(call.keys), *call.keys, *call.args)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 import redis.exceptions as redis_errors
 
@@ -23,7 +24,7 @@ from hud_publisher.protocol.keys import SessionId
 from hud_publisher.protocol.redis_url import RedisTarget, parse_redis_url
 from hud_publisher.protocol.replies import Published, Registered
 from hud_publisher.protocol.scripts import Limits
-from hud_publisher.redis_client import CLIENT_ERRORS, Client, connect_one, execute
+from hud_publisher.redis_client import CLIENT_ERRORS, Client, OneConnection, connect_one, evalsha, execute
 
 # First words of error replies that pass by themselves: a failover, a resharding, a slow script, a full disk.
 _PASSING = frozenset(
@@ -69,6 +70,19 @@ class RedisSink:
         """Append a batch; raises as sink.Sink says."""
         return replies.parse_publish(self._execute(scripts.publish(session_id, batch, self._limits)))
 
+    def send(self, session_id: SessionId, batch: Batch) -> Callable[[], Published] | None:
+        """Send a batch without waiting, where there is one connection; as sink.Sink says."""
+        client = self._client
+        if not isinstance(client, OneConnection):
+            return None
+        call = scripts.publish(session_id, batch, self._limits)
+        try:
+            client.send(*evalsha(call))
+        except CLIENT_ERRORS as error:
+            failure = self._translate(error)
+            return lambda: _raise(failure)
+        return lambda: replies.parse_publish(self._execute(call, client.receive))
+
     def release(self, session_id: SessionId) -> None:
         """Give the channel up; raises as sink.Sink says."""
         self._execute(scripts.release(session_id))
@@ -80,11 +94,11 @@ class RedisSink:
                 self._client.close()
             self._client = None
 
-    def _execute(self, call: scripts.ScriptCall) -> list[object]:
+    def _execute(self, call: scripts.ScriptCall, receive: Callable[[], object] | None = None) -> list[object]:
         try:
             if self._client is None:
                 self._client = self._connect(self._target)
-            reply: list[object] = execute(self._client, call)
+            reply: list[object] = execute(self._client, call, receive)
             return reply
         except CLIENT_ERRORS as error:
             raise self._translate(error) from error
@@ -103,3 +117,7 @@ class RedisSink:
         if is_answer and text.partition(" ")[0] not in _PASSING:
             return MalformedError(f"{where} refused the batch: {text[:200]}")
         return UnavailableError(f"{where} does not answer ({type(error).__name__}: {text[:200]})")
+
+
+def _raise(error: HudError) -> NoReturn:
+    raise error

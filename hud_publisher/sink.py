@@ -6,6 +6,7 @@ hud_publisher.protocol.errors. It keeps no queue and retries nothing: that is hu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from hud_publisher.protocol.batch import Batch
@@ -41,6 +42,15 @@ class Sink(Protocol):
             StorageFullError: nothing was written, there is no room.
             UnavailableError: whether it landed is unknown; the same batch may be sent again.
             HudError: nothing was written, and it never will be: the content is refused.
+        """
+        ...
+
+    def send(self, session_id: SessionId, batch: Batch) -> Callable[[], Published] | None:
+        """Send a batch, and wait for nothing.
+
+        Returns:
+            What gives or raises as `publish` does, to be called before anything else is asked of this sink. None where
+            a sink can send only what it waits for: then nothing was sent, and `publish` must be called.
         """
         ...
 

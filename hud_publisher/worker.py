@@ -119,6 +119,12 @@ class Worker:
         if now < self._not_before:
             self._link.outbox.collect()
             return self._not_before - now
+        if self._delivery.is_awaited:
+            wait_s = self._delivery.receive()
+            self._follow_viewers()
+            if wait_s:
+                self._not_before = self._clock() + wait_s
+                return wait_s
         registered = self._link.session
         if registered is None:
             self._not_before = self._clock() + self._session.open()
@@ -127,7 +133,10 @@ class Worker:
         if self._delivery.load(BATCH_VALUES if self._link.close_by is None else CLOSING_VALUES):
             self._is_dense = self._is_recent(now)
             self._active_at = now
-            wait_s = self._delivery.send(registered)
+            rides_s = self._rides_s(now)
+            wait_s = self._delivery.send(registered, ahead=rides_s > 0.0)
+            if self._delivery.is_awaited:  # the answer comes before the next picture does, and is taken then
+                return self._rest(now, now + rides_s, rides_s)
         else:
             refresh_at = self._refresh_at(registered, now)
             if now < refresh_at:

@@ -566,3 +566,66 @@ def test_many_fields_do_not_wait_for_a_frame() -> None:
     bench.log(2 * RIDE_ENTRIES)
     bench.turns(3)
     assert bench.link.outbox.is_empty()
+
+
+def ahead() -> Bench:
+    """A bench whose frames flow at 20 per second, with a sink that need not wait for its answers."""
+    bench = Bench()
+    bench.sink.viewers, bench.sink.sends_ahead = 1, True
+    bench.turns(2)
+    bench.link.frames.set_period(0.05)
+    return bench
+
+
+def next_frame(bench: Bench) -> float:
+    bench.link.frames.take()
+    bench.frame()
+    bench.clock.advance(0.05)
+    return bench.worker.turn()
+
+
+def test_the_answer_to_a_frame_is_taken_with_the_next_one() -> None:
+    bench = ahead()
+    heartbeats = len(bench.sink.calls)
+    for sent in range(5):
+        assert 0 < next_frame(bench) <= RIDE_S
+        assert len(bench.sink.calls) == heartbeats + sent, "an answer was waited for"
+        assert bench.worker.inflight is not None
+    bench.clock.advance(RIDE_S)
+    bench.worker.turn()
+    assert bench.worker.inflight is None
+    assert len(bench.sink.landed) == 5
+    assert bench.counters.sent["frames"] == 5
+
+
+def test_a_frame_whose_answer_was_an_error_goes_again_and_lands_once() -> None:
+    bench = ahead()
+    bench.sink.publish_errors.append(UnavailableError("away"))
+    next_frame(bench)
+    wait_s = next_frame(bench)
+    assert bench.counters.failures == 1
+    bench.clock.advance(wait_s)
+    bench.run(2.0)
+    assert len(bench.sink.landed) == 2
+    assert bench.worker.inflight is None
+
+
+def test_a_session_that_was_lost_meanwhile_is_asked_for_again() -> None:
+    bench = ahead()
+    bench.sink.session = None
+    next_frame(bench)
+    bench.clock.advance(0.05)
+    bench.turns(1)
+    assert bench.status == "lost"
+    bench.run(2.0)
+    assert bench.status == "registered"
+    assert len(bench.sink.landed) == 1
+
+
+def test_closing_takes_the_answer_that_was_not_waited_for() -> None:
+    bench = ahead()
+    next_frame(bench)
+    bench.close(within_s=1)
+    assert len(bench.sink.landed) == 1
+    assert not bench.counters.dropped
+    assert bench.sink.released
