@@ -39,7 +39,8 @@ class Composer:
         """Return an entry for each item that can be sent."""
         entries: list[Entry] = []
         for item in items:
-            self._breathe()
+            if entries:
+                self._breathe()
             try:
                 entries.append(self._compose_one(item))
             except (UnsupportedImageError, ValueError, TypeError) as error:  # the latter two for an env that is none

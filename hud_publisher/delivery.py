@@ -144,14 +144,14 @@ class Delivery:
         self._ready = ()
 
     def _next_batch(self) -> Batch | None:
-        count, size = 0, 0
-        for entry in self._ready:
+        if not self._ready:
+            return None
+        count, size = 1, _about_bytes(self._ready[0])
+        for entry in self._ready[1:]:
             size += _about_bytes(entry)
-            if count and size > BATCH_BYTES:
+            if size > BATCH_BYTES:
                 break
             count += 1
-        if not count:
-            return None
         entries, self._ready = self._ready[:count], self._ready[count:]
         self._number += 1
         self._is_retry = False

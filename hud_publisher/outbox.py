@@ -223,7 +223,11 @@ class Outbox:
                 taken.append(item)
         if len(taken) > 1:
             taken.sort(key=lambda item: item.time_ms)
-        while max_pictures > 0 and (picture := self._take_picture()) is not None:
+        while (
+            max_pictures > 0
+            and (self._frames or self._vision or self._thumbs)
+            and (picture := self._take_picture()) is not None
+        ):
             self._counters.taken[picture.stream] += 1
             taken.append(picture)
             max_pictures -= 1

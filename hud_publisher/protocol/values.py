@@ -232,7 +232,7 @@ def encode_state(updates: Sequence[Mapping[str, Json]]) -> dict[str, str]:
         merged = {}
         for update in updates:
             merge(merged, update)
-    return {path: to_json(value) for path, value in flatten(merged)}
+    return {path: repr(value) if type(value) is int else to_json(value) for path, value in flatten(merged)}
 
 
 def decode_state(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
