@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import secrets
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,6 +38,9 @@ logger = logging.getLogger("hud.rllib")
 RUN_ID_FILE = ".hud_run_id"
 #: For env runners to send what they have at the end of the run; one that hangs must not keep RLlib from stopping.
 DETACH_S = 3.0
+#: How often env runners are given their attachments, in case ray has started one again: that is a remote call to each,
+#: and RLlib waits meanwhile for the milliseconds that it takes.
+ATTACH_S = 5.0
 #: What a viewer wants to know of the configuration; never env_config, which may hold credentials.
 _CONFIG = (
     "lr", "gamma", "train_batch_size_per_learner", "train_batch_size", "minibatch_size", "num_epochs", "lambda_",
@@ -55,6 +59,7 @@ class DriverHud:
         self._attachment = attachment
         self._evaluation: tuple[Publisher, Attachment] | None = None
         self._steps_before: int | None = None
+        self._attach_at = 0.0
         self._at_exit: Callable[[], None] = lambda: None
 
     @classmethod
@@ -95,6 +100,7 @@ class DriverHud:
 
     def attach_all(self) -> None:
         """Send the attachments to all env runners; to those that have theirs, it is nothing new."""
+        self._attach_at = time.monotonic() + ATTACH_S
         self.attach(self._algorithm.env_runner_group, is_evaluation=False)
         self.attach(getattr(self._algorithm, "eval_env_runner_group", None), is_evaluation=True)
 
@@ -129,7 +135,8 @@ class DriverHud:
         self._publisher.log_iteration(fields, step=step)
         if self._evaluation is not None and isinstance(result.get("evaluation"), Mapping):
             self._evaluation[0].log_iteration(flatten_result(result["evaluation"]), step=step)
-        self.attach_all()  # ray may restart an actor between two calls: then RLlib never tells
+        if time.monotonic() >= self._attach_at:
+            self.attach_all()  # ray may restart an actor between two calls: then RLlib never tells
 
     def begin_evaluation(self) -> None:
         """Evaluation begins; without env runners of its own it uses a training one, which shows nothing meanwhile."""
