@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, Protocol, cast
 
 import hiredis
 import redis
@@ -112,8 +112,11 @@ class OneConnection:
             command = hiredis.pack_command(args)
             if (sent := send_now(sock, command)) < len(command):
                 sock.sendall(memoryview(command)[sent:])
-        except BaseException as error:
-            self._fail(error)
+        except BlockingIOError as error:
+            raise self._late() from error
+        except BaseException:
+            self.close()
+            raise
 
     def receive(self) -> Any:
         """Return the reply of what was sent, as it is."""
@@ -126,8 +129,11 @@ class OneConnection:
                 if not data:
                     raise redis.ConnectionError(_CLOSED)
                 parser.feed(data)
-        except BaseException as error:  # an answer may still be on its way
-            self._fail(error)
+        except BlockingIOError as error:
+            raise self._late() from error
+        except BaseException:  # an answer may still be on its way
+            self.close()
+            raise
         self._is_awaited = False
         if isinstance(reply, RedisError):
             if isinstance(reply, (redis.ReadOnlyError, redis.ConnectionError)):
@@ -151,11 +157,10 @@ class OneConnection:
         self._sock = sock
         return sock
 
-    def _fail(self, error: BaseException) -> NoReturn:
+    def _late(self) -> TimeoutError:
+        """What stands for the BlockingIOError by which the kernel says that it has waited for long enough."""
         self.close()
-        if isinstance(error, BlockingIOError):  # what the kernel says when it has waited for long enough
-            raise TimeoutError(f"no answer within {self._timeout_s:g} s") from error
-        raise error
+        return TimeoutError(f"no answer within {self._timeout_s:g} s")
 
 
 def _is_good(connection: Any) -> bool:

@@ -47,7 +47,7 @@ RUN = "the-run"
 TTL_S = 2
 #: Per writer: three of them log 15,000 entries in DURATION_S.
 ENTRIES_PER_S = 850
-FPS = 10
+FPS = 20
 #: Viewers that are there from the start: what they ask for, and whether they come and go. Another one comes late.
 FROM_START = (("", False), ("frames=0", False), ("fps=5", True))
 VIEWERS_FROM_START = len(FROM_START)

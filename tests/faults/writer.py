@@ -15,7 +15,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,11 +67,26 @@ class NotingSink:
 
     def publish(self, session_id: SessionId, batch: Batch) -> Published:
         reply = self._inner.publish(session_id, batch)
+        self._note(session_id, batch)
+        return reply
+
+    def send(self, session_id: SessionId, batch: Batch) -> Callable[[], Published] | None:
+        answer = self._inner.send(session_id, batch)
+        if answer is None:
+            return None
+
+        def receive() -> Published:
+            reply = answer()
+            self._note(session_id, batch)
+            return reply
+
+        return receive
+
+    def _note(self, session_id: SessionId, batch: Batch) -> None:
         if batch.entries:
             parts = split_session_id(session_id)
             assert parts is not None
             self._notes.write(json.dumps({"sid": parts[1], **_numbers(batch)}) + "\n")
-        return reply
 
     def release(self, session_id: SessionId) -> None:
         self._inner.release(session_id)
