@@ -10,5 +10,5 @@ test-faults-quick: .make/dev system # a part of `make test`
 test-faults: .make/dev system ## Break everything at random: HUD_FAULT_SEED=, HUD_FAULT_SCHEDULES=20
 	$(PYTEST) tests/faults
 
-soak: .make/dev system ## Two hours in twelve minutes, nothing may grow: SOAK_MINUTES=12 SOAK_VIEWERS=200
+soak: .make/dev system ## Two hours in twelve minutes, nothing may grow: SOAK_MINUTES=12 SOAK_WARM_UP=10 SOAK_VIEWERS=200
 	$(BIN)/python -m tests.faults.soak

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, linear_regression
+from typing import Literal
 
 #: Two-sided 95 % of the normal distribution; there are more than thirty samples.
 Z = 1.96
@@ -36,8 +37,14 @@ class Slope:
     @property
     def is_growing(self) -> bool:
         """Whether it grows beyond its noise, by an amount that matters."""
-        is_certain = self.per_hour - self.error_per_hour > 0
-        return is_certain and self.per_hour * self.hours > NEGLIGIBLE * abs(self.mean)
+        return self.verdict == "GROWS"
+
+    @property
+    def verdict(self) -> Literal["flat", "creeps", "GROWS"]:
+        """Flat: zero is within the noise, or it falls. Creeps: it grows, by less than matters in this time."""
+        if self.per_hour - self.error_per_hour <= 0:
+            return "flat"
+        return "GROWS" if self.per_hour * self.hours > NEGLIGIBLE * abs(self.mean) else "creeps"
 
 
 def slope_of(times_s: Sequence[float], values: Sequence[float]) -> Slope:

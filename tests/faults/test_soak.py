@@ -38,6 +38,12 @@ def test_a_leak_in_the_noise_is_seen(memory: float) -> None:
         assert slope_of(TIMES, values).is_growing
 
 
+def test_growth_that_is_certain_but_small_creeps() -> None:
+    assert slope_of(TIMES, [1_000 + time / 100 for time in TIMES]).verdict == "creeps"
+    assert slope_of(TIMES, [1_000 + time / 10 for time in TIMES]).verdict == "GROWS"
+    assert slope_of(TIMES, [1_000.0] * len(TIMES)).verdict == "flat"
+
+
 def test_a_constant_and_a_falling_series_do_not_grow() -> None:
     assert not slope_of(TIMES, [5.0] * len(TIMES)).is_growing
     assert not slope_of(TIMES, [1_000.0 - time for time in TIMES]).is_growing
@@ -50,7 +56,7 @@ def test_the_slope_is_per_hour() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_short_soak_runs_and_tells_the_course_of_every_measure() -> None:
-    environment = os.environ | {"SOAK_MINUTES": "0.7", "SOAK_VIEWERS": "20"}
+    environment = os.environ | {"SOAK_MINUTES": "0.6", "SOAK_WARM_UP": "0.1", "SOAK_VIEWERS": "20"}
     ended = subprocess.run(
         [sys.executable, "-m", "tests.faults.soak"], env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
