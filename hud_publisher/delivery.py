@@ -108,12 +108,7 @@ class Delivery:
         if self._is_retry:
             self._link.counters.retries += 1
         self._is_retry = True
-        if ahead:
-            self._link.breath()
-            self._answer = self._sink.send(registered.session_id, self._inflight)
-            if self._answer is not None:
-                return 0.0
-        return self._publish(registered, self._inflight)
+        return self._publish(registered, self._inflight, ahead=ahead)
 
     def receive(self) -> float:
         """Wait for the answer that was not waited for; return how long to wait before the next call."""
@@ -157,8 +152,12 @@ class Delivery:
         self._is_retry = False
         return Batch(self._writer, self._number, entries, self._link.claim)
 
-    def _publish(self, registered: Registered, batch: Batch) -> float:
+    def _publish(self, registered: Registered, batch: Batch, *, ahead: bool = False) -> float:
         self._link.breath()
+        if ahead:
+            self._answer = self._sink.send(registered.session_id, batch)
+            if self._answer is not None:
+                return 0.0
         return self._conclude(batch, lambda: self._sink.publish(registered.session_id, batch))
 
     def _conclude(self, batch: Batch, ask: Callable[[], Published]) -> float:

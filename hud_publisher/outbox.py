@@ -223,11 +223,7 @@ class Outbox:
                 taken.append(item)
         if len(taken) > 1:
             taken.sort(key=lambda item: item.time_ms)
-        while (
-            max_pictures > 0
-            and (self._frames or self._vision or self._thumbs)
-            and (picture := self._take_picture()) is not None
-        ):
+        while max_pictures > 0 and (picture := self._take_picture()) is not None:
             self._counters.taken[picture.stream] += 1
             taken.append(picture)
             max_pictures -= 1
@@ -257,8 +253,7 @@ class Outbox:
 
     def has_more_than(self, fields: int) -> bool:
         """Whether more waits than so many step metrics."""
-        metrics = self._metrics
-        return len(metrics.inbox) + len(metrics.waiting) > fields or any(
+        return len(self._metrics) > fields or any(
             (self._frames, self._iterations.inbox, self._iterations.waiting, self._vision)
         )
 

@@ -98,7 +98,7 @@ class Worker:
         """Be the thread: take turns until asked to end, then send the rest, in bounded time."""
         link = self._link
         time.sleep(START_S)
-        while link.close_by is None or not self._is_done():
+        while not self._is_done():
             try:
                 sleep_s = self.turn()
                 self._trouble.reset()
@@ -206,9 +206,11 @@ class Worker:
 
     def _is_done(self) -> bool:
         link = self._link
+        if link.close_by is None:
+            return False
         is_sent = self._delivery.is_idle and link.outbox.is_empty()
         # Another run's session will not end in the time that is left.
-        return is_sent or link.status == "refused" or self._clock() >= (link.close_by or 0.0)
+        return is_sent or link.status == "refused" or self._clock() >= link.close_by
 
     def _end(self) -> None:
         link = self._link

@@ -97,7 +97,7 @@ class _Notes:
 def _clean_mapping(data: Mapping[Any, Any], notes: _Notes, prefix: str, depth: int) -> dict[str, Json]:
     cleaned: dict[str, Json] = {}
     for key, value in data.items():
-        name = _clean_short_name(key) if type(key) is str and len(key) <= MAX_NAME_CHARS else clean_name(key)
+        name = clean_name(key)
         if name == RESERVED_FIELD and not prefix:
             continue
         result = _clean_value(value, notes, f"{prefix}{name}", depth)
@@ -232,7 +232,7 @@ def encode_state(updates: Sequence[Mapping[str, Json]]) -> dict[str, str]:
         merged = {}
         for update in updates:
             merge(merged, update)
-    return {path: repr(value) if type(value) is int else to_json(value) for path, value in flatten(merged)}
+    return {path: to_json(value) for path, value in flatten(merged)}
 
 
 def decode_state(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
