@@ -25,14 +25,13 @@ from redis.sentinel import Sentinel
 from hud_publisher.protocol.redis_url import RedisTarget, parse_redis_url
 from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.sink import TIMEOUT_S
-from hud_publisher.socket_calls import receive_now, send_now
 
 #: What a client raises when Redis does not do what it was asked. A cluster of which no node answers is no RedisError.
 CLIENT_ERRORS = (RedisError, RedisClusterException, OSError)
 #: A server may close a connection that was idle for so long; the shortest time-out that Redis knows is a second.
 IDLE_S = 0.9
-#: More than any reply that the publisher gets.
-RECEIVE_BYTES = 16 * 1024
+#: More than nearly any reply that the publisher gets.
+RECEIVE_BYTES = 4 * 1024
 _CLOSED = "Redis closed the connection"
 
 
@@ -82,10 +81,9 @@ def connect(url: str | RedisTarget, *, timeout_s: float = TIMEOUT_S) -> Client:
 class OneConnection:
     """One connection that is kept, for one thread.
 
-    Each call of the kernel hands the interpreter to a training thread and waits for it for 5 ms, and costs that thread
-    some 0.1 ms. So a command is two calls, one to send and one to receive, and those without handing it over where
-    they need not wait: a pool would look at the socket before, and Python would ask before each of both whether it will
-    wait. redis-py connects, and says what an error reply means.
+    Each call of the kernel hands the interpreter to a training thread and waits for it for 5 ms. So a command is two
+    calls, one to send and one to receive: a pool would look at the socket before, and Python would ask before each of
+    both whether it will wait. redis-py connects, and says what an error reply means.
     """
 
     def __init__(self, client: redis.Redis, timeout_s: float) -> None:
@@ -109,9 +107,7 @@ class OneConnection:
         self._used_at, self._is_awaited = now, True
         try:
             sock = self._sock or self._connect()
-            command = hiredis.pack_command(args)
-            if (sent := send_now(sock, command)) < len(command):
-                sock.sendall(memoryview(command)[sent:])
+            sock.sendall(hiredis.pack_command(args))
         except BlockingIOError as error:
             raise self._late() from error
         except BaseException:
@@ -125,7 +121,7 @@ class OneConnection:
             if sock is None:
                 raise redis.ConnectionError(_CLOSED)
             while (reply := parser.gets()) is False:
-                data = receive_now(sock) or sock.recv(RECEIVE_BYTES)
+                data = sock.recv(RECEIVE_BYTES)
                 if not data:
                     raise redis.ConnectionError(_CLOSED)
                 parser.feed(data)

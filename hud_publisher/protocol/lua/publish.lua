@@ -44,13 +44,18 @@ local number = tonumber(ARGV[5])
 if number > 0 and number <= tonumber(redis.call('HGET', KEYS[4], ARGV[4]) or 0) then return side('duplicate', '') end
 if renewed.err and ARGV[8] ~= '0' then return side('full', '') end
 
+local function keep(i) redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
 local at, id, oldest = 9, '', nil
 local most = {}  -- bytes by stream
 local fresh = {[5] = {}, [6] = {}}  -- what the history takes up, by stream
 for _ = 1, tonumber(ARGV[8]) do
   local stream, count = tonumber(ARGV[at]), tonumber(ARGV[at + 4])
   local key = KEYS[stream]
-  id = redis.call('XADD', key, 'MAXLEN', '~', ARGV[at + 1], '*', unpack(ARGV, at + 5, at + 4 + count))
+  id = redis.call('XADD', key, 'NOMKSTREAM', 'MAXLEN', '~', ARGV[at + 1], '*', unpack(ARGV, at + 5, at + 4 + count))
+  if not id then  -- the stream's first entry
+    id = redis.call('XADD', key, '*', unpack(ARGV, at + 5, at + 4 + count))
+    keep(stream)
+  end
   most[stream] = tonumber(ARGV[at + 2])
   if ARGV[at + 3] ~= '0' then
     oldest = tonumber(id:match('^%d+')) - tonumber(ARGV[at + 3])
@@ -93,7 +98,6 @@ for stream, entries in pairs(fresh) do
 end
 -- To put off the end of every key at every write would be half of the script. It is done when a hundredth of the time
 -- is over; until then for those alone that may be new.
-local function keep(i) redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
 if redis.call('PTTL', KEYS[2]) < 0.99 * ARGV[3] then
   for i = 2, 15 do
     if i ~= 10 and i ~= 11 then keep(i) end
@@ -101,8 +105,5 @@ if redis.call('PTTL', KEYS[2]) < 0.99 * ARGV[3] then
 else
   if added > 0 then keep(3) end
   if is_first then keep(4) end
-  for stream in pairs(most) do
-    if redis.call('PTTL', KEYS[stream]) < 0 then keep(stream) end
-  end
 end
 return side('ok', id)
