@@ -2,13 +2,14 @@
 
 `python -m tests.faults.soak` runs for SOAK_MINUTES (12: two hours at ten times the usual rate) with SOAK_VIEWERS (200)
 on two replicas, after SOAK_WARM_UP minutes (10) that do not count, then prints the slope of each measure with its
-confidence, and ends with 1 if one of them grows.
+confidence, and ends with 1 if one of them grows. SOAK_SAMPLES names a file that keeps every sample, the warm-up's too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import tempfile
@@ -32,6 +33,7 @@ MINUTES = float(os.environ.get("SOAK_MINUTES") or 12)
 #: What belongs to the start: caches that fill, the first sessions before any of them has gone, and memory that was
 #: reserved and is touched for the first time, which takes eight minutes.
 WARM_UP_MINUTES = float(os.environ.get("SOAK_WARM_UP") or 10)
+SAMPLES = os.environ.get("SOAK_SAMPLES")
 VIEWERS = int(os.environ.get("SOAK_VIEWERS") or 200)
 #: Ten times a run that logs twenty times per second.
 ENTRIES_PER_S = 200
@@ -137,7 +139,9 @@ class Soak:
 
     def _note_process(self, now: float, name: str, pid: int) -> None:
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        self._note(now, f"{name} memory, MB", int(status["VmRSS"].split()[0]) / 1024)
+        # What it has taken for itself. The rest of what is resident are pages of its program and libraries: each comes
+        # with the first use of what stands on it, there is an end to them, and the kernel takes them back.
+        self._note(now, f"{name} memory, MB", int(status["RssAnon"].split()[0]) / 1024)
         self._note(now, f"{name} threads", int(status["Threads"]))
         self._note(now, f"{name} files", len(os.listdir(f"/proc/{pid}/fd")))
 
@@ -191,6 +195,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         soak = Soak(Path(folder), stack)
         asyncio.run(soak.run((WARM_UP_MINUTES + MINUTES) * 60))
+        if SAMPLES:
+            Path(SAMPLES).write_text(json.dumps(soak.series), encoding="utf-8")
         return int(report(soak))
 
 
