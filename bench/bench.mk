@@ -3,7 +3,7 @@
 #: The other trackers live in a folder of their own, outside the project.
 BENCH_PEERS ?= /tmp/hud-peers
 
-.PHONY: bench bench-publisher bench-faults bench-page bench-rllib bench-stalls
+.PHONY: bench bench-publisher bench-faults bench-page bench-rllib bench-frame
 
 bench-publisher: .make/dev system ## Cost of one call on the training thread, beside other trackers
 	$(PYTHON) -m venv $(BENCH_PEERS)
@@ -16,8 +16,8 @@ bench-faults: .make/dev system ## What training feels while Redis or the HUD ser
 bench-rllib: .make/rllib .make/dev system ## What HudCallbacks cost a PPO run: paired runs with and without, watched at 20 fps
 	$(BIN)/python bench/rllib.py --write
 
-bench-stalls: .make/rllib .make/dev system ## What HUD keeps env runners' own threads from, by the kernel's accounts (10 min)
-	$(BIN)/python bench/stalls.py --write
+bench-frame: .make/rllib .make/dev system ## What one frame costs the env runners of an RLlib run (3 min)
+	$(BIN)/python bench/frame.py --write
 
 bench-page: .make/dev system ## What the page costs its viewer: main thread, memory, frame to paint, first picture (10 min)
 	$(BIN)/python bench/page.py --write

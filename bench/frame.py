@@ -1,0 +1,175 @@
+"""What one frame costs the env runners of an RLlib run: how much longer their steps take after one.
+
+    python bench/frame.py [--env-runners 1,2] [--rounds 3] [--seconds 20] [--write]
+
+Steps per second over minutes tell it badly: where processors are shared with others their speed changes by half within
+a second, and what is looked for is a hundredth. A frame comes every 50 ms, and its cost is over within some steps. So
+each frame is compared with the moment before it: all env runners of a PPO algorithm on Breakout (RAM) sample, watched
+at 20 fps, each notes when its first env makes a step, and the ten steps after a frame are compared with the four before
+it. The difference holds everything: rendering, copying, waiting for the interpreter, for a processor, and for memory
+that others pushed out of the caches. Redis, web tier and viewer run on the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from bench.rllib import QUIET, build, display, start_ray, viewer  # noqa: E402
+
+#: Steps of one call of `sample`.
+CHUNK_STEPS = 200
+#: Steps before a frame that say how long one takes; the one right before it may belong to the frame already.
+BEFORE = (2, 3, 4, 5)
+#: Steps after it; a frame comes every twenty-odd.
+AFTER = 10
+#: Of median steps: one that takes longer is an episode's reset or another sampling.
+LONGEST = 4.0
+#: Of the frames at both ends, in percent, that are left out: the machine did something else.
+TRIM = 5.0
+
+#: When the first env made steps and when frames were taken, in Unix seconds.
+Times = tuple[list[float], list[float]]
+
+
+def sample(env_runner: Any, *, until: float) -> Times:
+    """Sample in the env runner's process until a time, in Unix seconds."""
+    from hud_publisher import Publisher
+    from rllib_integration.attachment import our_callbacks
+
+    hud = our_callbacks(env_runner)[0]
+    see, take = type(hud).on_episode_step, Publisher.frame
+    steps: list[float] = []
+    frames: list[float] = []
+    clock = time.perf_counter
+
+    def on_episode_step(**call: Any) -> None:
+        if call["env_index"] == 0:
+            steps.append(clock())
+        see(hud, **call)
+
+    def frame(publisher: Any, *args: Any, **options: Any) -> bool:
+        taken = take(publisher, *args, **options)
+        if taken:
+            frames.append(steps[-1])
+        return taken
+
+    hud.on_episode_step, Publisher.frame = on_episode_step, frame
+    try:
+        while time.time() < until:
+            env_runner.sample(num_timesteps=CHUNK_STEPS, random_actions=False)
+    finally:
+        del hud.on_episode_step
+        Publisher.frame = take
+    offset = time.time() - clock()
+    return [at + offset for at in steps], [at + offset for at in frames]
+
+
+def excess(steps: list[float], frames: list[float]) -> tuple[Any, float]:
+    """How much longer the steps after each frame took, in ms together, and how long a step takes (median)."""
+    took = np.diff(steps) * 1e3
+    usual = float(np.median(took))
+    took = np.minimum(took, LONGEST * usual)
+    at = np.searchsorted(steps, frames)
+    at = at[(at >= max(BEFORE)) & (at < len(took) - AFTER)]
+    before = np.mean([took[at - back] for back in BEFORE], axis=0)
+    more = np.sum([took[at + ahead] - before for ahead in range(AFTER)], axis=0)
+    low, high = np.percentile(more, [TRIM, 100 - TRIM])
+    return more[(more >= low) & (more <= high)], usual
+
+
+def measure(options: argparse.Namespace, env_runners: int, url: str, redis_url: str) -> list[str]:
+    """Return the table's lines for one number of env runners."""
+    from rllib_integration import HudCallbacks
+
+    options.env_runners = env_runners
+    algorithm = build(options, functools.partial(HudCallbacks, redis_url=redis_url, fps=options.fps))
+    mores: list[list[Any]] = [[] for _ in range(env_runners)]
+    usuals: list[list[float]] = [[] for _ in range(env_runners)]
+    seen: list[int] = []
+    try:
+        algorithm.train()  # what is started lazily
+        with viewer(url, seen):
+            algorithm.train()
+            for _ in range(options.rounds):
+                call = functools.partial(sample, until=time.time() + options.seconds)
+                times: list[Times] = algorithm.env_runner_group.foreach_env_runner(
+                    call, local_env_runner=False, timeout_seconds=options.seconds + 60
+                )
+                times.sort(key=lambda one: -len(one[1]))
+                for place, (steps, _frames) in enumerate(times):
+                    more, usual = excess(steps, times[0][1])  # the frames are those of the shown one
+                    mores[place].append(more)
+                    usuals[place].append(usual)
+    finally:
+        algorithm.stop()
+    lines = []
+    for place in range(env_runners):
+        more = np.concatenate(mores[place])
+        error = 1.96 * more.std() / len(more) ** 0.5
+        usual, share = statistics.median(usuals[place]), more.mean() * options.fps / 1e3
+        which = "another" if place else "the shown"
+        lines.append(
+            f"| {env_runners} | {which} | {usual:.2f} | {more.mean():.2f} ± {error:.2f} | {more.mean() / usual:.2f} | "
+            f"{share:.1%} | {len(more):,} |"
+        )
+    return lines
+
+
+def main() -> None:
+    """Measure, print, and write the results where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--env-runners", default="1,2", help="numbers of env runners, one after the other")
+    parser.add_argument("--envs", type=int, default=2, help="per env runner")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each round")
+    parser.add_argument("--fps", type=float, default=20.0)
+    parser.add_argument("--write", action="store_true", help="write bench/RESULTS-frame.md")
+    options = parser.parse_args()
+    options.batch, options.lr = 2000, 0.0  # for `build`
+    os.environ.update(QUIET)
+    import ray
+    from ray.tune.registry import register_env
+
+    from rllib_integration.demo import make_breakout
+
+    register_env("ALE/Breakout-v5", make_breakout)
+    lines = [
+        "# What one frame costs the env runners",
+        "",
+        f"`{' '.join(['python', 'bench/frame.py', *sys.argv[1:]])}` on {time.strftime('%Y-%m-%d')}: sampling only, "
+        f"{options.envs} envs per env runner, {options.fps:g} fps, one viewer; ray {ray.__version__}, Python "
+        f"{platform.python_version()}, {os.cpu_count()} CPUs shared by training, Redis, web tier and viewer. ± is the "
+        "95 % interval of the mean.",
+        "",
+        "| env runners | which | ms per step, median | ms more after a frame | in steps | of a second | frames |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    numbers = [int(number) for number in options.env_runners.split(",")]
+    with display() as (url, redis_url):
+        start_ray(2 * max(numbers) + 4)
+        try:
+            for number in numbers:
+                lines += measure(options, number, url, redis_url)
+        finally:
+            ray.shutdown()
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if options.write:
+        (ROOT / "bench" / "RESULTS-frame.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
