@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 from hud_publisher.protocol.entries import EntryId, parse_env
@@ -87,27 +86,22 @@ def parse_publish(reply: Sequence[Any]) -> Published:
         SessionNotActiveError: the session does not hold its channel; nothing was written.
         StorageFullError: Redis has reached maxmemory; nothing was written, but the session lives on.
     """
-    status, wish, shown = _read_publish(reply[0], reply[2], reply[4])
+    status = text(reply[0])
     if status == "lost":
         raise SessionNotActiveError("Session not active")
     if status == "full":
         raise StorageFullError(
             "expected room in Redis, got maxmemory reached: raise maxmemory or shorten HUD_RETENTION"
         )
+    shown = parse_env(text(reply[4]))
     return Published(
         viewers=int(reply[1]),
-        reporter=wish,
+        reporter=parse_reporter(text(reply[2])),
         is_duplicate=status == "duplicate",
         last_id=EntryId(text(reply[3])) if reply[3] else None,
         shown=shown,
         shown_age_ms=int(reply[5]) if shown else None,
     )
-
-
-@lru_cache(maxsize=64)
-def _read_publish(status: object, wish: object, shown: object) -> tuple[str, Reporter | None, tuple[int, int] | None]:
-    """What seldom changes from one reply to the next: it is read once."""
-    return text(status), parse_reporter(text(wish)), parse_env(text(shown))
 
 
 def parse_release(reply: Sequence[Any]) -> tuple[Literal["released", "not held"], Sid | None]:
