@@ -19,6 +19,7 @@ import platform
 import statistics
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from bench.rllib import QUIET, build, display, start_ray, viewer  # noqa: E402
+from bench.rllib import build, ready_to_train, viewer  # noqa: E402
 
 #: Steps of one call of `sample`.
 CHUNK_STEPS = 200
@@ -50,7 +51,7 @@ def sample(env_runner: Any, *, until: float) -> Times:
     from rllib_integration.attachment import our_callbacks
 
     hud = our_callbacks(env_runner)[0]
-    see, take = type(hud).on_episode_step, Publisher.frame
+    see, take = hud.on_episode_step, Publisher.frame
     steps: list[float] = []
     frames: list[float] = []
     clock = time.perf_counter
@@ -58,7 +59,7 @@ def sample(env_runner: Any, *, until: float) -> Times:
     def on_episode_step(**call: Any) -> None:
         if call["env_index"] == 0:
             steps.append(clock())
-        see(hud, **call)
+        see(**call)
 
     def frame(publisher: Any, *args: Any, **options: Any) -> bool:
         taken = take(publisher, *args, **options)
@@ -94,8 +95,8 @@ def measure(options: argparse.Namespace, env_runners: int, url: str, redis_url: 
     """Return the table's lines for one number of env runners."""
     from rllib_integration import HudCallbacks
 
-    options.env_runners = env_runners
-    algorithm = build(options, functools.partial(HudCallbacks, redis_url=redis_url, fps=options.fps))
+    callbacks = functools.partial(HudCallbacks, redis_url=redis_url, fps=options.fps)
+    algorithm = build(callbacks, env_runners=env_runners, envs=options.envs)
     mores: list[list[Any]] = [[] for _ in range(env_runners)]
     usuals: list[list[float]] = [[] for _ in range(env_runners)]
     seen: list[int] = []
@@ -138,19 +139,11 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=20.0)
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS-frame.md")
     options = parser.parse_args()
-    options.batch, options.lr = 2000, 0.0  # for `build`
-    os.environ.update(QUIET)
-    import ray
-    from ray.tune.registry import register_env
-
-    from rllib_integration.demo import make_breakout
-
-    register_env("ALE/Breakout-v5", make_breakout)
     lines = [
         "# What one frame costs the env runners",
         "",
         f"`{' '.join(['python', 'bench/frame.py', *sys.argv[1:]])}` on {time.strftime('%Y-%m-%d')}: sampling only, "
-        f"{options.envs} envs per env runner, {options.fps:g} fps, one viewer; ray {ray.__version__}, Python "
+        f"{options.envs} envs per env runner, {options.fps:g} fps, one viewer; ray {version('ray')}, Python "
         f"{platform.python_version()}, {os.cpu_count()} CPUs shared by training, Redis, web tier and viewer. ± is the "
         "95 % interval of the mean.",
         "",
@@ -158,13 +151,9 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
     ]
     numbers = [int(number) for number in options.env_runners.split(",")]
-    with display() as (url, redis_url):
-        start_ray(2 * max(numbers) + 4)
-        try:
-            for number in numbers:
-                lines += measure(options, number, url, redis_url)
-        finally:
-            ray.shutdown()
+    with ready_to_train(2 * max(numbers) + 4) as (url, redis_url):
+        for number in numbers:
+            lines += measure(options, number, url, redis_url)
     text = "\n".join(lines) + "\n"
     print(text)
     if options.write:

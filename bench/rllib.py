@@ -117,15 +117,35 @@ def start_ray(num_cpus: int) -> None:
                 raise
 
 
-def build(options: argparse.Namespace, callbacks: Any) -> Any:
+@contextlib.contextmanager
+def ready_to_train(num_cpus: int) -> Iterator[tuple[str, str]]:
+    """A display, and ray with Breakout for `build`, both quiet and leaving nothing behind; give the display's URLs."""
+    os.environ.update(QUIET)
+    import ray
+    from ray.tune.registry import register_env
+    from ray.tune.trainable import trainable
+
+    from rllib_integration.demo import make_breakout
+
+    register_env("ALE/Breakout-v5", make_breakout)
+    with tempfile.TemporaryDirectory() as folder, display() as urls:
+        trainable.DEFAULT_STORAGE_PATH = folder
+        start_ray(num_cpus)
+        try:
+            yield urls
+        finally:
+            ray.shutdown()
+
+
+def build(callbacks: Any, *, env_runners: int, envs: int, batch: int = 2000, lr: float = 0.0) -> Any:
     """One PPO algorithm on Breakout's RAM, as `hud demo` has it."""
     from ray.rllib.algorithms.ppo import PPOConfig
 
     config = (
         PPOConfig()
         .environment("ALE/Breakout-v5")
-        .env_runners(num_env_runners=options.env_runners, num_envs_per_env_runner=options.envs)
-        .training(train_batch_size_per_learner=options.batch, minibatch_size=500, num_epochs=4, lr=options.lr)
+        .env_runners(num_env_runners=env_runners, num_envs_per_env_runner=envs)
+        .training(train_batch_size_per_learner=batch, minibatch_size=500, num_epochs=4, lr=lr)
         .debugging(log_level="ERROR", seed=1)
     )
     return (config.callbacks(callbacks) if callbacks else config).build_algo()
@@ -149,8 +169,11 @@ def measure_pair(options: argparse.Namespace, url: str, redis_url: str, frames: 
     """Return (without, with)."""
     from rllib_integration import HudCallbacks
 
-    without = build(options, None)
-    with_hud = build(options, functools.partial(HudCallbacks, redis_url=redis_url, fps=options.fps))
+    make = functools.partial(
+        build, env_runners=options.env_runners, envs=options.envs, batch=options.batch, lr=options.lr
+    )
+    without = make(None)
+    with_hud = make(functools.partial(HudCallbacks, redis_url=redis_url, fps=options.fps))
     tallies = (Tally(), Tally())
     pair = list(zip((without, with_hud), tallies, strict=True))
     try:
@@ -251,26 +274,13 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=20.0)
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS-rllib.md")
     options = parser.parse_args()
-    os.environ.update(QUIET)
-    import ray
-    from ray.tune.registry import register_env
-    from ray.tune.trainable import trainable
-
-    from rllib_integration.demo import make_breakout
-
-    register_env("ALE/Breakout-v5", make_breakout)
     pairs: list[tuple[Tally, Tally]] = []
     frames: list[int] = []
-    with tempfile.TemporaryDirectory() as folder, display() as (url, redis_url):
-        trainable.DEFAULT_STORAGE_PATH = folder
-        start_ray(2 * options.env_runners + 4)
-        try:
-            for number in range(1, options.pairs + 1):
-                pairs.append(measure_pair(options, url, redis_url, frames))
-                without, with_hud = pairs[-1]
-                print(f"pair {number}: {with_hud.rate / without.rate:.3f}", flush=True)
-        finally:
-            ray.shutdown()
+    with ready_to_train(2 * options.env_runners + 4) as (url, redis_url):
+        for number in range(1, options.pairs + 1):
+            pairs.append(measure_pair(options, url, redis_url, frames))
+            without, with_hud = pairs[-1]
+            print(f"pair {number}: {with_hud.rate / without.rate:.3f}", flush=True)
     text = report(options, pairs, frames)
     print(text)
     if options.write:
