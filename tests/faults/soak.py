@@ -23,7 +23,8 @@ import redis.exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.faults.slope import Slope, slope_of
+from tests.faults import memory
+from tests.faults.slope import NEGLIGIBLE, slope_of
 from tests.faults.world import Writer
 from tests.faults.writer import Assignment
 from tests.fixtures.servers import Server, redis_binary
@@ -53,18 +54,24 @@ class Soak:
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self._stop = asyncio.Event()
         self._rng = random.Random(1)
+        self._folder = folder
         self.series: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        #: In MB, by process.
+        self.resident: dict[str, list[tuple[float, float]]] = defaultdict(list)
         self.counts: dict[str, int] = defaultdict(int)
         self.redis = Server(redis_binary(), folder / "redis")
         stack.callback(self.redis.kill)
         environment = {"HUD_RETENTION": str(RETENTION_S), "HUD_LOG_LEVEL": "error", "HUD_FRAME_HISTORY_S": "10"}
-        self.webs = [WebServer(self.redis.url, environment=environment) for _ in range(2)]
+        measured = environment | {memory.FOLDER: str(folder), memory.PROGRAM: "hud_web"}
+        self.webs = [
+            WebServer(self.redis.url, environment=measured, program="tests.faults.memory") for _ in range(2)
+        ]  # fmt: skip
         for web in self.webs:
             stack.callback(web.close)
         own = environment | {
             "REDIS_URL": self.redis.url, "HUD_RUN_ID": "soak", "HUD_FRAMES": "always", "HUD_FPS": str(FPS),
         }  # fmt: skip
-        assignment = Assignment("w", own, os.devnull, ENTRIES_PER_S, 10**9, FPS)
+        assignment = Assignment("w", own, os.devnull, ENTRIES_PER_S, 10**9, FPS, memory=str(folder))
         self.writer = Writer(assignment, folder)
         stack.callback(self.writer.kill)
         self._direct = redis.Redis(port=self.redis.port, socket_timeout=2.0, retry=Retry(NoBackoff(), 0), protocol=2)
@@ -138,10 +145,13 @@ class Soak:
             self._note_redis(now)
 
     def _note_process(self, now: float, name: str, pid: int) -> None:
+        if (in_use := memory.told_by(self._folder, pid)) is not None:
+            self._note(now, f"{name} memory, blocks", in_use.blocks)
+            self._note(now, f"{name} memory, heap MB", in_use.heap / 2**20)
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         # What it has taken for itself. The rest of what is resident are pages of its program and libraries: each comes
         # with the first use of what stands on it, there is an end to them, and the kernel takes them back.
-        self._note(now, f"{name} memory, MB", int(status["RssAnon"].split()[0]) / 1024)
+        self.resident[name].append((now, int(status["RssAnon"].split()[0]) / 1024))
         self._note(now, f"{name} threads", int(status["Threads"]))
         self._note(now, f"{name} files", len(os.listdir(f"/proc/{pid}/fd")))
 
@@ -175,20 +185,30 @@ def _newest_id(data: bytes) -> str:
 
 def report(soak: Soak) -> bool:
     """Print every measure's course; returns whether one of them grows."""
-    slopes = {name: _slope(samples) for name, samples in sorted(soak.series.items())}
+    slopes = {name: slope_of(*_counted(samples)) for name, samples in sorted(soak.series.items())}
     print(f"{MINUTES:g} min after {WARM_UP_MINUTES:g}, {VIEWERS} viewers at a time: " + ", ".join(
         f"{count:,} {name}" for name, count in sorted(soak.counts.items())
     ))  # fmt: skip
     print(f"{'measure':28}{'mean':>12}{'slope per hour':>18}{'95 % ±':>12}   verdict")
     for name, slope in slopes.items():
         print(f"{name:28}{slope.mean:12.1f}{slope.per_hour:18.2f}{slope.error_per_hour:12.2f}   {slope.verdict}")
-    return any(slope.is_growing for slope in slopes.values())
+    print(f"{'resident (never given back)':28}{'at first, MB':>18}{'at last, MB':>18}{'more':>10}")
+    more = {name: _print_resident(name, _counted(samples)[1]) for name, samples in sorted(soak.resident.items())}
+    return any(slope.is_growing for slope in slopes.values()) or max(more.values()) > NEGLIGIBLE
 
 
-def _slope(samples: list[tuple[float, float]]) -> Slope:
+def _print_resident(name: str, values: list[float]) -> float:
+    """A high-water mark has no noise that a slope could be within; return by what share it rose."""
+    more = values[-1] / values[0] - 1
+    print(f"{name:28}{values[0]:18.2f}{values[-1]:18.2f}{more:10.2%}")
+    return more
+
+
+def _counted(samples: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """Times and values after the warm-up."""
     counts_from = samples[0][0] + WARM_UP_MINUTES * 60
     kept = [(time, value) for time, value in samples if time >= counts_from]
-    return slope_of([time for time, _value in kept], [value for _time, value in kept])
+    return [time for time, _value in kept], [value for _time, value in kept]
 
 
 def main() -> int:
@@ -196,7 +216,8 @@ def main() -> int:
         soak = Soak(Path(folder), stack)
         asyncio.run(soak.run((WARM_UP_MINUTES + MINUTES) * 60))
         if SAMPLES:
-            Path(SAMPLES).write_text(json.dumps(soak.series), encoding="utf-8")
+            kept = soak.series | {f"{name} resident, MB": samples for name, samples in soak.resident.items()}
+            Path(SAMPLES).write_text(json.dumps(kept), encoding="utf-8")
         return int(report(soak))
 
 

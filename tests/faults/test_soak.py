@@ -63,7 +63,8 @@ def test_a_short_soak_runs_and_tells_the_course_of_every_measure() -> None:
     # So short a run is all warm-up, so it may grow; it must not fail.
     assert ended.stderr == ""
     for measure in (
-        "replica 1 memory",
+        "replica 1 memory, blocks",
+        "publisher memory, heap MB",
         "replica 2 files",
         "replica 1 tasks",
         "replica 1 streams",

@@ -26,6 +26,7 @@ from hud_publisher.protocol.entries import FrameEntry, MetricsEntry
 from hud_publisher.protocol.keys import SessionId, split_session_id
 from hud_publisher.protocol.replies import Published, Registered
 from hud_publisher.sink import Sink
+from tests.faults import memory
 from tests.faults.history import STREAMS, Number
 from tests.fixtures.publishing import JPEG
 
@@ -45,6 +46,7 @@ class Assignment:
         per_s: entries per second.
         total: entries in all, so that no stream grows beyond what Redis keeps.
         fps: frames per second; 0: none.
+        memory: a folder to tell in what memory is in use, see tests.faults.memory.
     """
 
     writer: str
@@ -53,6 +55,7 @@ class Assignment:
     per_s: int
     total: int
     fps: int = 0
+    memory: str | None = None
 
 
 class NotingSink:
@@ -161,6 +164,8 @@ def acknowledged(assignment: Assignment) -> Iterator[tuple[str, Number]]:
 
 def main() -> None:
     assignment = Assignment(**json.loads(sys.argv[1]))
+    if assignment.memory:
+        memory.tell(Path(assignment.memory))
     hud = publisher_of(assignment)
     work = Work(hud, assignment)
     _say("ready")
