@@ -38,6 +38,7 @@ class Options:
     max_side: int | None = None
     writer: str | None = None
     takeover: bool = False
+    helper: bool = False
 
 
 class SinkFactory(Protocol):

@@ -84,7 +84,7 @@ class Encoder:
         if isinstance(pixels, Image.Image):
             image = pixels if pixels.mode in ("RGB", "L") else pixels.convert("RGB")
         else:
-            array = _to_array(pixels)
+            array = to_array(pixels)
             if HAS_SIMPLEJPEG and not is_auto and (not limit or max(array.shape[:2]) <= limit):
                 encoded = _fast_jpeg(array, quality)
                 self._has_breathed()
@@ -130,7 +130,7 @@ class Encoder:
         return (webp, "image/webp") if len(webp) < len(jpeg) else (jpeg, "image/jpeg")
 
 
-def _to_array(pixels: Any) -> Any:
+def to_array(pixels: Any) -> Any:
     """A contiguous uint8 array of shape (H, W) or (H, W, 3)."""
     import numpy as np
 

@@ -44,6 +44,8 @@ class Link:
         close_by: set to ask the thread to end: by then, on the monotonic clock.
         release: whether to end the session on closing; None: if this process began it.
         breath: what the thread calls between two pieces of its work.
+        remote: numbers that grow in the helper's process, where there is one.
+        refresh: called before `feedback` is read; a helper's is fetched then.
         clock: seconds, monotonic.
     """
 
@@ -62,6 +64,8 @@ class Link:
     close_by: float | None = None
     release: bool | None = None
     breath: Breath = field(default_factory=Breath)
+    remote: Counters = field(default_factory=Counters)
+    refresh: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
 
     def hear(self, reply: Published) -> None:

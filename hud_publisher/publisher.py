@@ -8,6 +8,7 @@ joins the same session; a pickled publisher does the same where it is unpickled.
 from __future__ import annotations
 
 import logging
+import pickle
 import secrets
 import socket
 import sys
@@ -23,6 +24,7 @@ from typing import Any, Literal, Self
 from hud_publisher import process
 from hud_publisher.assembly import Options, SinkFactory, make_link, make_sink, make_worker, read_settings, warm_up
 from hud_publisher.doorbell import Doorbell
+from hud_publisher.helper import Helper
 from hud_publisher.link import Link, Status
 from hud_publisher.outbox import MAX_INBOX, Env, Offered, Picture, Vision
 from hud_publisher.protocol.batch import Claim
@@ -33,6 +35,7 @@ from hud_publisher.protocol.settings import Settings
 from hud_publisher.protocol.values import clean_name, clean_text
 from hud_publisher.snapshot import PLAIN, copy_env, copy_fields, copy_pixels, copy_step
 from hud_publisher.stats import Stats, make_stats
+from hud_publisher.worker import Worker
 
 logger = logging.getLogger("hud_publisher")
 
@@ -66,6 +69,7 @@ class Publisher:
         max_side: int | None = None,
         writer: str | None = None,
         takeover: bool = False,
+        helper: bool = False,
         **overrides: Any,
     ) -> None:
         """Read the settings; connects to nothing yet.
@@ -82,6 +86,8 @@ class Publisher:
             max_side: scale frames down so that no side is longer, in pixels.
             writer: what this process is in the run, such as "w1"; part of its writer name.
             takeover: end another run's session, once, instead of waiting; over HTTP that needs the token.
+            helper: let a process of its own encode and send, unless HUD_HELPER forbids it: training waits for the
+                interpreter less, for 40 MB.
             **overrides: further attributes of Settings.
 
         Raises:
@@ -92,7 +98,7 @@ class Publisher:
         self.run_id = self.settings.run_id or secrets.token_urlsafe(18)
         self.name = clean_name(name or f"{Path(sys.argv[0]).stem or 'run'}@{socket.gethostname()}")
         self.info = {clean_name(field): clean_text(str(value)) for field, value in (info or {}).items()}
-        self._options = Options(max_side, writer, takeover)
+        self._options = Options(max_side, writer, takeover, helper)
         self._sink_factory: SinkFactory = make_sink
         self._claim: Claim | None = None
         self._reset()
@@ -307,7 +313,10 @@ class Publisher:
     @property
     def feedback(self) -> Published:
         """What the newest reply told: viewers, the wanted reporter, which env is shown and since when."""
-        return self._link.feedback if self._link else Published()
+        if self._link is None:
+            return Published()
+        self._link.refresh()
+        return self._link.feedback
 
     @property
     def feedback_age_s(self) -> float:
@@ -332,7 +341,9 @@ class Publisher:
     def stats(self) -> Stats:
         """Counters since this process began to publish."""
         link = self._link
-        return Stats() if link is None else make_stats(link.counters, link.refusals, link.outbox.offered())
+        return Stats() if link is None else make_stats(
+            link.counters, link.refusals, link.outbox.offered(), link.remote
+        )  # fmt: skip
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -371,8 +382,10 @@ class Publisher:
             if self._link is None and not self._is_closed:
                 try:
                     link = make_link(self.settings, self._claim)
-                    worker = make_worker(self.settings, link, self._sink_factory(self), self._options)
-                    self._thread = threading.Thread(target=worker.run, name="hud-publisher", daemon=True)
+                    work = self.make_worker(link).run
+                    if self._options.helper and self.settings.helper == "auto":
+                        work = Helper(link, pickle.dumps(self), work).run
+                    self._thread = threading.Thread(target=work, name="hud-publisher", daemon=True)
                     self._thread.start()
                 except Exception as error:  # no thread can be started while the interpreter ends, for one
                     self._is_closed = True
@@ -382,6 +395,10 @@ class Publisher:
                 self._metrics, self._iterations = link.outbox.metrics_inbox, link.outbox.iterations_inbox
                 self._doorbell, self._link = link.doorbell, link
             return self._link
+
+    def make_worker(self, link: Link) -> Worker:
+        """Return what the thread, or the helper's process, is to run."""
+        return make_worker(self.settings, link, self._sink_factory(self), self._options)
 
     # -- the way into the outbox --------------------------------------------------------------------------------------
 

@@ -89,6 +89,18 @@ class Counters:
         """How many entries of a stream were given up."""
         return sum(count for name, count in list(self.dropped.items()) if name.startswith(f"{stream}/"))
 
+    def settled(self, stream: StreamName) -> int:
+        """How many entries of a stream were acknowledged or given up."""
+        return self.sent[stream] + self.dropped_of(stream)
+
+    def add(self, other: Counters) -> None:
+        """Add what another set counted, but for what it took: that was taken from here."""
+        self.sent.update(other.sent)
+        self.dropped.update(other.dropped)
+        self.unusable.update(other.unusable)
+        for name in _NUMBERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     def note_unusable(self, name: str) -> bool:
         """Count a field or picture that cannot be shown; return whether this is the first of its name."""
         if name not in self.unusable and len(self.unusable) >= MAX_UNUSABLE_NAMES:
@@ -97,24 +109,32 @@ class Counters:
         return self.unusable[name] == 1
 
 
-def make_stats(counters: Counters, refusals: Counters, offered: Mapping[StreamName, int]) -> Stats:
+#: Those of Counters that are numbers.
+_NUMBERS = ("batches", "retries", "duplicates", "failures", "registrations", "refusals", "losses")
+
+
+def make_stats(
+    counters: Counters, refusals: Counters, offered: Mapping[StreamName, int], remote: Counters | None = None
+) -> Stats:
     """Return the numbers as they are now.
 
     Args:
         counters: of the publisher's thread.
         refusals: of the training threads.
         offered: entries that wait where the publisher's thread has not seen them yet.
+        remote: of the helper's process; what it took stands in `counters` already.
     """
+    remote = remote or Counters()
     taken, pending = {}, {}
     for stream in STREAMS:
-        ours, theirs = counters.dropped_of(stream), refusals.dropped_of(stream)
+        theirs = refusals.dropped_of(stream)
         if count := counters.taken[stream] + theirs + offered[stream]:
             taken[stream] = count
-            pending[stream] = count - counters.sent[stream] - ours - theirs
+            pending[stream] = count - counters.settled(stream) - remote.settled(stream) - theirs
     return Stats(
-        taken, dict(counters.sent), pending, _sum(counters.dropped, refusals.dropped),
-        _sum(counters.unusable, refusals.unusable), counters.batches, counters.retries, counters.duplicates,
-        counters.failures, counters.registrations, counters.refusals, counters.losses,
+        taken, _sum(counters.sent, remote.sent), pending, _sum(counters.dropped, refusals.dropped, remote.dropped),
+        _sum(counters.unusable, refusals.unusable, remote.unusable),
+        *(getattr(counters, name) + getattr(remote, name) for name in _NUMBERS),
     )  # fmt: skip
 
 

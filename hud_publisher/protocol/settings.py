@@ -71,6 +71,7 @@ class Settings:
         jpeg_quality: 1 to 95.
         frame_format: "jpeg", or "auto" for lossless where that is smaller.
         frames: send frames while somebody watches, "always", or never ("off").
+        helper: "auto": the env runner that is shown has a process that encodes and sends; or "off": a thread does.
         frame_history_s: how long frames are kept for rewinding, in seconds.
         retention: how long a session is kept after its last write, and how many and how much of past ones.
         host: address that the web tier listens on.
@@ -98,6 +99,7 @@ class Settings:
     jpeg_quality: int = _variable("HUD_JPEG_QUALITY", 75)
     frame_format: Literal["jpeg", "auto"] = _variable("HUD_FRAME_FORMAT", "jpeg")
     frames: Literal["watched", "always", "off"] = _variable("HUD_FRAMES", "watched")
+    helper: Literal["auto", "off"] = _variable("HUD_HELPER", "auto")
     frame_history_s: float = _variable("HUD_FRAME_HISTORY_S", 300.0)
     retention: Retention = _variable("HUD_RETENTION", Retention())  # noqa: RUF009  # it is frozen
     host: str = _variable("HUD_HOST", "127.0.0.1")
@@ -323,6 +325,7 @@ _PARSERS: dict[str, Any] = {
     "jpeg_quality": _number(int, 1, 95),
     "frame_format": _choice("jpeg", "auto"),
     "frames": _choice("watched", "always", "off"),
+    "helper": _choice("auto", "off"),
     "frame_history_s": _seconds(1, 86400),
     "retention": _retention,
     "port": _number(int, 0, 65535),

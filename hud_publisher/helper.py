@@ -1,0 +1,310 @@
+"""A process beside training that does the publisher's work: `Helper` starts it and hands it what was offered.
+
+A thread that encodes and sends shares the interpreter with training, whose thread then sleeps some times per frame until
+it has that back. Here the publisher's thread only waits for the process's end; the training thread itself copies what
+it offers into a mailbox, which takes no call of the kernel while pictures come. Where no process can be started, or
+where it ends by itself, the thread does the work as in any other publisher. Called by hud_publisher.assembly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any
+
+from hud_publisher.doorbell import Doorbell
+from hud_publisher.encoder import to_array
+from hud_publisher.link import Link, Status
+from hud_publisher.mailbox import Mailbox, create_file
+from hud_publisher.outbox import Fields, Item, Picture, Vision
+from hud_publisher.protocol.batch import Claim
+from hud_publisher.protocol.entries import STREAMS
+from hud_publisher.protocol.replies import Published, Registered
+from hud_publisher.protocol.values import clean_metrics
+from hud_publisher.snapshot import RawPixels
+from hud_publisher.stats import Counters
+
+logger = logging.getLogger("hud_publisher")
+
+#: With so many messages not taken yet no more pictures are handed over: the newest of each env waits here.
+MOST_PICTURES_AHEAD = 4
+#: And with so many no fields, which wait here and are bounded here.
+MOST_AHEAD = 200
+#: Values of fields in one message.
+MESSAGE_VALUES = 20_000
+#: Pictures in one message.
+MESSAGE_PICTURES = 4
+#: Modules whose objects the process may be given: to take apart those of others it would have to load their modules.
+_OWN_MODULES = ("hud_publisher", "numpy", "PIL", "builtins", "copyreg")
+
+
+@dataclass(slots=True)
+class Note:
+    """What goes to the process.
+
+    Attributes:
+        items: what was offered, in order.
+        claim: the newest wish to be the reporter.
+        frames_at: when frames were asked for last, and when one was taken; both sides have one monotonic clock.
+        thumbs_at: when thumbnails were asked for last.
+        close_by: set to ask it to end.
+        release: as of Link.
+    """
+
+    items: list[Item]
+    claim: Claim | None
+    frames_at: tuple[float, float]
+    thumbs_at: float
+    close_by: float | None
+    release: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What the helper says of itself."""
+
+    counters: Counters
+    status: Status
+    session: Registered | None
+    feedback: Published
+    feedback_at: float
+    frames_period_s: float
+    has_frames: bool
+    has_thumbs: bool
+
+    @classmethod
+    def of(cls, link: Link) -> Word:
+        """How it stands."""
+        return cls(
+            link.counters, link.status, link.session, link.feedback, link.feedback_at, link.frames.period_s,
+            link.frames.is_open, link.thumbs.is_open,
+        )  # fmt: skip
+
+    def tell(self, link: Link) -> None:
+        """Lay it over what the publisher knows."""
+        link.remote = self.counters
+        link.session, link.feedback, link.feedback_at = self.session, self.feedback, self.feedback_at
+        link.frames.set_period(self.frames_period_s)
+        if link.close_by is None:
+            link.status = self.status
+            link.frames.is_open, link.thumbs.is_open = self.has_frames, self.has_thumbs
+
+
+class Helper(Doorbell):
+    """The publisher's side; it stands in place of the doorbell, so that whoever offers something rings here.
+
+    Args:
+        link: of the publisher; its doorbell becomes this one.
+        publisher: pickled.
+        work: what the thread does where no process does it.
+    """
+
+    def __init__(self, link: Link, publisher: bytes, work: Callable[[], None]) -> None:
+        super().__init__()
+        self._link, self._publisher, self._work = link, publisher, work
+        self._mailbox: Mailbox | None = None
+        self._wake_file = -1
+        self._turn = threading.Lock()
+        self._has_more = False
+        link.doorbell, link.refresh = self, self._hear
+
+    def run(self) -> None:
+        """Be the thread: start the process and wait for its end."""
+        try:
+            process = self._start()
+        except OSError as error:
+            logger.warning("HUD: no process can be started beside training, a thread does its work: %s", error)
+        else:
+            process.wait()
+            self._end(process.returncode)
+        if self._link.close_by is None or not self._link.outbox.is_empty():
+            self._work()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        if not sys.executable:
+            raise OSError("Python does not know its own program")
+        file = create_file()
+        try:
+            mailbox = Mailbox(file)
+            mailbox.post([self._publisher])
+            process = subprocess.Popen(
+                [sys.executable, "-m", "hud_publisher.helper_process", str(file)],
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[file],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            )  # fmt: skip
+        finally:
+            os.close(file)
+        assert process.stdin is not None
+        self._wake_file = process.stdin.fileno()
+        os.set_blocking(self._wake_file, False)
+        self._mailbox = mailbox
+        self.arm(for_fields=True)
+        self.ring()  # what was offered meanwhile
+        return process
+
+    def _end(self, code: int) -> None:
+        """The process is gone: what it was given and did not settle is lost."""
+        link = self._link
+        with self._turn:
+            mailbox, self._mailbox = self._mailbox, None
+        assert mailbox is not None
+        os.close(self._wake_file)
+        if (word := mailbox.hear()) is not None:
+            pickle.loads(word).tell(link)
+        told, link.remote = link.remote, Counters()
+        link.counters.add(told)
+        waiting, offered = link.outbox.waiting(), link.outbox.offered()
+        for stream in STREAMS:
+            kept = waiting[stream] - offered[stream]
+            lost = link.counters.taken[stream] - link.counters.settled(stream) - kept
+            link.counters.drop(stream, "closed", lost)
+        if link.close_by is None:
+            link.session = None
+            link.status = "connecting"
+            logger.warning("HUD: the process beside training ended (%d), a thread goes on with its work", code)
+        else:
+            link.status = "closed"
+
+    # -- the doorbell, as training threads see it ---------------------------------------------------------------------
+
+    def ring(self) -> None:
+        """Hand over what was offered; without a process, wake the thread."""
+        if self._mailbox is None:
+            super().ring()
+            return
+        self._has_more = True
+        while self._has_more and self._turn.acquire(blocking=False):
+            try:
+                self._has_more = False
+                if self._mailbox is not None:
+                    self._hand_over(self._mailbox)
+            finally:
+                self._turn.release()
+
+    def _hand_over(self, mailbox: Mailbox) -> None:
+        link = self._link
+        waiting = mailbox.waiting
+        if waiting >= MOST_AHEAD and link.close_by is None:
+            link.outbox.collect()
+            return
+        items = link.outbox.take(MESSAGE_VALUES, MESSAGE_PICTURES if waiting < MOST_PICTURES_AHEAD else 0)
+        try:
+            self._post(mailbox, items)
+        except Exception:  # a foreign object's methods may raise anything
+            for item in items:
+                self._post_alone(mailbox, item)
+        self._hear()
+        self._has_more = self._has_more or (bool(items) and link.outbox.has_more_than(0))
+
+    def _post(self, mailbox: Mailbox, items: list[Item]) -> None:
+        if not mailbox.post(pack(self._link, items)):
+            for item in items:
+                self._link.counters.drop(item.stream, "overflow")
+        elif mailbox.is_reader_asleep:
+            with contextlib.suppress(OSError):  # it has enough to read there, or is gone
+                os.write(self._wake_file, b".")
+
+    def _post_alone(self, mailbox: Mailbox, item: Item) -> None:
+        """What could not be written down with others, or holds foreign objects: numbers are made of those here."""
+        counters = self._link.counters
+        try:
+            if isinstance(item, Fields):
+                item = replace(item, data=clean_metrics(item.data, self._note_unusable))
+            elif isinstance(item, Vision):
+                item = replace(item, extra=clean_metrics(item.extra, self._note_unusable))
+            self._post(mailbox, [item])
+        except Exception as error:  # see above
+            counters.drop(item.stream, "unusable")
+            if counters.note_unusable(item.stream):
+                logger.warning("HUD left out an entry of %s: %s", item.stream, error)
+
+    def _note_unusable(self, name: str, value: object) -> None:
+        if self._link.counters.note_unusable(name):
+            logger.warning("HUD cannot show %r of type %s: log a number, text or mapping", name, type(value).__name__)
+
+    def _hear(self) -> None:
+        mailbox = self._mailbox
+        if mailbox is not None and (word := mailbox.hear()) is not None:
+            pickle.loads(word).tell(self._link)
+
+
+class _Pickler(pickle.Pickler):
+    """Refuses what the other side could not take apart without loading foreign modules."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """Called for whatever is not built in."""
+        kind = value if isinstance(value, type) else type(value)
+        if kind.__module__.partition(".")[0] not in _OWN_MODULES:
+            raise TypeError(f"expected numbers, text or mappings, got {kind.__module__}.{kind.__name__}")
+        return NotImplemented
+
+
+#: By number. What they hold is written as tuples: to write an object of a class takes Python five times as long.
+_KINDS: tuple[type[Fields] | type[Picture] | type[Vision], ...] = (Fields, Picture, Vision)
+_VALUES = {kind: attrgetter(*kind.__slots__) for kind in _KINDS}
+_CLAIM = attrgetter(*Claim.__slots__)
+
+
+def pack(link: Link, items: list[Item]) -> list[bytes]:
+    """Return the parts of a message: how long the note is, the note, then the bytes of each item's pixels.
+
+    Raises:
+        Exception: an item holds what cannot be written down.
+    """
+    written: list[tuple[int, int | None, Any]] = []
+    parts = [b"", b""]
+    for item in items:
+        kind = type(item)
+        size = None
+        if kind is not Fields:
+            raw = _raw_pixels(item)
+            if raw is not None:
+                item, size = _with_pixels(item, (b"", *raw[1:])), len(raw[0])
+                parts.append(raw[0])
+        written.append((_KINDS.index(kind), size, _VALUES[kind](item)))
+    claim = None if link.claim is None else _CLAIM(link.claim)
+    buffer = io.BytesIO()
+    _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump((
+        written, claim, (link.frames.asked_at, link.frames.taken_at), link.thumbs.asked_at, link.close_by, link.release
+    ))  # fmt: skip
+    parts[1] = buffer.getvalue()
+    parts[0] = len(parts[1]).to_bytes(4, "little")
+    return parts
+
+
+def unpack(message: bytes) -> Note:
+    """Return what was packed."""
+    end = 4 + int.from_bytes(message[:4], "little")
+    written, claim, *rest = pickle.loads(memoryview(message)[4:end])
+    items: list[Item] = []
+    for number, size, values in written:
+        item = _KINDS[number](*values)
+        if size is not None:
+            empty = _raw_pixels(item)
+            assert empty is not None
+            item = _with_pixels(item, (message[end : end + size], *empty[1:]))
+            end += size
+        items.append(item)
+    return Note(items, None if claim is None else Claim(*claim), *rest)
+
+
+def _raw_pixels(item: Item) -> RawPixels | None:
+    """The bytes of an item's pixels, with their shape and type; None where it has none or they are encoded already."""
+    pixels = item.image if isinstance(item, Vision) else item.pixels  # type: ignore[union-attr]
+    if hasattr(pixels, "detach"):
+        array = to_array(pixels)
+        return array.tobytes(), array.shape, array.dtype
+    return pixels if isinstance(pixels, tuple) else None
+
+
+def _with_pixels(item: Item, pixels: RawPixels) -> Item:
+    return replace(item, image=pixels) if isinstance(item, Vision) else replace(item, pixels=pixels)  # type: ignore[type-var, call-arg]

@@ -1,0 +1,142 @@
+"""The process beside training: the publisher's worker, fed from a mailbox. Started by hud_publisher.helper.
+
+`python -m hud_publisher.helper_process FD` with the mailbox's file descriptor, and a pipe as standard input that wakes
+it; where that pipe or the parent is gone, it sends what it has and ends. While pictures come it is not woken but looks
+when the next one is due: to wake it would cost the training thread a call of the kernel, which on a busy machine lets
+the process run at once where that thread ran.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from hud_publisher.assembly import make_link
+from hud_publisher.doorbell import Doorbell
+from hud_publisher.helper import Word, unpack
+from hud_publisher.link import Link
+from hud_publisher.mailbox import Mailbox
+from hud_publisher.outbox import MAX_INBOX, Fields, Picture
+from hud_publisher.process import CLOSE_S
+from hud_publisher.worker import RIDE_S
+
+#: Between two looks for a picture that is due.
+LOOK_S = 0.003
+#: A rhythm that was interrupted for so long is over: then one sleeps until woken.
+RHYTHM_S = 0.3
+#: The longest sleep without a look whether the parent still lives.
+PARENT_S = 1.0
+#: Between two words, unless something matters at once.
+WORD_S = 0.25
+
+
+class Inbox(Doorbell):
+    """In place of the doorbell of a worker: what comes while it sleeps goes into the outbox.
+
+    Args:
+        mailbox: to read.
+        link: of the worker.
+        wake_file: standard input.
+    """
+
+    def __init__(
+        self, mailbox: Mailbox, link: Link, wake_file: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self._mailbox, self._link, self._wake_file, self._clock = mailbox, link, wake_file, clock
+        self._parent = os.getppid()
+        self._poll = select.poll()
+        self._poll.register(wake_file, select.POLLIN)
+        self._came_at = self._said_at = float("-inf")
+        self._said: object = None
+        self._is_orphan = False
+
+    def ring(self) -> None:
+        """Nobody sleeps here while this process does something."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until something has come, at most this long."""
+        self.is_armed = self.is_armed_for_fields = False
+        self.say()
+        ends_at = self._clock() + timeout_s
+        while not self._take_all() and not self._is_orphan and (left_s := ends_at - self._clock()) > 0:
+            self._rest(left_s)
+        if self._is_orphan:
+            self._link.close(self._clock() + CLOSE_S, False)  # the first time decides
+            time.sleep(min(timeout_s, LOOK_S))
+
+    def say(self, *, at_once: bool = False) -> None:
+        """Tell how things stand, if that is due or news."""
+        link, now = self._link, self._clock()
+        feedback = link.feedback
+        state = (
+            link.status, link.session, feedback.viewers, feedback.reporter, feedback.shown, link.frames.period_s,
+            link.frames.is_open, link.thumbs.is_open,
+        )  # fmt: skip
+        if at_once or state != self._said or now - self._said_at >= WORD_S:
+            self._said, self._said_at = state, now
+            self._mailbox.say(pickle.dumps(Word.of(link), pickle.HIGHEST_PROTOCOL))
+
+    def _take_all(self) -> bool:
+        link, outbox = self._link, self._link.outbox
+        message = self._mailbox.take()
+        if message is None:
+            return False
+        while message is not None:
+            note = unpack(message)
+            link.claim = note.claim
+            link.frames.asked_at, link.frames.taken_at = note.frames_at
+            link.thumbs.asked_at = note.thumbs_at
+            for item in note.items:
+                if isinstance(item, Fields):
+                    inbox = outbox.metrics_inbox if item.stream == "metrics" else outbox.iterations_inbox
+                    if len(inbox) >= MAX_INBOX:
+                        outbox.collect()
+                    inbox.append((item.time_ms * 1_000_000, item.step, item.data, item.weight))
+                elif isinstance(item, Picture):
+                    outbox.offer_picture(item)
+                else:
+                    outbox.offer_vision(item)
+            if note.close_by is not None:
+                link.close(note.close_by, note.release)
+            message = self._mailbox.take()
+        self._came_at = self._clock()
+        return True
+
+    def _rest(self, left_s: float) -> None:
+        """Sleep for a while, at most so long."""
+        since_s, period_s = self._clock() - self._came_at, self._link.frames.period_s
+        if since_s < RHYTHM_S and period_s < RIDE_S:
+            time.sleep(min(left_s, max(LOOK_S, period_s - LOOK_S - since_s)))
+            return
+        self._mailbox.sleep(True)
+        try:
+            if not self._mailbox.waiting and self._poll.poll(min(left_s, PARENT_S) * 1000):
+                self._is_orphan = not os.read(self._wake_file, 4096)
+            else:
+                self._is_orphan = os.getppid() != self._parent
+        finally:
+            self._mailbox.sleep(False)
+
+
+def main() -> None:
+    """Work until the publisher closes or its process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who presses Ctrl-C means the parent, which ends this
+    file = int(sys.argv[1])
+    mailbox = Mailbox(file)
+    os.close(file)
+    publisher = pickle.loads(mailbox.take() or b"")
+    link = make_link(publisher.settings, publisher.claim)
+    link.breath.is_held = True  # nobody trains here
+    link.doorbell = inbox = Inbox(mailbox, link, sys.stdin.fileno())
+    publisher.make_worker(link).run()
+    inbox.say(at_once=True)
+
+
+if __name__ == "__main__":
+    main()
