@@ -1,15 +1,14 @@
 """A process beside training that does the publisher's work: `Helper` starts it and hands it what was offered.
 
-A thread that encodes and sends shares the interpreter with training, whose thread then sleeps some times per frame until
-it has that back. Here the publisher's thread only waits for the process's end; the training thread itself copies what
-it offers into a mailbox, which takes no call of the kernel while pictures come. Where no process can be started, or
-where it ends by itself, the thread does the work as in any other publisher. Called by hud_publisher.assembly.
+A thread that encodes and sends shares the interpreter with training, whose thread then sleeps some times per frame
+until it has that back. Here the publisher's thread only waits for the process's end; the training thread itself copies
+what it offers into a mailbox, which takes no call of the kernel while pictures come. Where no process can be started,
+or where it ends by itself, the thread does the work as in any other publisher. Called by hud_publisher.publisher.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import os
 import pickle
@@ -18,19 +17,15 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from operator import attrgetter
-from typing import Any
 
 from hud_publisher.doorbell import Doorbell
-from hud_publisher.encoder import to_array
 from hud_publisher.link import Link, Status
 from hud_publisher.mailbox import Mailbox, create_file
-from hud_publisher.outbox import Fields, Item, Picture, Vision
-from hud_publisher.protocol.batch import Claim
+from hud_publisher.outbox import Fields, Item, Vision
+from hud_publisher.parcel import pack
 from hud_publisher.protocol.entries import STREAMS
 from hud_publisher.protocol.replies import Published, Registered
 from hud_publisher.protocol.values import clean_metrics
-from hud_publisher.snapshot import RawPixels
 from hud_publisher.stats import Counters
 
 logger = logging.getLogger("hud_publisher")
@@ -43,29 +38,6 @@ MOST_AHEAD = 200
 MESSAGE_VALUES = 20_000
 #: Pictures in one message.
 MESSAGE_PICTURES = 4
-#: Modules whose objects the process may be given: to take apart those of others it would have to load their modules.
-_OWN_MODULES = ("hud_publisher", "numpy", "PIL", "builtins", "copyreg")
-
-
-@dataclass(slots=True)
-class Note:
-    """What goes to the process.
-
-    Attributes:
-        items: what was offered, in order.
-        claim: the newest wish to be the reporter.
-        frames_at: when frames were asked for last, and when one was taken; both sides have one monotonic clock.
-        thumbs_at: when thumbnails were asked for last.
-        close_by: set to ask it to end.
-        release: as of Link.
-    """
-
-    items: list[Item]
-    claim: Claim | None
-    frames_at: tuple[float, float]
-    thumbs_at: float
-    close_by: float | None
-    release: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +118,7 @@ class Helper(Doorbell):
         assert process.stdin is not None
         self._wake_file = process.stdin.fileno()
         os.set_blocking(self._wake_file, False)
+        self._link.breath.is_held = True  # what the outbox does is done in training's own thread now
         self._mailbox = mailbox
         self.arm(for_fields=True)
         self.ring()  # what was offered meanwhile
@@ -168,6 +141,7 @@ class Helper(Doorbell):
             lost = link.counters.taken[stream] - link.counters.settled(stream) - kept
             link.counters.drop(stream, "closed", lost)
         if link.close_by is None:
+            link.breath.is_held = False
             link.session = None
             link.status = "connecting"
             logger.warning("HUD: the process beside training ended (%d), a thread goes on with its work", code)
@@ -235,76 +209,3 @@ class Helper(Doorbell):
         mailbox = self._mailbox
         if mailbox is not None and (word := mailbox.hear()) is not None:
             pickle.loads(word).tell(self._link)
-
-
-class _Pickler(pickle.Pickler):
-    """Refuses what the other side could not take apart without loading foreign modules."""
-
-    def reducer_override(self, value: Any) -> Any:
-        """Called for whatever is not built in."""
-        kind = value if isinstance(value, type) else type(value)
-        if kind.__module__.partition(".")[0] not in _OWN_MODULES:
-            raise TypeError(f"expected numbers, text or mappings, got {kind.__module__}.{kind.__name__}")
-        return NotImplemented
-
-
-#: By number. What they hold is written as tuples: to write an object of a class takes Python five times as long.
-_KINDS: tuple[type[Fields] | type[Picture] | type[Vision], ...] = (Fields, Picture, Vision)
-_VALUES = {kind: attrgetter(*kind.__slots__) for kind in _KINDS}
-_CLAIM = attrgetter(*Claim.__slots__)
-
-
-def pack(link: Link, items: list[Item]) -> list[bytes]:
-    """Return the parts of a message: how long the note is, the note, then the bytes of each item's pixels.
-
-    Raises:
-        Exception: an item holds what cannot be written down.
-    """
-    written: list[tuple[int, int | None, Any]] = []
-    parts = [b"", b""]
-    for item in items:
-        kind = type(item)
-        size = None
-        if kind is not Fields:
-            raw = _raw_pixels(item)
-            if raw is not None:
-                item, size = _with_pixels(item, (b"", *raw[1:])), len(raw[0])
-                parts.append(raw[0])
-        written.append((_KINDS.index(kind), size, _VALUES[kind](item)))
-    claim = None if link.claim is None else _CLAIM(link.claim)
-    buffer = io.BytesIO()
-    _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump((
-        written, claim, (link.frames.asked_at, link.frames.taken_at), link.thumbs.asked_at, link.close_by, link.release
-    ))  # fmt: skip
-    parts[1] = buffer.getvalue()
-    parts[0] = len(parts[1]).to_bytes(4, "little")
-    return parts
-
-
-def unpack(message: bytes) -> Note:
-    """Return what was packed."""
-    end = 4 + int.from_bytes(message[:4], "little")
-    written, claim, *rest = pickle.loads(memoryview(message)[4:end])
-    items: list[Item] = []
-    for number, size, values in written:
-        item = _KINDS[number](*values)
-        if size is not None:
-            empty = _raw_pixels(item)
-            assert empty is not None
-            item = _with_pixels(item, (message[end : end + size], *empty[1:]))
-            end += size
-        items.append(item)
-    return Note(items, None if claim is None else Claim(*claim), *rest)
-
-
-def _raw_pixels(item: Item) -> RawPixels | None:
-    """The bytes of an item's pixels, with their shape and type; None where it has none or they are encoded already."""
-    pixels = item.image if isinstance(item, Vision) else item.pixels  # type: ignore[union-attr]
-    if hasattr(pixels, "detach"):
-        array = to_array(pixels)
-        return array.tobytes(), array.shape, array.dtype
-    return pixels if isinstance(pixels, tuple) else None
-
-
-def _with_pixels(item: Item, pixels: RawPixels) -> Item:
-    return replace(item, image=pixels) if isinstance(item, Vision) else replace(item, pixels=pixels)  # type: ignore[type-var, call-arg]

@@ -18,10 +18,11 @@ from collections.abc import Callable
 
 from hud_publisher.assembly import make_link
 from hud_publisher.doorbell import Doorbell
-from hud_publisher.helper import Word, unpack
+from hud_publisher.helper import Word
 from hud_publisher.link import Link
 from hud_publisher.mailbox import Mailbox
 from hud_publisher.outbox import MAX_INBOX, Fields, Picture
+from hud_publisher.parcel import unpack
 from hud_publisher.process import CLOSE_S
 from hud_publisher.worker import RIDE_S
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from hud_publisher.protocol.entries import STREAMS, StreamName
 
@@ -138,9 +138,9 @@ def make_stats(
     )  # fmt: skip
 
 
-def _sum(*parts: Mapping[str, int]) -> dict[str, int]:
+def _sum(*parts: Mapping[Any, int]) -> dict[Any, int]:
     """Add up counters that other threads may be adding names to: each is copied first, in one step."""
-    total: dict[str, int] = {}
+    total: dict[Any, int] = {}
     for part in parts:
         for name, count in dict(part).items():
             total[name] = total.get(name, 0) + count
