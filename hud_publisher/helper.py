@@ -15,6 +15,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -32,12 +33,17 @@ logger = logging.getLogger("hud_publisher")
 
 #: With so many messages not taken yet no more pictures are handed over: the newest of each env waits here.
 MOST_PICTURES_AHEAD = 4
-#: And with so many no fields, which wait here and are bounded here.
+#: And with so many, or so much, no fields, which wait here and are bounded here.
 MOST_AHEAD = 200
+MOST_BYTES_AHEAD = 1024 * 1024
 #: Values of fields in one message.
-MESSAGE_VALUES = 20_000
+MESSAGE_VALUES = 2_000
 #: Pictures in one message.
 MESSAGE_PICTURES = 4
+#: Between two looks for what waits here, and whether the process is still there.
+LOOK_S = 0.5
+#: The same while closing.
+CLOSING_LOOK_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +92,9 @@ class Helper(Doorbell):
         self._mailbox: Mailbox | None = None
         self._wake_file = -1
         self._turn = threading.Lock()
+        self._is_closing = threading.Event()
         self._has_more = False
-        link.doorbell, link.refresh = self, self._hear
+        link.doorbell, link.refresh = self, self._refresh
 
     def run(self) -> None:
         """Be the thread: start the process and wait for its end."""
@@ -96,8 +103,8 @@ class Helper(Doorbell):
         except OSError as error:
             logger.warning("HUD: no process can be started beside training, a thread does its work: %s", error)
         else:
-            process.wait()
-            self._end(process.returncode)
+            self._wait(process)
+            self._end(process)
         if self._link.close_by is None or not self._link.outbox.is_empty():
             self._work()
 
@@ -110,7 +117,7 @@ class Helper(Doorbell):
             mailbox.post([self._publisher])
             process = subprocess.Popen(
                 [sys.executable, "-m", "hud_publisher.helper_process", str(file)],
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[file],
+                bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[file],
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )  # fmt: skip
         finally:
@@ -124,15 +131,26 @@ class Helper(Doorbell):
         self.ring()  # what was offered meanwhile
         return process
 
-    def _end(self, code: int) -> None:
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        """Return when the process has ended, with or without having been asked to."""
+        assert process.stdin is not None
+        while process.poll() is None and not self._is_closing.wait(LOOK_S):
+            self.ring()  # what has found no room
+        close_by = self._link.close_by or 0.0
+        while process.poll() is None and self._link.clock() < close_by:
+            self.ring()  # the request to close may have found none either
+            time.sleep(CLOSING_LOOK_S)
+        with self._turn:  # nobody writes into what the next file of this number may be
+            self._wake_file = -1
+            process.stdin.close()  # the last it hears of us, if it still hears
+        process.wait()
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
         """The process is gone: what it was given and did not settle is lost."""
         link = self._link
         with self._turn:
             mailbox, self._mailbox = self._mailbox, None
-        assert mailbox is not None
-        os.close(self._wake_file)
-        if (word := mailbox.hear()) is not None:
-            pickle.loads(word).tell(link)
+        self._hear(mailbox)
         told, link.remote = link.remote, Counters()
         link.counters.add(told)
         waiting, offered = link.outbox.waiting(), link.outbox.offered()
@@ -144,7 +162,9 @@ class Helper(Doorbell):
             link.breath.is_held = False
             link.session = None
             link.status = "connecting"
-            logger.warning("HUD: the process beside training ended (%d), a thread goes on with its work", code)
+            logger.warning(
+                "HUD: the process beside training ended (%d), a thread goes on with its work", process.returncode
+            )
         else:
             link.status = "closed"
 
@@ -155,6 +175,8 @@ class Helper(Doorbell):
         if self._mailbox is None:
             super().ring()
             return
+        if self._link.close_by is not None:
+            self._is_closing.set()
         self._has_more = True
         while self._has_more and self._turn.acquire(blocking=False):
             try:
@@ -167,8 +189,9 @@ class Helper(Doorbell):
     def _hand_over(self, mailbox: Mailbox) -> None:
         link = self._link
         waiting = mailbox.waiting
-        if waiting >= MOST_AHEAD and link.close_by is None:
+        if (waiting >= MOST_AHEAD or mailbox.used_bytes > MOST_BYTES_AHEAD) and link.close_by is None:
             link.outbox.collect()
+            self._hear(mailbox)
             return
         items = link.outbox.take(MESSAGE_VALUES, MESSAGE_PICTURES if waiting < MOST_PICTURES_AHEAD else 0)
         try:
@@ -176,7 +199,7 @@ class Helper(Doorbell):
         except Exception:  # a foreign object's methods may raise anything
             for item in items:
                 self._post_alone(mailbox, item)
-        self._hear()
+        self._hear(mailbox)
         self._has_more = self._has_more or (bool(items) and link.outbox.has_more_than(0))
 
     def _post(self, mailbox: Mailbox, items: list[Item]) -> None:
@@ -205,7 +228,14 @@ class Helper(Doorbell):
         if self._link.counters.note_unusable(name):
             logger.warning("HUD cannot show %r of type %s: log a number, text or mapping", name, type(value).__name__)
 
-    def _hear(self) -> None:
-        mailbox = self._mailbox
+    def _refresh(self) -> None:
+        """Hear what the process says, unless another thread does so now."""
+        if self._mailbox is not None and self._turn.acquire(blocking=False):
+            try:
+                self._hear(self._mailbox)
+            finally:
+                self._turn.release()
+
+    def _hear(self, mailbox: Mailbox | None) -> None:
         if mailbox is not None and (word := mailbox.hear()) is not None:
             pickle.loads(word).tell(self._link)

@@ -68,6 +68,11 @@ class Mailbox:
         """How many messages were not taken yet."""
         return self._numbers[_WRITTEN] - self._numbers[_TAKEN]
 
+    @property
+    def used_bytes(self) -> int:
+        """How much was written since all had been taken."""
+        return self._end if self.waiting else 0
+
     def post(self, parts: Sequence[bytes]) -> bool:
         """Write a message made of some parts; return whether there was room."""
         numbers, written = self._numbers, self._numbers[_WRITTEN]

@@ -289,9 +289,10 @@ class Publisher:
         """How it stands; see link.Status. "connecting" until the first use, too."""
         if not self._is_enabled:
             return "disabled"
-        if self._link is None:
+        link = self._refreshed_link()
+        if link is None:
             return "closed" if self._is_closed else "connecting"
-        return self._link.status
+        return link.status
 
     @property
     def is_active(self) -> bool:
@@ -301,27 +302,26 @@ class Publisher:
     @property
     def sid(self) -> Sid | None:
         """The session's public number; None while there is no session."""
-        session = self._link.session if self._link else None
-        return session.sid if session else None
+        link = self._refreshed_link()
+        return link.session.sid if link and link.session else None
 
     @property
     def session_id(self) -> str | None:
         """The session's secret: not for logs, pages or URLs. None while there is no session."""
-        session = self._link.session if self._link else None
-        return session.session_id if session else None
+        link = self._refreshed_link()
+        return link.session.session_id if link and link.session else None
 
     @property
     def feedback(self) -> Published:
         """What the newest reply told: viewers, the wanted reporter, which env is shown and since when."""
-        if self._link is None:
-            return Published()
-        self._link.refresh()
-        return self._link.feedback
+        link = self._refreshed_link()
+        return link.feedback if link else Published()
 
     @property
     def feedback_age_s(self) -> float:
         """How long ago that reply came, in seconds; infinite before the first one."""
-        return time.monotonic() - self._link.feedback_at if self._link else float("inf")
+        link = self._refreshed_link()
+        return time.monotonic() - link.feedback_at if link else float("inf")
 
     @property
     def claim(self) -> Claim | None:
@@ -340,10 +340,17 @@ class Publisher:
     @property
     def stats(self) -> Stats:
         """Counters since this process began to publish."""
+        link = self._refreshed_link()
+        if link is None:
+            return Stats()
+        return make_stats(link.counters, link.refusals, link.outbox.offered(), link.remote)
+
+    def _refreshed_link(self) -> Link | None:
+        """What we share with the thread, a helper's newest word included."""
         link = self._link
-        return Stats() if link is None else make_stats(
-            link.counters, link.refusals, link.outbox.offered(), link.remote
-        )  # fmt: skip
+        if link is not None:
+            link.refresh()
+        return link
 
     # -- life ---------------------------------------------------------------------------------------------------------
 

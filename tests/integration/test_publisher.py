@@ -21,6 +21,7 @@ import redis
 
 from hud_publisher import Publisher
 from hud_publisher.protocol import scripts
+from hud_publisher.protocol.entries import StreamName
 from hud_publisher.protocol.keys import ChannelKeys
 from hud_publisher.redis_client import connect, execute
 from tests.fixtures.fault_proxy import FaultProxy
@@ -37,13 +38,13 @@ def proxy(redis_server: Server) -> Iterator[FaultProxy]:
         yield proxy
 
 
-@pytest.fixture
-def publish() -> Iterator[Callable[..., Publisher]]:
-    """Publishers that end with the test."""
+@pytest.fixture(params=["thread", "helper"])
+def publish(request: pytest.FixtureRequest) -> Iterator[Callable[..., Publisher]]:
+    """Publishers that end with the test; a thread does their work, or a process beside them."""
     made: list[Publisher] = []
 
     def make(**options: Any) -> Publisher:
-        made.append(Publisher(**options))
+        made.append(Publisher(**options, helper=request.param == "helper"))
         return made[-1]
 
     yield make
@@ -223,11 +224,10 @@ def test_memory_stays_bounded_while_nothing_can_be_sent(publish: Callable[..., P
             hud.frame(FRAME, step=step)
             if step % 100 == 0:
                 hud.vision(FRAME, prompt="p", response="r")
-        assert hud.stats.pending["metrics"] <= 30_000
-        wait_until(lambda: hud.stats.pending["metrics"] <= 20_000, "the inbox to be bounded")
+        assert hud.stats.pending["metrics"] <= 50_000  # an outbox on either side of the mailbox, where there is one
+        most: dict[StreamName, int] = {"metrics": 20_000, "frames": 1, "vision": 16}
+        wait_until(lambda: all(hud.stats.pending[name] <= most[name] for name in most), "all of it to be bounded")
         stats = hud.stats
-        assert stats.pending["frames"] <= 1
-        assert stats.pending["vision"] <= 16
         assert stats.dropped["metrics/overflow"] == 60_000 - stats.pending["metrics"]
 
 
