@@ -38,7 +38,7 @@ class Options:
     max_side: int | None = None
     writer: str | None = None
     takeover: bool = False
-    helper: bool = False
+    has_helper: bool = False
 
 
 class SinkFactory(Protocol):

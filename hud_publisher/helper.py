@@ -116,7 +116,7 @@ class Helper(Doorbell):
             mailbox = Mailbox(file)
             mailbox.post([self._publisher])
             process = subprocess.Popen(
-                [sys.executable, "-m", "hud_publisher.helper_process", str(file)],
+                [sys.executable, "-P", "-m", "hud_publisher.helper_process", str(file)],
                 bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[file],
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )  # fmt: skip

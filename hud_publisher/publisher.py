@@ -69,7 +69,7 @@ class Publisher:
         max_side: int | None = None,
         writer: str | None = None,
         takeover: bool = False,
-        helper: bool = False,
+        has_helper: bool = False,
         **overrides: Any,
     ) -> None:
         """Read the settings; connects to nothing yet.
@@ -86,7 +86,7 @@ class Publisher:
             max_side: scale frames down so that no side is longer, in pixels.
             writer: what this process is in the run, such as "w1"; part of its writer name.
             takeover: end another run's session, once, instead of waiting; over HTTP that needs the token.
-            helper: let a process of its own encode and send, unless HUD_HELPER forbids it: training waits for the
+            has_helper: let a process of its own encode and send, unless HUD_HELPER forbids it: training waits for the
                 interpreter less, for 40 MB.
             **overrides: further attributes of Settings.
 
@@ -98,7 +98,7 @@ class Publisher:
         self.run_id = self.settings.run_id or secrets.token_urlsafe(18)
         self.name = clean_name(name or f"{Path(sys.argv[0]).stem or 'run'}@{socket.gethostname()}")
         self.info = {clean_name(field): clean_text(str(value)) for field, value in (info or {}).items()}
-        self._options = Options(max_side, writer, takeover, helper)
+        self._options = Options(max_side, writer, takeover, has_helper)
         self._sink_factory: SinkFactory = make_sink
         self._claim: Claim | None = None
         self._reset()
@@ -390,7 +390,7 @@ class Publisher:
                 try:
                     link = make_link(self.settings, self._claim)
                     work = self.make_worker(link).run
-                    if self._options.helper and self.settings.helper == "auto":
+                    if self._options.has_helper and self.settings.helper == "auto":
                         work = Helper(link, pickle.dumps(self), work).run
                     self._thread = threading.Thread(target=work, name="hud-publisher", daemon=True)
                     self._thread.start()

@@ -44,7 +44,7 @@ def publish(request: pytest.FixtureRequest) -> Iterator[Callable[..., Publisher]
     made: list[Publisher] = []
 
     def make(**options: Any) -> Publisher:
-        made.append(Publisher(**options, helper=request.param == "helper"))
+        made.append(Publisher(**options, has_helper=request.param == "helper"))
         return made[-1]
 
     yield make
