@@ -40,7 +40,7 @@ MOST_BYTES_AHEAD = 1024 * 1024
 MESSAGE_VALUES = 2_000
 #: Pictures in one message.
 MESSAGE_PICTURES = 4
-#: Between two looks for what waits here, and whether the process is still there.
+#: Between two signs of life, with what waits here, and two looks whether the process is still there.
 LOOK_S = 0.5
 #: The same while closing.
 CLOSING_LOOK_S = 0.01
@@ -61,9 +61,12 @@ class Word:
 
     @classmethod
     def of(cls, link: Link) -> Word:
-        """How it stands."""
+        """How it stands; what it took, the publisher has counted already."""
+        counters = Counters()
+        counters.add(link.counters)
+        counters.add(link.refusals)
         return cls(
-            link.counters, link.status, link.session, link.feedback, link.feedback_at, link.frames.period_s,
+            counters, link.status, link.session, link.feedback, link.feedback_at, link.frames.period_s,
             link.frames.is_open, link.thumbs.is_open,
         )  # fmt: skip
 
@@ -135,7 +138,7 @@ class Helper(Doorbell):
         """Return when the process has ended, with or without having been asked to."""
         assert process.stdin is not None
         while process.poll() is None and not self._is_closing.wait(LOOK_S):
-            self.ring()  # what has found no room
+            self.ring()
         close_by = self._link.close_by or 0.0
         while process.poll() is None and self._link.clock() < close_by:
             self.ring()  # the request to close may have found none either

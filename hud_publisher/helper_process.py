@@ -34,6 +34,9 @@ RHYTHM_S = 0.3
 PARENT_S = 1.0
 #: Between two words, unless something matters at once.
 WORD_S = 0.25
+#: A parent that has sent nothing for so long is frozen, for it sends something twice a second: then this process is as
+#: silent, so that its session lapses and another env runner takes its place.
+SILENT_S = 3.0
 
 
 class Inbox(Doorbell):
@@ -53,7 +56,7 @@ class Inbox(Doorbell):
         self._parent = os.getppid()
         self._poll = select.poll()
         self._poll.register(wake_file, select.POLLIN)
-        self._came_at = self._said_at = float("-inf")
+        self._came_at, self._said_at = clock(), float("-inf")
         self._said: object = None
         self._is_orphan = False
 
@@ -61,11 +64,16 @@ class Inbox(Doorbell):
         """Nobody sleeps here while this process does something."""
 
     def wait(self, timeout_s: float) -> None:
-        """Sleep until something has come, at most this long."""
+        """Sleep until something has come, at most this long; longer while the parent is frozen."""
         self.is_armed = self.is_armed_for_fields = False
         self.say()
         ends_at = self._clock() + timeout_s
-        while not self._take_all() and not self._is_orphan and (left_s := ends_at - self._clock()) > 0:
+        while not self._take_all() and not self._is_orphan:
+            left_s = ends_at - self._clock()
+            if self._clock() - self._came_at > SILENT_S and self._link.close_by is None:
+                left_s = PARENT_S
+            elif left_s <= 0:
+                break
             self._rest(left_s)
         if self._is_orphan:
             self._link.close(self._clock() + CLOSE_S, False)  # the first time decides
@@ -111,7 +119,8 @@ class Inbox(Doorbell):
 
     def _rest(self, left_s: float) -> None:
         """Sleep for a while, at most so long."""
-        since_s, period_s = self._clock() - self._came_at, self._link.frames.period_s
+        frames = self._link.frames
+        since_s, period_s = self._clock() - frames.taken_at, frames.period_s
         if since_s < RHYTHM_S and period_s < RIDE_S:
             time.sleep(min(left_s, max(LOOK_S, period_s - LOOK_S - since_s)))
             return

@@ -191,10 +191,24 @@ def test_what_only_this_process_understands_is_made_numbers_of_or_named(
     assert "cannot show 'bad'" in caplog.text
 
 
+def test_it_is_silent_while_its_parent_is_frozen(redis_server: Server) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM), redis_server.url], stdout=subprocess.PIPE
+    )
+    with program, redis.Redis.from_url(redis_server.url) as link:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"logged\n"
+        program.send_signal(signal.SIGSTOP)
+        wait_until(lambda: not link.exists(KEYS.lock), "the lease to end")
+        program.send_signal(signal.SIGCONT)
+        wait_until(lambda: link.exists(KEYS.lock), "the run to be back")
+        program.kill()
+
+
 PROGRAM = """
     import sys, time, numpy as np
     from hud_publisher import Publisher
-    hud = Publisher(redis_url=sys.argv[1], run_id="one", has_helper=True)
+    hud = Publisher(redis_url=sys.argv[1], run_id="one", has_helper=True, session_ttl_s=2)
     hud.log({"a": 0}, step=0)
     while not hud.stats.sent.get("metrics"):
         time.sleep(0.01)
