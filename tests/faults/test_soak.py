@@ -64,7 +64,7 @@ def test_a_short_soak_runs_and_tells_the_course_of_every_measure() -> None:
     assert ended.stderr == ""
     for measure in (
         "replica 1 memory, blocks",
-        "publisher memory, heap MB",
+        "publisher memory, heap kB",
         "replica 2 files",
         "replica 1 tasks",
         "replica 1 streams",
