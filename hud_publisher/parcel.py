@@ -128,8 +128,8 @@ def _plain(value: Any) -> Any:
         return {_name(name): _plain(item) for name, item in value.items()}
     if kind is list or kind is tuple:
         return kind(map(_plain, value))
-    if kind.__module__ == "numpy":
-        return _plain(value.tolist())
+    if kind.__module__ == "numpy" and type(built_in := value.tolist()) is not kind:  # a long double stays one
+        return _plain(built_in)
     raise TypeError(f"expected numbers, text or mappings, got {kind.__module__}.{kind.__name__}")
 
 

@@ -50,7 +50,9 @@ def test_fields_mean_the_same(link: Link, data: dict[Any, Any]) -> None:
     assert dataclasses.replace(found, data={}) == dataclasses.replace(item, data={})
 
 
-@pytest.mark.parametrize("value", [Decimal("1.5"), object(), {"a": [Decimal(1)]}, {np.int64(1): 2}, {Decimal(1): 2}])
+@pytest.mark.parametrize(
+    "value", [Decimal("1.5"), object(), np.longdouble(1), {"a": [Decimal(1)]}, {np.int64(1): 2}, {Decimal(1): 2}]
+)
 def test_foreign_objects_are_refused(link: Link, value: Any) -> None:
     with pytest.raises(TypeError, match="expected"):
         pack(link, [Fields({"value": value, **(value if isinstance(value, dict) else {})}, 1, 1, "metrics", 1)])
