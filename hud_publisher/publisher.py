@@ -87,7 +87,7 @@ class Publisher:
             writer: what this process is in the run, such as "w1"; part of its writer name.
             takeover: end another run's session, once, instead of waiting; over HTTP that needs the token.
             has_helper: let a process of its own encode and send, unless HUD_HELPER forbids it: training waits for the
-                interpreter less, for 40 MB.
+                interpreter less, for 30 MB.
             **overrides: further attributes of Settings.
 
         Raises:
