@@ -28,6 +28,8 @@ from tests.fixtures.fault_proxy import FaultProxy
 from tests.fixtures.servers import Server, wait_until
 from tests.fixtures.web import SseClient, WebServer
 
+#: Where who does the work makes no difference: the worker is the same.
+by_thread = pytest.mark.parametrize("publish", ["thread"], indirect=True)
 KEYS = ChannelKeys("default")
 FRAME: Any = np.random.default_rng(1).integers(0, 255, (144, 160, 3), dtype=np.uint8)
 
@@ -169,6 +171,7 @@ def test_a_stopped_redis_that_goes_on_has_everything_once(
     assert steps(redis_server) == list(range(300))
 
 
+@by_thread
 def test_answers_cut_off_at_any_byte_neither_lose_nor_double_an_entry(
     redis_server: Server, proxy: FaultProxy, publish: Callable[..., Publisher]
 ) -> None:
@@ -179,6 +182,7 @@ def test_answers_cut_off_at_any_byte_neither_lose_nor_double_an_entry(
     assert hud.stats.duplicates > 0
 
 
+@by_thread
 def test_a_network_that_swallows_everything_for_a_while_doubles_nothing(
     redis_server: Server, proxy: FaultProxy, publish: Callable[..., Publisher]
 ) -> None:
@@ -231,6 +235,7 @@ def test_memory_stays_bounded_while_nothing_can_be_sent(publish: Callable[..., P
         assert stats.dropped["metrics/overflow"] == 60_000 - stats.pending["metrics"]
 
 
+@by_thread
 def test_a_run_that_lost_its_channel_trains_on_and_comes_back(
     redis_server: Server, publish: Callable[..., Publisher]
 ) -> None:
@@ -261,6 +266,7 @@ def test_processes_of_one_run_share_its_session(redis_server: Server, publish: C
     assert steps(redis_server) == [1, 1]
 
 
+@by_thread
 def test_the_runs_end_frees_the_channel_for_the_one_that_waits(
     redis_server: Server, publish: Callable[..., Publisher]
 ) -> None:
@@ -318,6 +324,7 @@ def test_frames_are_sent_once_a_second_until_somebody_watches(
     assert not off.wants_frame()
 
 
+@by_thread
 def test_a_hud_server_behind_a_bad_network_gets_everything_once(
     redis_server: Server, serve: Callable[..., WebServer], publish: Callable[..., Publisher]
 ) -> None:
