@@ -195,12 +195,15 @@ class Helper(Doorbell):
     def _hand_over(self, mailbox: Mailbox) -> None:
         link = self._link
         waiting = mailbox.waiting
-        if (waiting >= MOST_AHEAD or mailbox.used_bytes > MOST_BYTES_AHEAD) and link.close_by is None:
+        is_full = waiting >= MOST_AHEAD or mailbox.used_bytes > MOST_BYTES_AHEAD
+        if is_full and link.close_by is None:
             link.outbox.collect()
             self._hear(mailbox)
             self._has_rest = False
             return
-        items = link.outbox.take(MESSAGE_VALUES, MESSAGE_PICTURES if waiting < MOST_PICTURES_AHEAD else 0)
+        pictures = MESSAGE_PICTURES if waiting < MOST_PICTURES_AHEAD else 0
+        # That it is to end is said also where there is no room for more.
+        items = [] if is_full else link.outbox.take(MESSAGE_VALUES, pictures)
         try:
             self._post(mailbox, items)
         except Exception:  # a foreign object's methods may raise anything
