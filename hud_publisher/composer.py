@@ -5,20 +5,17 @@ Runs in the publisher's thread. Whatever cannot be sent is counted, named once i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from hud_publisher.encoder import Encoder
 from hud_publisher.outbox import Fields, Item, Picture, Vision
 from hud_publisher.protocol.batch import check_metrics
-from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, StreamName, VisionEntry
+from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import TooLargeError, UnsupportedImageError
 from hud_publisher.protocol.images import Mime, inspect_image
 from hud_publisher.protocol.values import clean_metrics, clean_text
 from hud_publisher.snapshot import copy_env, copy_step
-from hud_publisher.stats import Cause, Counters
-
-logger = logging.getLogger("hud_publisher")
+from hud_publisher.stats import Counters
 
 #: Longest side of a thumbnail in pixels: a strip of twenty fits a page.
 THUMB_SIDE = 96
@@ -44,9 +41,9 @@ class Composer:
             try:
                 entries.append(self._compose_one(item))
             except (UnsupportedImageError, ValueError, TypeError) as error:  # the latter two for an env that is none
-                self._drop(item.stream, "unusable", error)
+                self._counters.leave_out(item.stream, "unusable", error)
             except TooLargeError as error:
-                self._drop(item.stream, "too large", error)
+                self._counters.leave_out(item.stream, "too large", error)
         return tuple(entries)
 
     def _compose_one(self, item: Item) -> Entry:
@@ -61,14 +58,14 @@ class Composer:
 
     def _metrics(self, item: Fields) -> MetricsEntry:
         not_finite: list[str] = []
-        data = clean_metrics(item.data, self._note, not_finite)
+        data = clean_metrics(item.data, self._counters.cannot_show, not_finite)
         if item.weight <= LIGHT:
             return MetricsEntry(data, item.time_ms, copy_step(item.step), item.stream, tuple(not_finite))
         return check_metrics(data, item.time_ms, copy_step(item.step), item.stream, not_finite)
 
     def _vision(self, item: Vision) -> VisionEntry:
         image, mime = self._image(item.image, lambda: self._encoder.encode(item.image, is_exact=True))
-        extra = check_metrics(clean_metrics(item.extra, self._note), item.time_ms).data
+        extra = check_metrics(clean_metrics(item.extra, self._counters.cannot_show), item.time_ms).data
         return VisionEntry(
             image, item.time_ms, mime, item.response_time_ms, item.step, _text(item.prompt), _text(item.response), extra
         )
@@ -80,17 +77,6 @@ class Composer:
                 return encoded, mime
             image = encoded
         return image, inspect_image(image).mime
-
-    def _note(self, name: str, value: object) -> None:
-        if self._counters.note_unusable(name):
-            logger.warning(
-                "HUD cannot show %r of type %s: log a number, text, list or mapping", name, type(value).__name__
-            )
-
-    def _drop(self, stream: StreamName, cause: Cause, error: Exception) -> None:
-        self._counters.drop(stream, cause)
-        if self._counters.note_unusable(stream):
-            logger.warning("HUD left out an entry of %s: %s", stream, error)
 
 
 def _text(text: str | None) -> str | None:

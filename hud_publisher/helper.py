@@ -225,18 +225,12 @@ class Helper(Doorbell):
         counters = self._link.counters
         try:
             if isinstance(item, Fields):
-                item = replace(item, data=clean_metrics(item.data, self._note_unusable))
+                item = replace(item, data=clean_metrics(item.data, counters.cannot_show))
             elif isinstance(item, Vision):
-                item = replace(item, extra=clean_metrics(item.extra, self._note_unusable))
+                item = replace(item, extra=clean_metrics(item.extra, counters.cannot_show))
             self._post(mailbox, [item])
         except Exception as error:  # see above
-            counters.drop(item.stream, "unusable")
-            if counters.note_unusable(item.stream):
-                logger.warning("HUD left out an entry of %s: %s", item.stream, error)
-
-    def _note_unusable(self, name: str, value: object) -> None:
-        if self._link.counters.note_unusable(name):
-            logger.warning("HUD cannot show %r of type %s: log a number, text or mapping", name, type(value).__name__)
+            counters.leave_out(item.stream, "unusable", error)
 
     def _refresh(self) -> None:
         """Hear what the process says, unless another thread does so now."""

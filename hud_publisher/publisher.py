@@ -451,6 +451,4 @@ class Publisher:
     def _refuse(self, stream: StreamName, error: Exception) -> None:
         link = self._link
         if link is not None:
-            link.refusals.drop(stream, "unusable")
-            if link.refusals.note_unusable(stream):
-                logger.warning("HUD left out an entry of %s: %s", stream, error)
+            link.refusals.leave_out(stream, "unusable", error)

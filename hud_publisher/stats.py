@@ -7,12 +7,15 @@ that users read. For each stream `taken == sent + pending + the drops of that st
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hud_publisher.protocol.entries import STREAMS, StreamName
+
+logger = logging.getLogger("hud_publisher")
 
 #: overflow: the outbox was full; replaced: a newer picture of the same env came first; unusable: it cannot be shown;
 #: too large: over a limit of the protocol; full: Redis had no room; rejected: refused for its content; closed: the
@@ -107,6 +110,19 @@ class Counters:
             name = "…"
         self.unusable[name] += 1
         return self.unusable[name] == 1
+
+    def cannot_show(self, name: str, value: object) -> None:
+        """Count a field that cannot be shown, and name it once in the log."""
+        if self.note_unusable(name):
+            logger.warning(
+                "HUD cannot show %r of type %s: log a number, text, list or mapping", name, type(value).__name__
+            )
+
+    def leave_out(self, stream: StreamName, cause: Cause, error: Exception) -> None:
+        """Count an entry that cannot be sent, and say why once for each stream."""
+        self.drop(stream, cause)
+        if self.note_unusable(stream):
+            logger.warning("HUD left out an entry of %s: %s", stream, error)
 
 
 #: Those of Counters that are numbers.
