@@ -15,7 +15,7 @@ from hud_publisher.composer import Composer
 from hud_publisher.encoder import Encoder, prepare
 from hud_publisher.http_sink import HttpSink, parse_hud_url
 from hud_publisher.link import Link
-from hud_publisher.outbox import Outbox
+from hud_publisher.outbox import Outbox, Room
 from hud_publisher.pacer import SLOW_S, Pacer
 from hud_publisher.protocol.batch import Claim
 from hud_publisher.protocol.redis_url import parse_redis_url
@@ -25,7 +25,7 @@ from hud_publisher.redis_client import connect
 from hud_publisher.redis_sink import RedisSink
 from hud_publisher.sink import Sink
 from hud_publisher.stats import Counters
-from hud_publisher.worker import Worker
+from hud_publisher.worker import MOST_GATHERED, Worker
 
 if TYPE_CHECKING:
     from hud_publisher.publisher import Publisher
@@ -39,6 +39,7 @@ class Options:
     writer: str | None = None
     takeover: bool = False
     has_helper: bool = False
+    gathers: bool = False
 
 
 class SinkFactory(Protocol):
@@ -92,14 +93,15 @@ def make_sink(publisher: Publisher) -> Sink:
     return HttpSink(settings.hud_url or "", token=settings.token, **who)
 
 
-def make_link(settings: Settings, claim: Claim | None) -> Link:
+def make_link(settings: Settings, claim: Claim | None, *, gathers: bool = False) -> Link:
     """Return what a publisher and its thread share."""
     counters, refusals = Counters(), Counters()
     frames, thumbs = Pacer(max(SLOW_S, 1.0 / settings.fps)), Pacer(SLOW_S)
     if settings.frames == "always":
         frames.set_period(1.0 / settings.fps)
     breath = Breath()
-    outbox = Outbox(counters, refusals, breathe=breath)
+    room = Room(frames=MOST_GATHERED if gathers else 1)
+    outbox = Outbox(counters, refusals, room, breathe=breath)
     link = Link(
         outbox, frames, thumbs, counters, refusals, settings.frames != "off", claim=claim, breath=breath
     )  # fmt: skip
@@ -123,6 +125,7 @@ def make_worker(settings: Settings, link: Link, sink: Sink, options: Options) ->
         fast_period_s=1.0 / settings.fps,
         is_watched_only=settings.frames == "watched",
         takeover=options.takeover,
+        gathers=options.gathers,
     )
 
 

@@ -1,9 +1,9 @@
 """The process beside training: the publisher's worker, fed from a mailbox. Started by hud_publisher.helper.
 
 `python -m hud_publisher.helper_process FD` with the mailbox's file descriptor, and a pipe as standard input that wakes
-it; where that pipe or the parent is gone, it sends what it has and ends. While pictures come it is not woken but looks
-when the next one is due: to wake it would cost the training thread a call of the kernel, which on a busy machine lets
-the process run at once where that thread ran.
+it; where that pipe or the parent is gone, it sends what it has and ends. While pictures come the worker asks for no
+ring, so this process is not woken: that would cost the training thread a call of the kernel, which on a busy machine
+lets the process run at once where that thread ran.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable
 
-from hud_publisher.assembly import make_link
 from hud_publisher.doorbell import Doorbell
 from hud_publisher.helper import Word
 from hud_publisher.link import Link
@@ -24,14 +23,13 @@ from hud_publisher.mailbox import Mailbox
 from hud_publisher.outbox import MAX_INBOX, Fields, Picture
 from hud_publisher.parcel import unpack
 from hud_publisher.process import CLOSE_S
-from hud_publisher.worker import RIDE_S
 
-#: Between two looks for a picture that is due.
-LOOK_S = 0.003
-#: A rhythm that was interrupted for so long is over: then one sleeps until woken.
-RHYTHM_S = 0.3
+#: Between two looks into the mailbox while nobody waits for what comes: there is room there for more.
+NAP_S = 0.2
 #: The longest sleep without a look whether the parent still lives.
 PARENT_S = 1.0
+#: Between two turns without it.
+ORPHAN_S = 0.003
 #: Between two words, unless something matters at once.
 WORD_S = 0.25
 #: A parent that has sent nothing for so long is frozen, for it sends something twice a second: then this process is as
@@ -64,20 +62,28 @@ class Inbox(Doorbell):
         """Nobody sleeps here while this process does something."""
 
     def wait(self, timeout_s: float) -> None:
-        """Sleep until something has come, at most this long; longer while the parent is frozen."""
+        """Sleep until something has come, if the worker asks for that, at most this long.
+
+        While the parent is frozen it takes longer.
+        """
+        is_armed = self.is_armed
         self.is_armed = self.is_armed_for_fields = False
         self.say()
         ends_at = self._clock() + timeout_s
-        while not self._take_all() and not self._is_orphan:
+        while not self._is_orphan:
+            if self._take_all() and (is_armed or self._link.close_by is not None):
+                return
             left_s = ends_at - self._clock()
             if self._clock() - self._came_at > SILENT_S and self._link.close_by is None:
                 left_s = PARENT_S
             elif left_s <= 0:
-                break
-            self._rest(left_s)
-        if self._is_orphan:
-            self._link.close(self._clock() + CLOSE_S, False)  # the first time decides
-            time.sleep(min(timeout_s, LOOK_S))
+                return
+            if is_armed:
+                self._sleep_until_rung(min(left_s, PARENT_S))
+            else:
+                self._rest(min(left_s, NAP_S))
+        self._link.close(self._clock() + CLOSE_S, False)  # the first time decides
+        time.sleep(min(timeout_s, ORPHAN_S))
 
     def say(self, *, at_once: bool = False) -> None:
         """Tell how things stand, if that is due or news."""
@@ -117,21 +123,20 @@ class Inbox(Doorbell):
         self._came_at = self._clock()
         return True
 
-    def _rest(self, left_s: float) -> None:
-        """Sleep for a while, at most so long."""
-        frames = self._link.frames
-        since_s, period_s = self._clock() - frames.taken_at, frames.period_s
-        if since_s < RHYTHM_S and period_s < RIDE_S:
-            time.sleep(min(left_s, max(LOOK_S, period_s - LOOK_S - since_s)))
-            return
+    def _sleep_until_rung(self, timeout_s: float) -> None:
         self._mailbox.sleep(True)
         try:
-            if not self._mailbox.waiting and self._poll.poll(min(left_s, PARENT_S) * 1000):
-                self._is_orphan = not os.read(self._wake_file, 4096)
-            else:
-                self._is_orphan = os.getppid() != self._parent
+            if not self._mailbox.waiting:
+                self._rest(timeout_s)
         finally:
             self._mailbox.sleep(False)
+
+    def _rest(self, timeout_s: float) -> None:
+        """Sleep for so long, unless the pipe has something; see whether the parent is still there."""
+        if self._poll.poll(timeout_s * 1000):
+            self._is_orphan = not os.read(self._wake_file, 4096)
+        else:
+            self._is_orphan = os.getppid() != self._parent
 
 
 def main() -> None:
@@ -141,7 +146,7 @@ def main() -> None:
     mailbox = Mailbox(file)
     os.close(file)
     publisher = pickle.loads(mailbox.take() or b"")
-    link = make_link(publisher.settings, publisher.claim)
+    link = publisher.make_link()
     link.breath.is_held = True  # nobody trains here
     link.doorbell = inbox = Inbox(mailbox, link, sys.stdin.fileno())
     publisher.make_worker(link).run()

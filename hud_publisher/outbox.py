@@ -3,11 +3,12 @@
 Two parts. *Inboxes and slots* take what training threads offer, with single operations that need no lock: a thread that
 logs cannot be held up by the one that sends. *Queues* belong to the publisher's thread alone: it moves the inboxes into
 them at least once a second and bounds them there. Step metrics and iterations wait apart, so a flood of steps cannot
-push an iteration out. Of frames and thumbnails only the newest of each env waits.
+push an iteration out. Of frames and thumbnails only the newest of each env waits, or as many as go with one call.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,8 @@ class Vision:
 
 
 Item = Fields | Picture | Vision
+#: What waits by its env, and which it is of those of its env.
+Slots = dict[tuple[Env | None, int], Picture]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,14 @@ class Room:
         iterations: values of iterations; 200,000 are about 400 results of RLlib.
         vision: calls of the vision LLM; each holds a picture.
         envs: envs with a frame or thumbnail waiting.
+        frames: frames of one env.
     """
 
     metrics: int = 200_000
     iterations: int = 200_000
     vision: int = 16
     envs: int = 256
+    frames: int = 1
 
 
 class _Queue:
@@ -158,8 +163,9 @@ class Outbox:
         self._metrics = _Queue("metrics", self._room.metrics, counters, breathe)
         self._iterations = _Queue("iterations", self._room.iterations, counters, breathe)
         self._vision: deque[Vision] = deque()
-        self._frames: dict[Env | None, Picture] = {}
-        self._thumbs: dict[Env | None, Picture] = {}
+        self._frames: Slots = {}
+        self._thumbs: Slots = {}
+        self._frames_offered = itertools.count()
         #: Never others, so that one look tells whether something waits.
         self._all = (
             self._metrics.inbox, self._frames, self._metrics.waiting, self._iterations.inbox, self._iterations.waiting,
@@ -181,12 +187,18 @@ class Outbox:
         self._refusals.drop(stream, "overflow")
 
     def offer_picture(self, item: Picture) -> None:
-        """Put a frame or thumbnail in its env's slot, in place of an older one that was not sent yet."""
-        slots = self._frames if item.stream == "frames" else self._thumbs
-        if slots.pop(item.env, None) is not None:
+        """Put a frame or thumbnail in a slot of its env, in place of an older one that was not sent yet."""
+        slots, key = (self._frames if item.stream == "frames" else self._thumbs), (item.env, 0)
+        if item.stream == "frames" and self._room.frames > 1:
+            others = [other for other in tuple(slots) if other[0] == item.env]
+            oldest = others[0] if len(others) >= self._room.frames else None
+            key = (item.env, next(self._frames_offered))
+        else:
+            oldest = key
+        if oldest is not None and slots.pop(oldest, None) is not None:
             self._refusals.drop(item.stream, "replaced")
-        slots[item.env] = item
-        if len(slots) > self._room.envs and _pop_oldest(slots) is not None:
+        slots[key] = item
+        if len(slots) > self._room.envs * self._room.frames and _pop_oldest(slots) is not None:
             self._refusals.drop(item.stream, "overflow")
 
     def offer_vision(self, item: Vision) -> None:
@@ -251,10 +263,12 @@ class Outbox:
         """Whether nothing waits."""
         return not any(self._all)
 
-    def has_more_than(self, fields: int) -> bool:
-        """Whether more waits than so many step metrics."""
-        return len(self._metrics) > fields or any(
-            (self._frames, self._iterations.inbox, self._iterations.waiting, self._vision)
+    def has_more_than(self, fields: int, frames: int = 0) -> bool:
+        """Whether more waits than so many step metrics and frames; thumbnails do not count."""
+        return (
+            len(self._metrics) > fields
+            or len(self._frames) > frames
+            or any((self._iterations.inbox, self._iterations.waiting, self._vision))
         )
 
     def waiting(self) -> Mapping[StreamName, int]:
@@ -272,7 +286,7 @@ class Outbox:
         }
 
 
-def _pop_oldest(slots: dict[Env | None, Picture]) -> Picture | None:
+def _pop_oldest(slots: Slots) -> Picture | None:
     """Remove and return the slot that was filled first; None where another thread was faster."""
     try:
         return slots.pop(next(iter(slots)))

@@ -70,6 +70,7 @@ class Publisher:
         writer: str | None = None,
         takeover: bool = False,
         has_helper: bool = False,
+        gathers: bool = False,
         **overrides: Any,
     ) -> None:
         """Read the settings; connects to nothing yet.
@@ -88,6 +89,8 @@ class Publisher:
             takeover: end another run's session, once, instead of waiting; over HTTP that needs the token.
             has_helper: let a process of its own encode and send, unless HUD_HELPER forbids it: training waits for the
                 interpreter less, for 30 MB.
+            gathers: send the frames of a tenth of a second with one call: a viewer sees them so much later, in their
+                rhythm, and the machine has half the work.
             **overrides: further attributes of Settings.
 
         Raises:
@@ -98,7 +101,7 @@ class Publisher:
         self.run_id = self.settings.run_id or secrets.token_urlsafe(18)
         self.name = clean_name(name or f"{Path(sys.argv[0]).stem or 'run'}@{socket.gethostname()}")
         self.info = {clean_name(field): clean_text(str(value)) for field, value in (info or {}).items()}
-        self._options = Options(max_side, writer, takeover, has_helper)
+        self._options = Options(max_side, writer, takeover, has_helper, gathers)
         self._sink_factory: SinkFactory = make_sink
         self._claim: Claim | None = None
         self._reset()
@@ -388,7 +391,7 @@ class Publisher:
         with self._start_lock:
             if self._link is None and not self._is_closed:
                 try:
-                    link = make_link(self.settings, self._claim)
+                    link = self.make_link()
                     work = self.make_worker(link).run
                     if self._options.has_helper and self.settings.helper == "auto":
                         work = Helper(link, pickle.dumps(self), work).run
@@ -402,6 +405,10 @@ class Publisher:
                 self._metrics, self._iterations = link.outbox.metrics_inbox, link.outbox.iterations_inbox
                 self._doorbell, self._link = link.doorbell, link
             return self._link
+
+    def make_link(self) -> Link:
+        """Return what training shares with the thread, or in the helper's process, what the mailbox shares with it."""
+        return make_link(self.settings, self._claim, gathers=self._options.gathers)
 
     def make_worker(self, link: Link) -> Worker:
         """Return what the thread, or the helper's process, is to run."""

@@ -48,6 +48,12 @@ DENSE_LOOKS = 3
 #: less for those that would go alone, such as the end of an episode. More entries than so many do not wait.
 RIDE_S = 0.1
 RIDE_ENTRIES = 40
+#: A worker that gathers sends the pictures of so long with one call, no more than so many: each call costs the machine
+#: as much as three pictures (docs/decisions/publisher.md).
+GATHER_S = 0.1
+MOST_GATHERED = 4
+#: By how much a picture comes later than it is due: it comes with a step.
+LATE_S = 0.005
 #: How often a thread without traffic looks whether somebody has begun to ask for pictures.
 IDLE_S = 2.0
 #: The same while thumbnails are asked for, which do not ring: one call for those of all envs, not one for each.
@@ -75,6 +81,7 @@ class Worker:
         fast_period_s: float,
         is_watched_only: bool,
         takeover: bool = False,
+        gathers: bool = False,
         clock: Callable[[], float] = time.monotonic,
         work_clock: Callable[[], float] = time.thread_time,
         draw: Callable[[], float] = random.random,
@@ -83,6 +90,7 @@ class Worker:
         self._session = Session(link, sink, draw, takeover=takeover)
         self._delivery = Delivery(link, sink, self._session, composer, writer, draw)
         self._fast_period_s, self._is_watched_only = fast_period_s, is_watched_only
+        self._gathers = gathers
         self._clock, self._work_clock = clock, work_clock
         self._not_before = float("-inf")
         self._active_at = float("-inf")
@@ -170,6 +178,8 @@ class Worker:
         return 0.0 if self._link.close_by is not None else max(0.001, worked_s * (1 / MAX_SHARE - 1))
 
     def _rest(self, now: float, refresh_at: float, rides_s: float) -> float:
+        if rides_s and self._gathers:  # what comes meanwhile need not ring
+            return 0.0 if self._has_work(rides_s) else max(0.0, min(rides_s, refresh_at - now))
         if self._is_dense and self._is_recent(now):
             return max(0.0, min(self._poll_s(), refresh_at - now))
         link = self._link
@@ -183,16 +193,24 @@ class Worker:
         return max(0.0, min(THUMBS_S if has_thumbs else IDLE_S, refresh_at - now))
 
     def _rides_s(self, now: float) -> float:
-        """For how long fields may wait for the next picture; 0 where none is expected in that time."""
+        """For how long what waits may wait for the next picture; 0 where none is expected in that time."""
         link = self._link
-        if link.frames.period_s >= RIDE_S or link.close_by is not None:
+        period_s = link.frames.period_s
+        if period_s >= RIDE_S or link.close_by is not None:
             return 0.0
-        return max(0.0, link.frames.taken_at + RIDE_S - now)
+        ride_s = period_s * self._together() + LATE_S if self._gathers else RIDE_S
+        return max(0.0, link.frames.taken_at + ride_s - now)
+
+    def _together(self) -> int:
+        """How many pictures go with one call."""
+        if not self._gathers:
+            return 1
+        return max(1, min(MOST_GATHERED, int(GATHER_S / self._link.frames.period_s + 1e-6)))
 
     def _has_work(self, rides_s: float) -> bool:
         """Whether something waits that does not wait for a picture."""
         outbox = self._link.outbox
-        return outbox.has_more_than(RIDE_ENTRIES) if rides_s else not outbox.is_empty()
+        return outbox.has_more_than(RIDE_ENTRIES, self._together() - 1) if rides_s else not outbox.is_empty()
 
     def _refresh_at(self, registered: Registered, now: float) -> float:
         """When a heartbeat is due: so long after the last answer."""

@@ -39,7 +39,7 @@ class Cohort:
         self._current: dict[bool, dict[Subscriber, Callable[[bytes], object]]] = {True: {}, False: {}}
         self.frame_number = hub.frame_number
         self.thumbs_number = hub.thumbs_number
-        self._frame = hub.frame_event()
+        self._frame = hub.frame_events()
         self._interval_s = interval_s
         self._next_frame_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -98,10 +98,13 @@ class Cohort:
                 self._timer = hub.call_later(wait_s, self._on_due)
             return pictures
         self._next_frame_s = hub.clock() + (self._interval_s or 0.0)
-        if not self._interval_s:
-            hub.tally.drops["frame skipped"] += (hub.frame_number - self.frame_number - 1) * self.size
-        self.frame_number, self._frame = hub.frame_number, hub.frame_event()
-        return pictures + self._frame
+        came = hub.frame_number - self.frame_number
+        self.frame_number, self._frame = hub.frame_number, hub.frame_events()
+        if self._interval_s:
+            return pictures + self._frame
+        given = min(came, hub.frames_together)
+        hub.tally.drops["frame skipped"] += (came - given) * self.size
+        return pictures + hub.frame_events(given)
 
     def _on_due(self) -> None:
         self._timer = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,10 @@ from hud_web.tally import Tally
 
 #: Proxies cut a stream that is silent for 30 s; the contract says 10 s at most, and this is looked at once a second.
 HEARTBEAT_S = 8.0
+#: Frames of one call of a publisher are given together; these are no further apart. Where several calls came with one
+#: read, the frames of the newest one are given.
+TOGETHER_MS = 1
+MOST_TOGETHER = 4
 #: Envs whose thumbnails are kept for the strip.
 MAX_THUMBS = 256
 
@@ -76,7 +81,9 @@ class Hub:
         self.frame_at_ms: int | None = None
         self.thumbs_number = 0
         self._thumbs: dict[Env | None, tuple[int, bytes]] = {}
-        self._frame_event: bytes | None = None
+        #: Those of the newest call.
+        self._newest_frames: deque[bytes] = deque(maxlen=MOST_TOGETHER)
+        self._frame_events: dict[int, bytes] = {}
         self._cohorts: dict[float | None, Cohort] = {}
         self._past: set[Subscriber] = set()
         self._fresh: list[bytes] = []
@@ -99,10 +106,14 @@ class Hub:
 
     def put_frame(self, encoded: bytes, at_ms: int | None = None) -> None:
         """Replace the newest frame; `at_ms` is when Redis got it."""
+        before_ms, self.frame_at_ms = self.frame_at_ms, at_ms
+        if before_ms is None or at_ms is None or at_ms - before_ms > TOGETHER_MS:
+            self._newest_frames.clear()
+        self._newest_frames.append(encoded)
         self.frame = encoded
-        self.frame_at_ms = at_ms
         self.frame_number += 1
-        self._frame_event = self._snapshot = None
+        self._frame_events = {}
+        self._snapshot = None
 
     def put_thumb(self, env: Env | None, encoded: bytes) -> None:
         """Replace one env's thumbnail."""
@@ -121,7 +132,9 @@ class Hub:
         self._room = MAX_STATE_FIELDS - sum(1 for _ in flatten(state))
         self.frame = self.vision = self.frame_at_ms = None
         self._thumbs = {}
-        self._frame_event = self._snapshot = None
+        self._newest_frames.clear()
+        self._frame_events = {}
+        self._snapshot = None
 
     def become_ready(self) -> None:
         """Redis was read for the first time: let those go on who wait for that."""
@@ -198,11 +211,17 @@ class Hub:
 
     # -- what they see ------------------------------------------------------------------------------------------------
 
-    def frame_event(self) -> bytes:
-        """Return the newest frame's event, encoded once; empty if there is none."""
-        if self._frame_event is None:
-            self._frame_event = b"" if self.frame is None else event("vision_update", self.frame)
-        return self._frame_event
+    @property
+    def frames_together(self) -> int:
+        """How many frames the newest call brought."""
+        return len(self._newest_frames)
+
+    def frame_events(self, count: int = 1) -> bytes:
+        """Return the events of the newest frames: of so many, but of one call's; made once for all who want them."""
+        if count not in self._frame_events:
+            frames = list(self._newest_frames)[-count:]
+            self._frame_events[count] = b"".join([event("vision_update", frame) for frame in frames])
+        return self._frame_events[count]
 
     def thumbs_between(self, after: int, last: int) -> bytes:
         """Return the thumbnails that came after one of this number, up to another."""

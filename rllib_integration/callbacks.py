@@ -179,7 +179,7 @@ class HudCallbacks(RLlibCallback):  # type: ignore[misc]
         index = int(env_runner.worker_index or 0)
         publisher = Publisher(
             name=attachment.name, info=attachment.info, settings=attachment.settings, writer=f"w{index}",
-            has_helper=index == attachment.wanted[0],
+            has_helper=index == attachment.wanted[0], gathers=True,
         )  # fmt: skip
         num_envs = getattr(env, "num_envs", None) or len(env.get_sub_environments())
         self._runner = RunnerHud(attachment, publisher, index, int(num_envs), info_keys=self.info_keys)
