@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry
 from tests.browser.page import Screen
-from tests.browser.run import Run, color_of, now_ms
+from tests.browser.run import Run, color_of, now_ms, png
 
 Open = Callable[..., Screen]
 StartRun = Callable[..., Run]
@@ -29,6 +30,33 @@ def test_frames_move_and_the_newest_is_the_one_on_screen(run: Run, open_page: Op
     screen.wait_text("#hud-top", "STEP7")
     screen.wait_text("#hud-top", "w1/e0")
     screen.wait_state("LIVE")
+
+
+#: Notes each picture that comes onto the canvas, with when it came.
+_NOTE_SHOWN = """() => {
+  window.shown = [];
+  new MutationObserver(() => window.shown.push([document.getElementById("frame").dataset.id, performance.now()]))
+    .observe(document.getElementById("frame"), { attributes: true, attributeFilter: ["data-id"] });
+}"""
+
+
+def test_frames_that_come_with_one_call_are_seen_apart_as_they_were_taken(run: Run, open_page: Open) -> None:
+    run.frame(color_of(1))
+    screen = open_page()
+    screen.wait_pixel(color_of(1))
+    screen.page.evaluate(_NOTE_SHOWN)
+    last = 1
+    for _ in range(5):
+        taken_ms = now_ms()
+        first = FrameEntry(png(color_of(last + 1)), taken_ms, "image/png", last + 1, 1, (1, 0))
+        last += 2
+        run.publish(first, FrameEntry(png(color_of(last)), taken_ms + 120, "image/png", last, 1, (1, 0)))
+        screen.wait_pixel(color_of(last))
+        screen.page.wait_for_timeout(50)
+    shown = screen.page.evaluate("() => window.shown")
+    assert len({picture for picture, _ in shown}) == 10, "each was seen"
+    gaps = [later[1] - earlier[1] for earlier, later in itertools.pairwise(shown)][::2]
+    assert all(60 < gap < 400 for gap in gaps), gaps
 
 
 @pytest.mark.parametrize(

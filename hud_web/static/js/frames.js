@@ -10,7 +10,8 @@ import { entryTime } from "./store.js";
 
 /** @import { Picture } from "./types.js" */
 /** @import { Api } from "./api.js" */
-/** @typedef {{id: string, t: number, step: number | null, episode: number | null, env: [number, number] | null}} Frame */
+/** @typedef {{id: string, t: number, at: number, taken: number, step: number | null, episode: number | null,
+ *   env: [number, number] | null}} Frame `t`: when it is seen; `at`: when it was appended; `taken`: by its writer's clock */
 /** @typedef {{number: number | null, env: string, first: number, start: number, end: number, value: number | null}} Episode
  *  `first`: index of its first frame; `value`: its return, where known */
 
@@ -20,6 +21,8 @@ const MOST_BLOB_BYTES = 32 * 1024 * 1024;
 const MATCH_MS = 1_500;
 /** Blobs of this many frames are on their way at once; a browser opens six connections. */
 const MOST_FETCHES = 4;
+/** Frames of one call are shown no further apart than this. */
+const LONGEST_APART_MS = 150;
 
 export class Frames {
   /** @param {() => Api} api */
@@ -53,10 +56,12 @@ export class Frames {
   /** A frame came live. @param {Picture} picture @param {Blob} [blob] */
   add(picture, blob) {
     if (!picture.id) return;
-    const t = frameTime(picture);
+    const at = frameTime(picture);
     const last = this.all.at(-1);
-    if (last && (t < last.t || last.id === picture.id)) return;
-    this.all.push({ id: picture.id, t, step: picture.step, episode: picture.episode, env: picture.env });
+    if (last && (at < last.at || last.id === picture.id)) return;
+    const frame = { id: picture.id, t: at, at, taken: picture.time_ms, step: picture.step, episode: picture.episode, env: picture.env };
+    frame.t = seenAt(frame, last);
+    this.all.push(frame);
     if (blob) this.remember(picture.id, blob);
     this.version++;
     if (this.all.length <= MOST_FRAMES) return;
@@ -69,11 +74,13 @@ export class Frames {
     const answer = await this.api().get("/api/frames", { from_ms: Math.max(0, Math.floor(fromMs)) });
     if (!Array.isArray(answer?.frames)) return;
     const oldest = answer.frames.length ? frameTime(answer.frames[0]) : Infinity;
-    const known = new Map(this.all.filter((frame) => frame.t >= oldest || this.blobs.has(frame.id)).map((frame) => [frame.id, frame]));
+    const known = new Map(this.all.filter((frame) => frame.at >= oldest || this.blobs.has(frame.id)).map((frame) => [frame.id, frame]));
     for (const { id, time_ms, step, episode, env } of answer.frames) {
-      if (typeof id === "string" && !known.has(id)) known.set(id, { id, t: frameTime({ id, time_ms }), step: step ?? null, episode: episode ?? null, env: env ?? null });
+      const at = frameTime({ id, time_ms });
+      if (typeof id === "string" && !known.has(id)) known.set(id, { id, t: at, at, taken: time_ms, step: step ?? null, episode: episode ?? null, env: env ?? null });
     }
-    this.all = [...known.values()].sort((a, b) => a.t - b.t).slice(-MOST_FRAMES);
+    this.all = [...known.values()].sort((a, b) => a.at - b.at).slice(-MOST_FRAMES);
+    this.all.forEach((frame, i) => (frame.t = seenAt(frame, this.all[i - 1])));
     this.changed();
   }
 
@@ -205,6 +212,24 @@ export class Frames {
     for (let i = list.length - 1; i >= 0; i--) if (list[i].start <= t) return list[i];
     return null;
   }
+}
+
+/**
+ * How long after the one before a frame is to be seen, where both came with one call of a publisher, which gathers those of
+ * a tenth of a second: as long as lay between them when they were taken. 0 where it came by itself.
+ * @param {{id: string | null, time_ms: number}} picture @param {{id: string | null, time_ms: number} | null | undefined} before
+ */
+export function apart(picture, before) {
+  const together = before && entryTime(picture) - entryTime(before) <= 1;
+  return together ? Math.min(LONGEST_APART_MS, Math.max(0, picture.time_ms - before.time_ms)) : 0;
+}
+
+/** @param {Frame} frame @param {Frame | undefined} before */
+function seenAt(frame, before) {
+  if (!before) return frame.at;
+  const after = apart({ id: frame.id, time_ms: frame.taken }, { id: before.id, time_ms: before.taken });
+  // Each frame needs a moment of its own.
+  return Math.max(frame.at, before.t + (after || 0.001));
 }
 
 /**

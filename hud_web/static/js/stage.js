@@ -7,6 +7,7 @@
 import { button, byId, el, fill, icon, say } from "./dom.js";
 import { download } from "./download.js";
 import { bytes, envName, number, time, value } from "./format.js";
+import { apart } from "./frames.js";
 import { painter } from "./paint.js";
 import { latencyText } from "./status.js";
 
@@ -36,6 +37,11 @@ export class Stage {
     this.view = byId("view");
     this.placeholder = byId("placeholder");
     this.meta = byId("stage-meta");
+    /** Live frames that wait for their moment, since they came together with the one before. @type {Set<Shot>} */
+    this.coming = new Set();
+    /** The newest live frame, and when it is shown. @type {Picture | null} */
+    this.newest = null;
+    this.newestAt = 0;
     /** @type {Shot | null} */
     this.next = null;
     /** @type {Shot | null} */
@@ -79,12 +85,25 @@ export class Stage {
   take(picture) {
     const blob = picture.bytes ? new Blob([picture.bytes], { type: picture.mime }) : null;
     this.frames.add(picture, blob ?? undefined);
-    if (this.isLive) this.show({ ...picture, t: picture.time_ms, blob });
+    const now = performance.now();
+    const wait = apart(picture, this.newest);
+    this.newestAt = Math.max(now, wait ? this.newestAt + wait : now);
+    this.newest = picture;
+    if (!this.isLive) return;
+    const shot = { ...picture, t: picture.time_ms, blob };
+    if (this.newestAt > now) {
+      this.coming.add(shot);
+      setTimeout(() => this.coming.delete(shot) && this.show(shot), this.newestAt - now);
+    } else {
+      this.coming.clear(); // what came by itself is newer than what still waits
+      this.show(shot);
+    }
   }
 
   /** Show a kept frame. @param {import("./frames.js").Frame | null} frame */
   showFrame(frame) {
     this.isLive = false;
+    this.coming.clear();
     if (frame) this.show({ ...frame, blob: this.frames.blobs.get(frame.id) ?? null });
   }
 
@@ -177,7 +196,8 @@ export class Stage {
   }
 
   clear() {
-    this.next = null;
+    this.next = this.newest = null;
+    this.coming.clear();
     this.ready?.bitmap.close();
     this.ready = null;
     this.bitmap?.close();

@@ -111,6 +111,21 @@ def test_only_the_newest_frame_of_each_env_waits() -> None:
     assert bench.dropped == {"frames/replaced": 4}
 
 
+def test_where_frames_go_together_so_many_of_each_env_wait_in_order() -> None:
+    bench = Bench(Room(frames=3))
+    for number in range(5):
+        for env in ((1, 0), (1, 1)):
+            bench.outbox.offer_picture(picture(number, env))
+    assert bench.outbox.has_more_than(0, frames=5)
+    assert not bench.outbox.has_more_than(0, frames=6)
+    taken = [(item.step, item.env) for item in bench.outbox.take(0, 10) if isinstance(item, Picture)]
+    assert taken == [(number, env) for number in (2, 3, 4) for env in ((1, 0), (1, 1))]
+    assert bench.dropped == {"frames/replaced": 4}
+    bench.outbox.offer_picture(picture(1, stream="thumbs"))
+    bench.outbox.offer_picture(picture(2, stream="thumbs"))
+    assert [item.step for item in bench.outbox.take(0, 10)] == [2]
+
+
 def test_a_frame_and_a_thumbnail_of_one_env_do_not_replace_each_other() -> None:
     bench = Bench()
     bench.outbox.offer_picture(picture(1))

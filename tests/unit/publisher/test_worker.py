@@ -24,7 +24,7 @@ from hud_publisher.protocol.errors import (
 )
 from hud_publisher.protocol.keys import SessionId
 from hud_publisher.protocol.replies import Published
-from hud_publisher.worker import RIDE_ENTRIES, RIDE_S
+from hud_publisher.worker import LATE_S, MOST_GATHERED, RIDE_ENTRIES, RIDE_S
 from tests.fixtures.publishing import JPEG, Bench, MemorySink
 
 
@@ -629,3 +629,65 @@ def test_closing_takes_the_answer_that_was_not_waited_for() -> None:
     assert len(bench.sink.landed) == 1
     assert not bench.counters.dropped
     assert bench.sink.released
+
+
+def gathering(fps: float = 20.0) -> Bench:
+    """A bench whose worker gathers, while frames flow."""
+    bench = Bench(room=Room(frames=MOST_GATHERED), gathers=True, fps=fps)
+    bench.sink.viewers = 1
+    bench.link.frames.asked_at = bench.clock.now
+    bench.turns(2)
+    bench.link.doorbell.is_armed = False  # as waiting does
+    return bench
+
+
+def offer(bench: Bench) -> None:
+    assert bench.link.frames.take()
+    bench.frame()
+
+
+@pytest.mark.parametrize(("fps", "together"), [(12, 1), (20, 2), (30, 3), (60, 4)])
+def test_the_frames_of_a_tenth_of_a_second_go_with_one_call_and_nobody_rings(fps: int, together: int) -> None:
+    bench = gathering(fps)
+    offer(bench)
+    wakes_at, rings = bench.clock.now + bench.worker.turn(), 0
+    called = len(bench.sink.calls)
+    for _ in range(5 * together):
+        bench.clock.advance(1 / fps + 1e-6)
+        offer(bench)
+        bench.log()
+        rings += bench.link.doorbell.is_armed
+        if wakes_at <= bench.clock.now + LATE_S + 1e-3:
+            bench.clock.now = wakes_at
+            wakes_at += bench.worker.turn()
+    assert rings == 0
+    calls = bench.sink.calls[called:]
+    assert [sum(entry.stream == "frames" for entry in call.entries) for call in calls] == [together] * 5
+
+
+def test_where_no_frame_follows_offers_ring_again() -> None:
+    bench = gathering()
+    offer(bench)
+    sleep_s = bench.worker.turn()
+    assert not bench.link.doorbell.is_armed
+    assert 0 < sleep_s <= 2 * 0.05 + LATE_S
+    bench.clock.advance(sleep_s)
+    bench.worker.turn()
+    assert bench.link.doorbell.is_armed
+    bench.clock.advance(0.05)
+    offer(bench)
+    bench.worker.turn()
+    assert bench.link.outbox.is_empty()
+
+
+def test_more_fields_than_may_wait_do_not_wait_for_frames() -> None:
+    bench = gathering()
+    offer(bench)
+    bench.turns()
+    bench.log(10 * RIDE_ENTRIES)
+    slept_s = [bench.worker.turn()]
+    while bench.link.outbox.has_more_than(RIDE_ENTRIES):
+        bench.clock.advance(slept_s[-1])
+        slept_s.append(bench.worker.turn())
+    assert len(slept_s) > 3
+    assert sum(slept_s[:-1]) < 0.05

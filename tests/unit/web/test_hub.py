@@ -290,6 +290,24 @@ async def test_who_is_silent_gets_heartbeats_and_those_of_a_past_session_too(hal
     assert outlet.text.count(": heartbeat\n\n") == int(40 / HEARTBEAT_S)
 
 
+async def test_frames_of_one_call_are_all_given_and_of_several_calls_those_of_the_newest(hall: Hall) -> None:
+    outlet, few = hall.enter(), hall.enter(0.05)
+    for number, at_ms in ((1, 1000), (2, 1000), (3, 1001)):
+        hall.hub.put_frame(b'{"frame":%d}' % number, at_ms)
+    hall.hub.wake()
+    assert outlet.frames == [1, 2, 3]
+    assert few.frames == [3]
+    assert hall.hub.tally.drops["frame skipped"] == 0
+    for number, at_ms in ((4, 1100), (5, 1100), (6, 1200), (7, 1200)):
+        hall.hub.put_frame(b'{"frame":%d}' % number, at_ms)
+    hall.hub.wake()
+    assert outlet.frames == [1, 2, 3, 6, 7]
+    assert hall.hub.tally.drops["frame skipped"] == 2
+    hall.hub.put_frame(b'{"frame":8}', 1201)
+    hall.hub.wake()
+    assert outlet.frames[-2:] == [7, 8]
+
+
 async def test_who_resumes_follows_from_what_it_saw_and_gets_the_newest_frame(hall: Hall) -> None:
     hall.log(5)
     hall.frame(1)
