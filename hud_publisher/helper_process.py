@@ -82,6 +82,7 @@ class Inbox(Doorbell):
                 self._sleep_until_rung(min(left_s, PARENT_S))
             else:
                 self._rest(min(left_s, NAP_S))
+        self._take_all()
         self._link.close(self._clock() + CLOSE_S, False)  # the first time decides
         time.sleep(min(timeout_s, ORPHAN_S))
 
