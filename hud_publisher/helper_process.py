@@ -70,9 +70,11 @@ class Inbox(Doorbell):
         self.is_armed = self.is_armed_for_fields = False
         self.say()
         ends_at = self._clock() + timeout_s
-        while not self._is_orphan:
+        while True:
             if self._take_all() and (is_armed or self._link.close_by is not None):
                 return
+            if self._is_orphan:
+                break
             left_s = ends_at - self._clock()
             if self._clock() - self._came_at > SILENT_S and self._link.close_by is None:
                 left_s = PARENT_S
@@ -82,7 +84,6 @@ class Inbox(Doorbell):
                 self._sleep_until_rung(min(left_s, PARENT_S))
             else:
                 self._rest(min(left_s, NAP_S))
-        self._take_all()
         self._link.close(self._clock() + CLOSE_S, False)  # the first time decides
         time.sleep(min(timeout_s, ORPHAN_S))
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from hud_publisher.backoff import Backoff
 from hud_publisher.composer import Composer
-from hud_publisher.delivery import Delivery
+from hud_publisher.delivery import BATCH_PICTURES, Delivery
 from hud_publisher.link import Link
 from hud_publisher.pacer import SLOW_S
 from hud_publisher.protocol.batch import Batch
@@ -51,7 +51,7 @@ RIDE_ENTRIES = 40
 #: A worker that gathers sends the pictures of so long with one call, no more than so many: each call costs the machine
 #: as much as three pictures (docs/decisions/publisher.md).
 GATHER_S = 0.1
-MOST_GATHERED = 4
+MOST_GATHERED = BATCH_PICTURES
 #: By how much a picture comes later than it is due: it comes with a step.
 LATE_S = 0.005
 #: How often a thread without traffic looks whether somebody has begun to ask for pictures.

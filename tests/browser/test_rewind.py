@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from hud_publisher.protocol.entries import FrameEntry
@@ -68,9 +69,10 @@ def test_charts_and_figures_tell_the_moment_that_is_shown(run: Run, open_page: O
     screen.wait_text(".chart[aria-label='Entropy · KL'] .legend", "5")
 
 
-def test_frames_of_one_batch_are_stepped_through_one_by_one(run: Run, open_page: Open) -> None:
+@pytest.mark.parametrize("apart_ms", [0, 50])
+def test_frames_of_one_batch_are_stepped_through_one_by_one(run: Run, open_page: Open, apart_ms: int) -> None:
     run.publish(
-        *(FrameEntry(png(color_of(n)), now_ms(), "image/png", n, 1, (1, 0)) for n in range(1, 5))
+        *(FrameEntry(png(color_of(n)), now_ms() + apart_ms * n, "image/png", n, 1, (1, 0)) for n in range(1, 5))
     )  # all in one millisecond
     screen = open_page()
     wait_for_frames(screen, color_of(4))

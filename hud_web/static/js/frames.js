@@ -10,8 +10,8 @@ import { entryTime } from "./store.js";
 
 /** @import { Picture } from "./types.js" */
 /** @import { Api } from "./api.js" */
-/** @typedef {{id: string, t: number, at: number, taken: number, step: number | null, episode: number | null,
- *   env: [number, number] | null}} Frame `t`: when it is seen; `at`: when it was appended; `taken`: by its writer's clock */
+/** @typedef {{id: string, t: number, at: number, time_ms: number, step: number | null, episode: number | null,
+ *   env: [number, number] | null}} Frame `t`: when it is seen; `at`: when it was appended; `time_ms`: taken */
 /** @typedef {{number: number | null, env: string, first: number, start: number, end: number, value: number | null}} Episode
  *  `first`: index of its first frame; `value`: its return, where known */
 
@@ -59,7 +59,7 @@ export class Frames {
     const at = frameTime(picture);
     const last = this.all.at(-1);
     if (last && (at < last.at || last.id === picture.id)) return;
-    const frame = { id: picture.id, t: at, at, taken: picture.time_ms, step: picture.step, episode: picture.episode, env: picture.env };
+    const frame = { id: picture.id, t: at, at, time_ms: picture.time_ms, step: picture.step, episode: picture.episode, env: picture.env };
     frame.t = seenAt(frame, last);
     this.all.push(frame);
     if (blob) this.remember(picture.id, blob);
@@ -77,7 +77,7 @@ export class Frames {
     const known = new Map(this.all.filter((frame) => frame.at >= oldest || this.blobs.has(frame.id)).map((frame) => [frame.id, frame]));
     for (const { id, time_ms, step, episode, env } of answer.frames) {
       const at = frameTime({ id, time_ms });
-      if (typeof id === "string" && !known.has(id)) known.set(id, { id, t: at, at, taken: time_ms, step: step ?? null, episode: episode ?? null, env: env ?? null });
+      if (typeof id === "string" && !known.has(id)) known.set(id, { id, t: at, at, time_ms, step: step ?? null, episode: episode ?? null, env: env ?? null });
     }
     this.all = [...known.values()].sort((a, b) => a.at - b.at).slice(-MOST_FRAMES);
     this.all.forEach((frame, i) => (frame.t = seenAt(frame, this.all[i - 1])));
@@ -227,9 +227,8 @@ export function apart(picture, before) {
 /** @param {Frame} frame @param {Frame | undefined} before */
 function seenAt(frame, before) {
   if (!before) return frame.at;
-  const after = apart({ id: frame.id, time_ms: frame.taken }, { id: before.id, time_ms: before.taken });
   // Each frame needs a moment of its own.
-  return Math.max(frame.at, before.t + (after || 0.001));
+  return Math.max(frame.at, before.t + (apart(frame, before) || 0.001));
 }
 
 /**

@@ -67,7 +67,7 @@ export class Player {
 
   /** @param {number} t */
   show(t) {
-    if (this.moment === null) this.loadPast();
+    const isTurningBack = this.moment === null;
     this.store.show(t);
     const at = this.frames.indexAt(t);
     const frame = this.frames.all[Math.max(0, at)] ?? null;
@@ -75,6 +75,7 @@ export class Player {
       this.shownId = frame.id;
       this.screen.showFrame(frame);
     }
+    if (isTurningBack) this.loadPast();
   }
 
   live() {
@@ -181,7 +182,11 @@ export class Player {
   async loadPast() {
     const sid = this.store.session?.sid ?? "";
     const until = this.store.timeline.start;
+    const shown = this.frames.all.find((frame) => frame.id === this.shownId);
+    const shownAt = shown?.t;
     await this.frames.load(0);
+    // What came with the same call before it may put it later: the moment goes with the frame.
+    if (this.moment !== null && shown && shownAt !== undefined && shown.t !== shownAt) this.store.show(this.moment + shown.t - shownAt);
     const from = this.frames.all[0]?.t;
     if (!from || this.pastFor === sid) return;
     this.pastFor = sid;

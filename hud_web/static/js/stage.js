@@ -87,7 +87,7 @@ export class Stage {
     this.frames.add(picture, blob ?? undefined);
     const now = performance.now();
     const wait = apart(picture, this.newest);
-    this.newestAt = Math.max(now, wait ? this.newestAt + wait : now);
+    this.newestAt = wait ? Math.max(now, this.newestAt + wait) : now;
     this.newest = picture;
     if (!this.isLive) return;
     const shot = { ...picture, t: picture.time_ms, blob };
