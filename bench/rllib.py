@@ -1,6 +1,7 @@
 """What HudCallbacks cost an RLlib run: paired PPO runs on Breakout (RAM) with and without it, watched at 20 fps.
 
     python bench/rllib.py [--pairs 5] [--iterations 32] [--env-runners 2] [--write]
+    python bench/rllib.py --iterations 10 --envs 1 --batch 4000 --epochs 30 --minibatch 128  # as RLlib's PPO has them
 
 Each pair builds two algorithms that differ in their callbacks alone and trains them in turns, one iteration each, first
 the one and then the other; so whatever else the machine does meets both alike. They learn with a rate of 0: all of
@@ -137,7 +138,10 @@ def ready_to_train(num_cpus: int) -> Iterator[tuple[str, str]]:
             ray.shutdown()
 
 
-def build(callbacks: Any, *, env_runners: int, envs: int, batch: int = 2000, lr: float = 0.0) -> Any:
+def build(
+    callbacks: Any, *, env_runners: int, envs: int, batch: int = 2000, epochs: int = 4, minibatch: int = 500,
+    lr: float = 0.0,
+) -> Any:  # fmt: skip
     """One PPO algorithm on Breakout's RAM, as `hud demo` has it."""
     from ray.rllib.algorithms.ppo import PPOConfig
 
@@ -145,7 +149,7 @@ def build(callbacks: Any, *, env_runners: int, envs: int, batch: int = 2000, lr:
         PPOConfig()
         .environment("ALE/Breakout-v5")
         .env_runners(num_env_runners=env_runners, num_envs_per_env_runner=envs)
-        .training(train_batch_size_per_learner=batch, minibatch_size=500, num_epochs=4, lr=lr)
+        .training(train_batch_size_per_learner=batch, minibatch_size=minibatch, num_epochs=epochs, lr=lr)
         .debugging(log_level="ERROR", seed=1)
     )
     return (config.callbacks(callbacks) if callbacks else config).build_algo()
@@ -170,8 +174,9 @@ def measure_pair(options: argparse.Namespace, url: str, redis_url: str, frames: 
     from rllib_integration import HudCallbacks
 
     make = functools.partial(
-        build, env_runners=options.env_runners, envs=options.envs, batch=options.batch, lr=options.lr
-    )
+        build, env_runners=options.env_runners, envs=options.envs, batch=options.batch, epochs=options.epochs,
+        minibatch=options.minibatch, lr=options.lr,
+    )  # fmt: skip
     without = make(None)
     with_hud = make(functools.partial(HudCallbacks, redis_url=redis_url, fps=options.fps))
     tallies = (Tally(), Tally())
@@ -229,7 +234,8 @@ def report(options: argparse.Namespace, pairs: list[tuple[Tally, Tally]], frames
     return "\n".join(
         [
             f"{len(pairs)} pairs × {options.iterations} iterations of {options.batch} steps, PPO on Breakout (RAM), "
-            f"{options.env_runners} env runners × {options.envs} envs, {options.fps:g} fps, one viewer; "
+            f"{options.epochs} epochs of {options.minibatch}, {options.env_runners} env runners × {options.envs} envs, "
+            f"{options.fps:g} fps, one viewer; "
             f"ray {ray.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPUs shared by training, "
             "Redis, web tier and viewer.",
             "",
@@ -270,6 +276,8 @@ def main() -> None:
     parser.add_argument("--env-runners", type=int, default=2)
     parser.add_argument("--envs", type=int, default=2, help="per env runner")
     parser.add_argument("--batch", type=int, default=2000, help="steps per iteration")
+    parser.add_argument("--epochs", type=int, default=4, help="over each batch")
+    parser.add_argument("--minibatch", type=int, default=500, help="steps of each update")
     parser.add_argument("--lr", type=float, default=0.0, help="0: both policies stay what they are, and so their work")
     parser.add_argument("--fps", type=float, default=20.0)
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS-rllib.md")
