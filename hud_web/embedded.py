@@ -29,7 +29,7 @@ logger = logging.getLogger("hud.embedded")
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
-CHECK_S = 0.2
+CHECK_S = 0.5
 #: Frames are bounded per session and channel; this bounds what a laptop gives in all.
 MAX_MEMORY = "512mb"
 _PR_SET_PDEATHSIG = 1
@@ -157,6 +157,8 @@ class EmbeddedRedis:
             "appendonly": "yes",
             "appendfsync": "no",
             "save": "",
+            # How often a second it wakes for what can wait; by itself ten times.
+            "hz": "1",
             "auto-aof-rewrite-min-size": "128mb",
             "maxmemory": MAX_MEMORY,
             # Every other policy drops the session lock first.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import resource
 import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -32,6 +34,8 @@ GC_THRESHOLDS = (50_000, 20, 100)
 #: How long between two looks at all of them at least, and as a multiple of what the last one took.
 TIDY_S = 20.0
 TIDY_SHARE = 5_000
+#: How often the time in the answers' heads moves on.
+TICK_S = 1.0
 #: Each viewer is an open file. Systems begin with 1,024 and let a process have far more if it asks.
 OPEN_FILES = 65_536
 
@@ -48,6 +52,19 @@ class Server(uvicorn.Server):
         self._web = web
         self._companions = companions
         self._tasks: list[asyncio.Task[None]] = []
+        self._told = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Serve until told to end; uvicorn's own wakes ten times a second to look."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), TICK_S)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note a signal; it comes between any two lines of the main thread."""
+        super().handle_exit(sig, frame)
+        with contextlib.suppress(RuntimeError):  # the loop is not there yet, or no more
+            asyncio.get_running_loop().call_soon_threadsafe(self._told.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, then the companions."""
