@@ -31,7 +31,7 @@ PARENT_S = 1.0
 #: Between two turns without it.
 ORPHAN_S = 0.003
 #: Between two words, unless something matters at once.
-WORD_S = 0.25
+WORD_S = 0.5
 #: A parent that has sent nothing for so long is frozen, for it sends something twice a second: then this process is as
 #: silent, so that its session lapses and another env runner takes its place.
 SILENT_S = 3.0

@@ -82,12 +82,13 @@ def pack(link: Link, items: list[Item]) -> list[bytes]:
 def unpack(message: bytes) -> Note:
     """Return what was packed."""
     end = 4 + int.from_bytes(message[:4], "little")
-    written, claim, *rest = marshal.loads(memoryview(message)[4:end])
+    view = memoryview(message)
+    written, claim, *rest = marshal.loads(view[4:end])
     items: list[Item] = []
     for number, size, values in written:
         if size is not None:
             about, *others = values
-            values = (_pixels(message[end : end + size], *about), *others)
+            values = (_pixels(view[end : end + size], *about), *others)
             end += size
         items.append(_KINDS[number](*values))
     return Note(items, None if claim is None else Claim(*claim), *rest)
@@ -105,9 +106,9 @@ def _raw(pixels: Any) -> tuple[bytes, Sequence[int], str]:
     return data, shape, dtype.str
 
 
-def _pixels(data: bytes, shape: Sequence[int], form: str) -> Any:
+def _pixels(data: memoryview, shape: Sequence[int], form: str) -> Any:
     if form == _IMAGE:
-        return Image.frombytes("RGB", (shape[0], shape[1]), data)
+        return Image.frombytes("RGB", (shape[0], shape[1]), bytes(data))
     import numpy as np
 
     return data, tuple(shape), np.dtype(form)
