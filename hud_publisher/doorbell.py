@@ -33,6 +33,10 @@ class Doorbell:
         with contextlib.suppress(RuntimeError):  # it has been rung already
             self._silence.release()
 
+    def ring_for_frame(self) -> None:
+        """The same for a frame."""
+        self.ring()
+
     def wait(self, timeout_s: float) -> None:
         """Sleep until rung, at most this long."""
         self._silence.acquire(timeout=min(max(0.0, timeout_s), threading.TIMEOUT_MAX))

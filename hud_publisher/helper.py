@@ -28,6 +28,7 @@ from hud_publisher.protocol.entries import STREAMS
 from hud_publisher.protocol.replies import Published, Registered
 from hud_publisher.protocol.values import clean_metrics
 from hud_publisher.stats import Counters
+from hud_publisher.worker import RIDE_ENTRIES, gathered
 
 logger = logging.getLogger("hud_publisher")
 
@@ -44,6 +45,8 @@ MESSAGE_PICTURES = 4
 LOOK_S = 0.5
 #: The same while closing.
 CLOSING_LOOK_S = 0.01
+#: Frames that are further apart than so many periods do not wait for each other.
+APART = 1.5
 #: Between two messages of what waits here: training threads want the interpreter too.
 PIECE_S = 0.002
 
@@ -89,10 +92,13 @@ class Helper(Doorbell):
         link: of the publisher; its doorbell becomes this one.
         publisher: pickled.
         work: what the thread does where no process does it.
+        gathers: frames that go with one call go with one message, too.
     """
 
-    def __init__(self, link: Link, publisher: bytes, work: Callable[[], None]) -> None:
+    def __init__(self, link: Link, publisher: bytes, work: Callable[[], None], *, gathers: bool = False) -> None:
         super().__init__()
+        self._gathers = gathers
+        self._framed_at = float("-inf")
         self._link, self._publisher, self._work = link, publisher, work
         self._mailbox: Mailbox | None = None
         self._wake_file = -1
@@ -191,6 +197,16 @@ class Helper(Doorbell):
                     self._hand_over(self._mailbox)
             finally:
                 self._turn.release()
+
+    def ring_for_frame(self) -> None:
+        """Hand over the frames that go together; the first of them waits, while they come as fast as they may."""
+        frames = self._link.frames
+        apart_s, self._framed_at = frames.taken_at - self._framed_at, frames.taken_at
+        if self._gathers and self._mailbox is not None and apart_s < APART * frames.period_s:
+            if self._link.outbox.has_more_than(RIDE_ENTRIES, gathered(frames.period_s) - 1):
+                self.ring()
+        else:
+            self.ring()
 
     def _hand_over(self, mailbox: Mailbox) -> None:
         link = self._link

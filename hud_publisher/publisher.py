@@ -164,7 +164,10 @@ class Publisher:
         inbox = self._metrics
         if inbox is None:
             self._offer_late("metrics", data, step)
-            return
+        else:
+            self._put(inbox, data, step, rings=True)
+
+    def _put(self, inbox: deque[Offered], data: Mapping[Any, Any], step: Any, *, rings: bool) -> None:
         try:
             fields, weight = dict(data), 0
             if not PLAIN.issuperset(map(type, fields.values())):
@@ -174,7 +177,7 @@ class Publisher:
             if len(inbox) >= MAX_INBOX:
                 self._make_room("metrics")
             inbox.append((time_ns(), step, fields, weight))
-            if self._doorbell.is_armed_for_fields:  # type: ignore[union-attr]
+            if rings and self._doorbell.is_armed_for_fields:  # type: ignore[union-attr]
                 self._doorbell.ring()  # type: ignore[union-attr]
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse("metrics", error)
@@ -200,7 +203,13 @@ class Publisher:
         return link is not None and link.frames.is_due(env)
 
     def frame(
-        self, pixels: PixelArray, *, step: int | None = None, episode: int | None = None, env: Env | None = None
+        self,
+        pixels: PixelArray,
+        *,
+        step: int | None = None,
+        episode: int | None = None,
+        env: Env | None = None,
+        data: Mapping[Any, Any] | None = None,
     ) -> bool:
         """Offer the newest rendered frame; it replaces any frame of this env that was not sent yet.
 
@@ -212,14 +221,17 @@ class Publisher:
             step: environment steps sampled so far in this run.
             episode: number of the episode.
             env: (worker index, env index).
+            data: fields of the same moment, as for `log`: published with the frame, and also where it is not taken.
 
         Returns:
             Whether the frame was taken (False: not due yet, not wanted, or no picture).
         """
         link = self._link or self._start()
         if link is None or not link.frames.take(env):
+            if data is not None:
+                self.log(data, step)
             return False
-        return self._offer_picture(link, Picture(pixels, time_ns() // 1_000_000, step, episode, env, "frames"))
+        return self._offer_picture(link, Picture(pixels, time_ns() // 1_000_000, step, episode, env, "frames"), data)
 
     def wants_thumbnail(self, env: Env) -> bool:
         """Whether `thumbnail` would take one of this env now. Costs one clock read."""
@@ -394,7 +406,7 @@ class Publisher:
                     link = self.make_link()
                     work = self.make_worker(link).run
                     if self._options.has_helper and self.settings.helper == "auto":
-                        work = Helper(link, pickle.dumps(self), work).run
+                        work = Helper(link, pickle.dumps(self), work, gathers=self._options.gathers).run
                     self._thread = threading.Thread(target=work, name="hud-publisher", daemon=True)
                     self._thread.start()
                 except Exception as error:  # no thread can be started while the interpreter ends, for one
@@ -425,18 +437,23 @@ class Publisher:
         else:
             self.log_iteration(data, step)
 
-    def _offer_picture(self, link: Link, item: Picture) -> bool:
+    def _offer_picture(self, link: Link, item: Picture, data: Mapping[Any, Any] | None = None) -> bool:
         try:
             item.pixels = copy_pixels(item.pixels)
             if type(item.step) is not int:
                 item.step = copy_step(item.step)
             if type(item.env) is not tuple:
                 item.env = copy_env(item.env)
+            if data is not None and (inbox := self._metrics) is not None:
+                self._put(inbox, data, item.step, rings=False)  # the frame rings for both
+                data = None
             link.outbox.offer_picture(item)
-            if item.stream == "frames":
-                self._wake()
+            if item.stream == "frames" and link.doorbell.is_armed:
+                link.doorbell.ring_for_frame()
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse(item.stream, error)
+            if data is not None:
+                self.log(data, item.step)
             return False
         return True
 

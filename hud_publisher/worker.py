@@ -52,8 +52,8 @@ RIDE_ENTRIES = 40
 #: as much as three pictures (docs/decisions/publisher.md).
 GATHER_S = 0.1
 MOST_GATHERED = BATCH_PICTURES
-#: By how much a picture comes later than it is due: it comes with a step.
-LATE_S = 0.005
+#: By how much two pictures are further apart than they are due: each comes with a step.
+LATE_S = 0.015
 #: How often a thread without traffic looks whether somebody has begun to ask for pictures.
 IDLE_S = 2.0
 #: The same while thumbnails are asked for, which do not ring: one call for those of all envs, not one for each.
@@ -66,6 +66,11 @@ CLAIM_REFRESH_S = 2.0
 START_S = 0.001
 #: For how long a question whether a picture is due counts as interest.
 INTEREST_S = 5.0
+
+
+def gathered(period_s: float) -> int:
+    """How many pictures go with one call of a worker that gathers, where they come with this period."""
+    return max(1, min(MOST_GATHERED, int(GATHER_S / period_s + 1e-6)))
 
 
 class Worker:
@@ -203,9 +208,7 @@ class Worker:
 
     def _together(self) -> int:
         """How many pictures go with one call."""
-        if not self._gathers:
-            return 1
-        return max(1, min(MOST_GATHERED, int(GATHER_S / self._link.frames.period_s + 1e-6)))
+        return gathered(self._link.frames.period_s) if self._gathers else 1
 
     def _has_work(self, rides_s: float) -> bool:
         """Whether something waits that does not wait for a picture."""

@@ -198,29 +198,40 @@ class RunnerHud:
 
     def _report(self, now: float, env: Any, env_index: int, running: RunningEpisode, episode: Any) -> None:
         """The reporter's frame and fields, where they are due."""
-        metrics_at = self._metrics_at
-        if self._publisher.wants_frame((self._worker_index, env_index)) and self._renderer.is_affordable():
-            self._render(env, env_index)
-            metrics_at = self._metrics_with_frame_at
-        if now >= metrics_at:
-            self._send_metrics(now, running, episode)
+        has_frame = self._publisher.wants_frame((self._worker_index, env_index)) and self._renderer.is_affordable()
+        fields = None
+        if now >= (self._metrics_with_frame_at if has_frame else self._metrics_at):
+            self._metrics_at = now + (METRICS_ALONE_S if self._publisher.feedback.viewers else METRICS_UNWATCHED_S)
+            self._metrics_with_frame_at = now + METRICS_S * 0.9  # frames come in a rhythm that wavers
+            fields = attempt("the last step", self._moment, running, episode)
+        if has_frame:
+            self._render(env, env_index, fields)
+        elif fields is not None:
+            self._publisher.log(fields, step=self._steps.now)
 
-    def _render(self, env: Any, env_index: int) -> None:
-        """Render, and offer what came of it wherever it is wanted: one picture may serve as frame and thumbnail."""
-        for index, picture in self._renderer.render(env, env_index).items():
+    def _render(self, env: Any, env_index: int, fields: Mapping[str, Any] | None = None) -> None:
+        """Render, and offer what came of it wherever it is wanted: one picture may serve as frame and thumbnail.
+
+        Args:
+            env: that holds the env.
+            env_index: which to render.
+            fields: that go with its frame.
+        """
+        pictures = self._renderer.render(env, env_index)
+        if fields is not None and env_index not in pictures:
+            self._publisher.log(fields, step=self._steps.now)
+        for index, picture in pictures.items():
             name = (self._worker_index, index)
             if index == self._reporter.env_index:
-                self._publisher.frame(picture, step=self._steps.now, episode=self._envs[index].episodes, env=name)
+                self._publisher.frame(
+                    picture, step=self._steps.now, episode=self._envs[index].episodes, env=name,
+                    data=fields if index == env_index else None,
+                )  # fmt: skip
             if self._publisher.wants_thumbnail(name):
                 self._publisher.thumbnail(picture, env=name, step=self._steps.now)
         if self._renderer.trouble != self._trouble:
             self._trouble = self._renderer.trouble
             self._publisher.log({"no_picture": self._trouble}, step=self._steps.now)
-
-    def _send_metrics(self, now: float, running: RunningEpisode, episode: Any) -> None:
-        self._metrics_at = now + (METRICS_ALONE_S if self._publisher.feedback.viewers else METRICS_UNWATCHED_S)
-        self._metrics_with_frame_at = now + METRICS_S * 0.9  # frames come in a rhythm that wavers
-        self._publisher.log(self._moment(running, episode), step=self._steps.now)
 
     def _moment(self, running: RunningEpisode, episode: Any) -> dict[str, Any]:
         """The step-level fields as they are now."""

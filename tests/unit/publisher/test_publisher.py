@@ -202,6 +202,19 @@ def test_frames_fall_to_one_per_second_with_nobody_watching(make: Make) -> None:
     assert not hud.frame(FRAME)
 
 
+def test_fields_of_a_frame_are_published_with_it_and_without_it(make: Make, sink: MemorySink) -> None:
+    hud = make(frames="always", fps=1)
+    assert hud.frame(FRAME, step=1, data={"reward": 1.0})
+    assert not hud.frame(FRAME, step=2, data={"reward": 2.0})  # not due
+    wait_until(lambda: sent(hud, "metrics") == 2, "the fields of both moments")
+    assert not hud.frame("no picture", step=3, env=(0, 1), data={"reward": 3.0})
+    wait_until(lambda: sent(hud, "metrics") == 3, "the fields of one without a picture")
+    hud.close()
+    landed = [entry for entry in sink.landed if isinstance(entry, MetricsEntry)]
+    assert [(entry.step, entry.data) for entry in landed] == [(n, {"reward": float(n)}) for n in (1, 2, 3)]
+    assert len([entry for entry in sink.landed if isinstance(entry, FrameEntry)]) == 1
+
+
 def test_frames_may_be_turned_off(make: Make) -> None:
     hud = make(frames="off")
     assert not hud.wants_frame()
