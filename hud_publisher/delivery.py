@@ -35,7 +35,7 @@ from hud_publisher.stats import Cause
 logger = logging.getLogger("hud_publisher")
 
 #: Pictures per call, so that Redis is not held for milliseconds.
-BATCH_PICTURES = 4
+BATCH_PICTURES = 8
 #: Bytes per call, unless one entry alone has more: well below the web tier's limit on bodies.
 BATCH_BYTES = 4 * 1024 * 1024
 #: After so many failures of one batch, see whether a heartbeat passes.

@@ -93,7 +93,7 @@ class Encoder:
         if limit and max(image.size) > limit:
             scale = limit / max(image.size)
             size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-            image = image.resize(size, Image.Resampling.BOX)
+            image = image.resize(size, Image.Resampling.BOX, reducing_gap=1.0)
         if is_auto and image.width * image.height <= _AUTO_PIXELS:
             return self._smallest(image, quality)
         return self._jpeg(image, quality), "image/jpeg"

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from hud_publisher.delivery import BATCH_PICTURES
 from hud_publisher.doorbell import Doorbell
 from hud_publisher.link import Link, Status
 from hud_publisher.mailbox import Mailbox, create_file
@@ -40,7 +41,7 @@ MOST_BYTES_AHEAD = 1024 * 1024
 #: Values of fields in one message, 48 entries of ten: whoever offers something writes them all down, in 0.3 ms.
 MESSAGE_VALUES = 480
 #: Pictures in one message.
-MESSAGE_PICTURES = 4
+MESSAGE_PICTURES = BATCH_PICTURES
 #: Between two signs of life, with what waits here, and two looks whether the process is still there.
 LOOK_S = 0.5
 #: The same while closing.

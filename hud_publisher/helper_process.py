@@ -25,7 +25,7 @@ from hud_publisher.parcel import unpack
 from hud_publisher.process import CLOSE_S
 
 #: Between two looks into the mailbox while nobody waits for what comes: there is room there for more.
-NAP_S = 0.2
+NAP_S = 0.25
 #: The longest sleep without a look whether the parent still lives.
 PARENT_S = 1.0
 #: Between two turns without it.

@@ -89,7 +89,7 @@ class Publisher:
             takeover: end another run's session, once, instead of waiting; over HTTP that needs the token.
             has_helper: let a process of its own encode and send, unless HUD_HELPER forbids it: training waits for the
                 interpreter less, for 30 MB.
-            gathers: send the frames of a tenth of a second with one call: a viewer sees them so much later, in their
+            gathers: send the frames of a fifth of a second with one call: a viewer sees them so much later, in their
                 rhythm, and the machine has a third less work.
             **overrides: further attributes of Settings.
 

@@ -49,9 +49,9 @@ DENSE_LOOKS = 3
 RIDE_S = 0.1
 RIDE_ENTRIES = 40
 #: A worker that gathers sends the pictures of so long with one call, no more than so many: each call costs the machine
-#: as much as three pictures (docs/decisions/publisher.md).
-GATHER_S = 0.1
-MOST_GATHERED = BATCH_PICTURES
+#: as much as three pictures (docs/decisions/publisher.md). Beside them a call has room for as many thumbnails.
+GATHER_S = 0.2
+MOST_GATHERED = BATCH_PICTURES // 2
 #: By how much two pictures are further apart than they are due: each comes with a step.
 LATE_S = 0.015
 #: How often a thread without traffic looks whether somebody has begun to ask for pictures.
@@ -201,7 +201,7 @@ class Worker:
         """For how long what waits may wait for the next picture; 0 where none is expected in that time."""
         link = self._link
         period_s = link.frames.period_s
-        if period_s >= RIDE_S or link.close_by is not None:
+        if period_s >= (GATHER_S if self._gathers else RIDE_S) or link.close_by is not None:
             return 0.0
         ride_s = period_s * self._together() + LATE_S if self._gathers else RIDE_S
         return max(0.0, link.frames.taken_at + ride_s - now)

@@ -216,7 +216,7 @@ export class Frames {
 
 /**
  * How long after the one before a frame is to be seen, where both came with one call of a publisher, which gathers those of
- * a tenth of a second: as long as lay between them when they were taken. 0 where it came by itself.
+ * a fifth of a second: as long as lay between them when they were taken. 0 where it came by itself.
  * @param {{id: string | null, time_ms: number}} picture @param {{id: string | null, time_ms: number} | null | undefined} before
  */
 export function apart(picture, before) {

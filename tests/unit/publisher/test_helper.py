@@ -54,17 +54,17 @@ def test_frames_that_go_with_one_call_are_handed_over_together() -> None:
     for step in range(1, 9):
         side.frame(step, after_s=0.051)
         handed.append(side.handed())
-    assert handed == [[], [1, 2], [], [3, 4], [], [5, 6], [], [7, 8]]
+    assert handed == [[], [], [], [1, 2, 3, 4], [], [], [], [5, 6, 7, 8]]
 
 
 def test_frames_that_come_slowly_do_not_wait_for_each_other() -> None:
     side = Side()
     for step in range(4):
-        side.frame(step, after_s=0.12)
+        side.frame(step, after_s=0.08)
         assert side.handed() == [step]
 
 
-@pytest.mark.parametrize(("fps", "gathers"), [(20.0, False), (5.0, True)])
+@pytest.mark.parametrize(("fps", "gathers"), [(20.0, False), (4.0, True)])
 def test_nobody_waits_where_each_goes_with_a_call_of_its_own(fps: float, gathers: bool) -> None:
     side = Side(fps=fps, gathers=gathers)
     for step in range(4):
