@@ -90,7 +90,7 @@ class Publisher:
             has_helper: let a process of its own encode and send, unless HUD_HELPER forbids it: training waits for the
                 interpreter less, for 30 MB.
             gathers: send the frames of a fifth of a second with one call: a viewer sees them so much later, in their
-                rhythm, and the machine has a third less work.
+                rhythm, and the machine has half the work.
             **overrides: further attributes of Settings.
 
         Raises:
