@@ -21,15 +21,14 @@ from rllib_integration.rendering import Renderer, sub_env
 from rllib_integration.reporter import Reporter
 from rllib_integration.steps import StepCount
 
-#: Between two entries of step-level fields while somebody watches: 10 per second are more than an eye can read. They go
-#: out with the frame that they belong to; where none comes for so much longer, alone.
-METRICS_S = 0.1
-METRICS_ALONE_S = 0.15
-#: The same with nobody watching: enough for the charts of whoever comes later.
-METRICS_UNWATCHED_S = 0.25
+#: Between two entries of step-level fields that go out with the frame that they belong to: so often do frames go out.
+METRICS_S = 0.2
+#: The same where no frame comes for so much longer, and with nobody watching: enough for whoever comes later.
+METRICS_ALONE_S = 0.25
 #: Between two questions whether a frame is due, which cost more than all else in an ordinary step. The publisher counts
-#: from when a frame was due, so the rate is right on average.
+#: from when a frame was due, so the rate is right on average; the next one may be due after this much of a period.
 ASK_S = 0.008
+REST = 0.6
 #: Between two looks at what viewers and other runners want.
 LOOK_S = 0.2
 #: Between two questions whether a thumbnail is wanted; the publisher lets one per second pass.
@@ -81,6 +80,7 @@ class RunnerHud:
         self._view: EpisodeView | None = None
         self._look_at = 0.0
         self._ask_at = 0.0
+        self._rest_s = max(0.0, min(METRICS_S / 2, REST / attachment.settings.fps) - ASK_S)
         self._metrics_at = 0.0
         self._metrics_with_frame_at = 0.0
         self._is_sampling = False
@@ -186,7 +186,7 @@ class RunnerHud:
         index = self._reporter.env_index
         if index is not None and index != reported:
             self._action_names = attempt("get_action_meanings", _action_names, env, index) or ()
-            self._phase = ""
+            self._phase, self._ask_at = "", 0.0
             if self._is_sampling:
                 self._say_phase("sampling")
 
@@ -201,7 +201,7 @@ class RunnerHud:
         has_frame = self._publisher.wants_frame((self._worker_index, env_index)) and self._renderer.is_affordable()
         fields = None
         if now >= (self._metrics_with_frame_at if has_frame else self._metrics_at):
-            self._metrics_at = now + (METRICS_ALONE_S if self._publisher.feedback.viewers else METRICS_UNWATCHED_S)
+            self._metrics_at = now + METRICS_ALONE_S
             self._metrics_with_frame_at = now + METRICS_S * 0.9  # frames come in a rhythm that wavers
             fields = attempt("the last step", self._moment, running, episode)
         if has_frame:
@@ -223,10 +223,11 @@ class RunnerHud:
         for index, picture in pictures.items():
             name = (self._worker_index, index)
             if index == self._reporter.env_index:
-                self._publisher.frame(
+                is_taken = self._publisher.frame(
                     picture, step=self._steps.now, episode=self._envs[index].episodes, env=name,
                     data=fields if index == env_index else None,
                 )  # fmt: skip
+                self._ask_at += self._rest_s if is_taken else 0.0
             if self._publisher.wants_thumbnail(name):
                 self._publisher.thumbnail(picture, env=name, step=self._steps.now)
         if self._renderer.trouble != self._trouble:
