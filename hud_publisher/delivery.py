@@ -185,8 +185,13 @@ class Delivery:
         counters = self._link.counters
         counters.batches += 1
         counters.duplicates += reply.is_duplicate
+        claim = batch.claim
+        is_other_shown = claim is not None and reply.shown not in (None, claim.env) and not reply.is_duplicate
         for entry in batch.entries:
-            counters.sent[entry.stream] += 1
+            if entry.stream == "frames" and is_other_shown:
+                counters.drop("frames", "replaced")
+            else:
+                counters.sent[entry.stream] += 1
         if not batch.number:
             self._is_probed = self._inflight is not None
         elif self._other_half and reply.is_duplicate:

@@ -106,7 +106,7 @@ class Inbox(Doorbell):
             return False
         while message is not None:
             note = unpack(message)
-            link.claim = note.claim
+            link.set_claim(note.claim)
             link.frames.asked_at, link.frames.taken_at = note.frames_at
             link.thumbs.asked_at = note.thumbs_at
             for item in note.items:

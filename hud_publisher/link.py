@@ -72,6 +72,12 @@ class Link:
         """Keep the newest reply, and when it came."""
         self.feedback, self.feedback_at = reply, self.clock()
 
+    def set_claim(self, claim: Claim | None) -> None:
+        """Wish to be the reporter, or no more; then its frames would come between those of another env."""
+        if claim is None and self.claim is not None:
+            self.outbox.forget_frames()
+        self.claim = claim
+
     def close(self, close_by: float, release: bool | None) -> None:
         """Ask the thread to end by then, on the monotonic clock; the first call decides."""
         if self.close_by is None:

@@ -257,6 +257,11 @@ class Outbox:
             for item in items:
                 self._counters.drop(item.stream, "closed")
 
+    def forget_frames(self) -> None:
+        """Drop the frames that wait: another env is shown now."""
+        while self._frames and _pop_oldest(self._frames) is not None:
+            self._refusals.drop("frames", "replaced")
+
     # -- for both -----------------------------------------------------------------------------------------------------
 
     def is_empty(self) -> bool:

@@ -348,8 +348,8 @@ class Publisher:
         changed = claim != self._claim
         self._claim = claim
         if self._link is not None:
-            self._link.claim = claim
-            if changed and claim is not None:
+            self._link.set_claim(claim)
+            if changed:  # also that it is none: the helper has frames, too
                 self._link.doorbell.ring()
 
     @property

@@ -147,7 +147,8 @@ class Worker:
             self._is_dense = self._is_recent(now)
             self._active_at = now
             rides_s = self._rides_s(now)
-            wait_s = self._delivery.send(registered, ahead=rides_s > 0.0)
+            # What the answer says of who is shown must not wait for as long as pictures are gathered.
+            wait_s = self._delivery.send(registered, ahead=rides_s > 0.0 and not self._gathers)
             if self._delivery.is_awaited:  # the answer comes before the next picture does, and is taken then
                 return self._rest(now, now + rides_s, rides_s)
         else:

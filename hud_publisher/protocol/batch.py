@@ -37,6 +37,7 @@ class Claim:
     """A wish to be the reporter, the one env whose episode is shown.
 
     It is granted if nobody else was reporter within the last 10 s, or if `is_preferred`; each granted claim renews it.
+    Frames of a batch whose claim is not granted are passed over.
 
     Attributes:
         env: (worker index, env index).

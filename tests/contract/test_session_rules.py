@@ -293,6 +293,18 @@ def test_the_reporter_stays_while_it_claims_and_is_replaced_once_silent(store: P
     assert publish(store, session.session_id, claim=Claim((2, 0))).shown == (2, 0)
 
 
+def test_frames_of_an_env_that_is_not_shown_any_more_are_passed_over(store: Place) -> None:
+    session = register(store)
+    both = (fields(a=1), FrameEntry(JPEG, 1, env=(1, 0)))
+    assert publish(store, session.session_id, *both, number=1, claim=Claim((1, 0))).shown == (1, 0)
+    publish(store, session.session_id, writer="w2", claim=Claim((2, 0), is_preferred=True))
+    assert publish(store, session.session_id, *both, number=2, claim=Claim((1, 0))).shown == (2, 0)
+    assert length(store, session.sid, "frames") == 1
+    assert length(store, session.sid) == 2
+    publish(store, session.session_id, FrameEntry(JPEG, 1, env=(1, 0)), number=3)  # nobody's claim: any publisher
+    assert length(store, session.sid, "frames") == 2
+
+
 def test_the_env_that_was_asked_for_takes_the_place_of_any_other(store: Place) -> None:
     session = register(store)
     publish(store, session.session_id, claim=Claim((1, 0)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hud_publisher.protocol.settings import Settings
 from rllib_integration.runner import PAUSE_S, RunnerHud
 
 
@@ -31,7 +32,7 @@ class Recorder:
 def test_only_pauses_worth_the_name_are_called_learning(pause_s: float, expected: list[str]) -> None:
     now = 100.0
     publisher = Recorder()
-    attachment: Any = SimpleNamespace(is_evaluation=False, wanted=(1, 0), last_worker=1)
+    attachment: Any = SimpleNamespace(is_evaluation=False, wanted=(1, 0), last_worker=1, settings=Settings())
     runner = RunnerHud(attachment, publisher, 1, 1, clock=lambda: now)  # type: ignore[arg-type]
     runner._reporter = SimpleNamespace(env_index=0, resume=lambda _now: None)  # type: ignore[assignment]
     env_runner = SimpleNamespace(num_env_steps_sampled_lifetime=0)

@@ -40,6 +40,8 @@ if ARGV[6] ~= '' and (ARGV[6] == shown or ARGV[7] == '1' or now - since > SILENT
   end
   shown, since = ARGV[6], now
 end
+-- Who was shown until just now goes on for a moment: its frames would stand between those of the env that is shown.
+local passes_frames = ARGV[6] == '' or ARGV[6] == shown
 local number = tonumber(ARGV[5])
 if number > 0 and number <= tonumber(redis.call('HGET', KEYS[4], ARGV[4]) or 0) then return side('duplicate', '') end
 if renewed.err and ARGV[8] ~= '0' then return side('full', '') end
@@ -51,15 +53,17 @@ local fresh = {[5] = {}, [6] = {}}  -- what the history takes up, by stream
 for _ = 1, tonumber(ARGV[8]) do
   local stream, count = tonumber(ARGV[at]), tonumber(ARGV[at + 4])
   local key = KEYS[stream]
-  id = redis.call('XADD', key, 'NOMKSTREAM', 'MAXLEN', '~', ARGV[at + 1], '*', unpack(ARGV, at + 5, at + 4 + count))
-  if not id then  -- the stream's first entry
-    id = redis.call('XADD', key, '*', unpack(ARGV, at + 5, at + 4 + count))
-    keep(stream)
-  end
-  most[stream] = tonumber(ARGV[at + 2])
-  if ARGV[at + 3] ~= '0' then
-    oldest = tonumber(id:match('^%d+')) - tonumber(ARGV[at + 3])
-    redis.call('XTRIM', key, 'MINID', '~', string.format('%.0f', oldest))
+  if stream ~= 7 or passes_frames then
+    id = redis.call('XADD', key, 'NOMKSTREAM', 'MAXLEN', '~', ARGV[at + 1], '*', unpack(ARGV, at + 5, at + 4 + count))
+    if not id then  -- the stream's first entry
+      id = redis.call('XADD', key, '*', unpack(ARGV, at + 5, at + 4 + count))
+      keep(stream)
+    end
+    most[stream] = tonumber(ARGV[at + 2])
+    if ARGV[at + 3] ~= '0' then
+      oldest = tonumber(id:match('^%d+')) - tonumber(ARGV[at + 3])
+      redis.call('XTRIM', key, 'MINID', '~', string.format('%.0f', oldest))
+    end
   end
   if fresh[stream] then
     local known = {}

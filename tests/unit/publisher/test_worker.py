@@ -691,3 +691,29 @@ def test_more_fields_than_may_wait_do_not_wait_for_frames() -> None:
         slept_s.append(bench.worker.turn())
     assert len(slept_s) > 3
     assert sum(slept_s[:-1]) < 0.05
+
+
+def test_frames_are_counted_that_come_while_another_env_is_shown() -> None:
+    bench = Bench()
+    bench.link.set_claim(Claim((1, 0)))
+    bench.sink.shown = (2, 0)
+    bench.frame()
+    bench.log()
+    bench.turns(4)
+    assert bench.counters.dropped["frames/replaced"] == 1
+    assert (bench.counters.sent["frames"], bench.counters.sent["metrics"]) == (0, 1)
+    bench.sink.shown = (1, 0)
+    bench.frame()
+    bench.turns(2)
+    assert bench.counters.sent["frames"] == 1
+
+
+def test_frames_that_wait_are_forgotten_with_the_wish_to_be_shown() -> None:
+    bench = gathering()
+    bench.link.set_claim(Claim((1, 0)))
+    offer(bench)
+    bench.link.set_claim(Claim((1, 1)))
+    assert bench.link.outbox.offered()["frames"] == 1
+    bench.link.set_claim(None)
+    assert bench.link.outbox.offered()["frames"] == 0
+    bench.assert_everything_is_accounted_for()
