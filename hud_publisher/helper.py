@@ -40,8 +40,6 @@ MOST_AHEAD = 200
 MOST_BYTES_AHEAD = 1024 * 1024
 #: Values of fields in one message, 48 entries of ten: whoever offers something writes them all down, in 0.3 ms.
 MESSAGE_VALUES = 480
-#: Pictures in one message.
-MESSAGE_PICTURES = BATCH_PICTURES
 #: Between two signs of life, with what waits here, and two looks whether the process is still there.
 LOOK_S = 0.5
 #: The same while closing.
@@ -203,10 +201,8 @@ class Helper(Doorbell):
         """Hand over the frames that go together; the first of them waits, while they come as fast as they may."""
         frames = self._link.frames
         apart_s, self._framed_at = frames.taken_at - self._framed_at, frames.taken_at
-        if self._gathers and self._mailbox is not None and apart_s < APART * frames.period_s:
-            if self._link.outbox.has_more_than(RIDE_ENTRIES, gathered(frames.period_s) - 1):
-                self.ring()
-        else:
+        waits = self._gathers and self._mailbox is not None and apart_s < APART * frames.period_s
+        if not waits or self._link.outbox.has_more_than(RIDE_ENTRIES, gathered(frames.period_s) - 1):
             self.ring()
 
     def _hand_over(self, mailbox: Mailbox) -> None:
@@ -218,7 +214,7 @@ class Helper(Doorbell):
             self._hear(mailbox)
             self._has_rest = False
             return
-        pictures = MESSAGE_PICTURES if waiting < MOST_PICTURES_AHEAD else 0
+        pictures = BATCH_PICTURES if waiting < MOST_PICTURES_AHEAD else 0
         # That it is to end is said also where there is no room for more.
         items = [] if is_full else link.outbox.take(MESSAGE_VALUES, pictures)
         try:

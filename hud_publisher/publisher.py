@@ -161,13 +161,13 @@ class Publisher:
                 dataclasses. None and non-finite numbers are left out.
             step: environment steps sampled so far in this run.
         """
+        self._log(data, step, rings=True)
+
+    def _log(self, data: Mapping[Any, Any], step: Any, *, rings: bool) -> None:
         inbox = self._metrics
         if inbox is None:
             self._offer_late("metrics", data, step)
-        else:
-            self._put(inbox, data, step, rings=True)
-
-    def _put(self, inbox: deque[Offered], data: Mapping[Any, Any], step: Any, *, rings: bool) -> None:
+            return
         try:
             fields, weight = dict(data), 0
             if not PLAIN.issuperset(map(type, fields.values())):
@@ -444,8 +444,8 @@ class Publisher:
                 item.step = copy_step(item.step)
             if type(item.env) is not tuple:
                 item.env = copy_env(item.env)
-            if data is not None and (inbox := self._metrics) is not None:
-                self._put(inbox, data, item.step, rings=False)  # the frame rings for both
+            if data is not None:
+                self._log(data, item.step, rings=False)  # the frame rings for both
                 data = None
             link.outbox.offer_picture(item)
             if item.stream == "frames" and link.doorbell.is_armed:

@@ -80,6 +80,7 @@ class RunnerHud:
         self._view: EpisodeView | None = None
         self._look_at = 0.0
         self._ask_at = 0.0
+        # Where frames are seldom, fields are still asked for.
         self._rest_s = max(0.0, min(METRICS_S / 2, REST / attachment.settings.fps) - ASK_S)
         self._metrics_at = 0.0
         self._metrics_with_frame_at = 0.0

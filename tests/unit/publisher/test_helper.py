@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -89,11 +90,9 @@ def test_whatever_rings_takes_a_waiting_frame_along() -> None:
 class _Ended:
     """A process that ends at the second look."""
 
-    class stdin:
-        close = staticmethod(lambda: None)
-
     def __init__(self, after: int) -> None:
         self.looks_left = after
+        self.stdin = SimpleNamespace(close=lambda: None)
 
     def poll(self) -> int | None:
         self.looks_left -= 1
