@@ -17,7 +17,7 @@ from hud_publisher.http_sink import HttpSink, parse_hud_url
 from hud_publisher.link import Link
 from hud_publisher.outbox import Outbox, Room
 from hud_publisher.pacer import SLOW_S, Pacer
-from hud_publisher.protocol.batch import Claim
+from hud_publisher.protocol.batch import FRAMES_TOGETHER, Claim
 from hud_publisher.protocol.redis_url import parse_redis_url
 from hud_publisher.protocol.scripts import load_script
 from hud_publisher.protocol.settings import Settings
@@ -25,7 +25,7 @@ from hud_publisher.redis_client import connect
 from hud_publisher.redis_sink import RedisSink
 from hud_publisher.sink import Sink
 from hud_publisher.stats import Counters
-from hud_publisher.worker import MOST_GATHERED, Worker
+from hud_publisher.worker import Worker
 
 if TYPE_CHECKING:
     from hud_publisher.publisher import Publisher
@@ -100,7 +100,7 @@ def make_link(settings: Settings, claim: Claim | None, *, gathers: bool = False)
     if settings.frames == "always":
         frames.set_period(1.0 / settings.fps)
     breath = Breath()
-    room = Room(frames=MOST_GATHERED if gathers else 1)
+    room = Room(frames=FRAMES_TOGETHER if gathers else 1)
     outbox = Outbox(counters, refusals, room, breathe=breath)
     link = Link(
         outbox, frames, thumbs, counters, refusals, settings.frames != "off", claim=claim, breath=breath

@@ -29,7 +29,7 @@ from hud_publisher.protocol.entries import STREAMS
 from hud_publisher.protocol.replies import Published, Registered
 from hud_publisher.protocol.values import clean_metrics
 from hud_publisher.stats import Counters
-from hud_publisher.worker import RIDE_ENTRIES, gathered
+from hud_publisher.worker import BATCH_VALUES, RIDE_ENTRIES, gathered
 
 logger = logging.getLogger("hud_publisher")
 
@@ -38,8 +38,6 @@ MOST_PICTURES_AHEAD = 4
 #: And with so many, or so much, no fields, which wait here and are bounded here.
 MOST_AHEAD = 200
 MOST_BYTES_AHEAD = 1024 * 1024
-#: Values of fields in one message, 48 entries of ten: whoever offers something writes them all down, in 0.3 ms.
-MESSAGE_VALUES = 480
 #: Between two signs of life, with what waits here, and two looks whether the process is still there.
 LOOK_S = 0.5
 #: The same while closing.
@@ -216,7 +214,7 @@ class Helper(Doorbell):
             return
         pictures = BATCH_PICTURES if waiting < MOST_PICTURES_AHEAD else 0
         # That it is to end is said also where there is no room for more.
-        items = [] if is_full else link.outbox.take(MESSAGE_VALUES, pictures)
+        items = [] if is_full else link.outbox.take(BATCH_VALUES, pictures)
         try:
             self._post(mailbox, items)
         except Exception:  # a foreign object's methods may raise anything

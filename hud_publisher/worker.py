@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 from hud_publisher.backoff import Backoff
 from hud_publisher.composer import Composer
-from hud_publisher.delivery import BATCH_PICTURES, Delivery
+from hud_publisher.delivery import Delivery
 from hud_publisher.link import Link
 from hud_publisher.pacer import SLOW_S
-from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.batch import FRAMES_TOGETHER, Batch
 from hud_publisher.protocol.errors import HudError
 from hud_publisher.protocol.replies import Registered
 from hud_publisher.session import Session
@@ -25,8 +25,8 @@ from hud_publisher.sink import Sink
 
 logger = logging.getLogger("hud_publisher")
 
-#: Values of metrics per call, 48 entries of ten: to write the call down takes a third of a millisecond in one piece,
-#: and each call lets a busy training thread have the interpreter for 5 ms.
+#: Values of metrics per call, 48 entries of ten: to write the call down, or the message to the helper, takes a third of
+#: a millisecond in one piece, and each call lets a busy training thread have the interpreter for 5 ms.
 BATCH_VALUES = 480
 #: The same while closing, when nobody trains any more and time is short: Redis is held for two milliseconds.
 CLOSING_VALUES = 2560
@@ -48,10 +48,9 @@ DENSE_LOOKS = 3
 #: less for those that would go alone, such as the end of an episode. More entries than so many do not wait.
 RIDE_S = 0.1
 RIDE_ENTRIES = 40
-#: A worker that gathers sends the pictures of so long with one call, no more than so many: each call costs the machine
-#: as much as three pictures (docs/decisions/publisher.md). Beside them a call has room for as many thumbnails.
+#: A worker that gathers sends the pictures of so long with one call, no more than FRAMES_TOGETHER: each call costs the
+#: machine as much as three pictures (docs/decisions/publisher.md). Beside them a call has room for as many thumbnails.
 GATHER_S = 0.2
-MOST_GATHERED = BATCH_PICTURES // 2
 #: By how much two pictures are further apart than they are due: each comes with a step.
 LATE_S = 0.015
 #: How often a thread without traffic looks whether somebody has begun to ask for pictures.
@@ -70,7 +69,7 @@ INTEREST_S = 5.0
 
 def gathered(period_s: float) -> int:
     """How many pictures go with one call of a worker that gathers, where they come with this period."""
-    return max(1, min(MOST_GATHERED, int(GATHER_S / period_s + 1e-6)))
+    return max(1, min(FRAMES_TOGETHER, int(GATHER_S / period_s + 1e-6)))
 
 
 class Worker:

@@ -23,6 +23,8 @@ from hud_publisher.protocol.values import MAX_NOT_FINITE, clean_metrics, clean_n
 MAGIC = b"HUD1"
 MEDIA_TYPE = "application/vnd.hud.batch"
 MAX_BATCH_ENTRIES = 512
+#: Of the live frames of one batch, viewers are given so many: the newest.
+FRAMES_TOGETHER = 4
 #: Redis compares batch numbers as doubles.
 MAX_NUMBER = 2**53 - 1
 MAX_ENV_INDEX = 10**6

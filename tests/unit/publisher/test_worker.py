@@ -9,7 +9,7 @@ import pytest
 from hud_publisher import worker as worker_module
 from hud_publisher.delivery import BATCH_PICTURES
 from hud_publisher.outbox import Room
-from hud_publisher.protocol.batch import Batch, Claim
+from hud_publisher.protocol.batch import FRAMES_TOGETHER, Batch, Claim
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry, entry_bytes
 from hud_publisher.protocol.errors import (
     Holder,
@@ -24,7 +24,7 @@ from hud_publisher.protocol.errors import (
 )
 from hud_publisher.protocol.keys import SessionId
 from hud_publisher.protocol.replies import Published
-from hud_publisher.worker import LATE_S, MOST_GATHERED, RIDE_ENTRIES, RIDE_S
+from hud_publisher.worker import LATE_S, RIDE_ENTRIES, RIDE_S
 from tests.fixtures.publishing import JPEG, Bench, MemorySink
 
 
@@ -633,7 +633,7 @@ def test_closing_takes_the_answer_that_was_not_waited_for() -> None:
 
 def gathering(fps: float = 20.0) -> Bench:
     """A bench whose worker gathers, while frames flow."""
-    bench = Bench(room=Room(frames=MOST_GATHERED), gathers=True, fps=fps)
+    bench = Bench(room=Room(frames=FRAMES_TOGETHER), gathers=True, fps=fps)
     bench.sink.viewers = 1
     bench.link.frames.asked_at = bench.clock.now
     bench.turns(2)
