@@ -39,7 +39,7 @@ class Cohort:
         self._current: dict[bool, dict[Subscriber, Callable[[bytes], object]]] = {True: {}, False: {}}
         self.frame_number = hub.frame_number
         self.thumbs_number = hub.thumbs_number
-        self._frame = hub.frame_events()
+        self._frame = b"".join(hub.newest_frames(1, 0.0))
         self._interval_s = interval_s
         self._next_frame_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -59,7 +59,7 @@ class Cohort:
 
     def deliver(self, events: bytes) -> None:
         """Write events, and the pictures that are due, to all who keep up."""
-        data = events + self._due_pictures() if self._interval_s is not None else events
+        data = events if self._interval_s is None else events + self._due_pictures(self._interval_s)
         size = self.size
         if not data or not size:
             return
@@ -84,7 +84,7 @@ class Cohort:
             self.hub.tally.drops["frame skipped"] += self.frame_number - frame_number - 1
         return thumbs + self._frame
 
-    def _due_pictures(self) -> bytes:
+    def _due_pictures(self, interval_s: float) -> bytes:
         hub = self.hub
         pictures = b""
         if self.thumbs_number != hub.thumbs_number:
@@ -97,14 +97,13 @@ class Cohort:
             if self._timer is None:
                 self._timer = hub.call_later(wait_s, self._on_due)
             return pictures
-        self._next_frame_s = hub.clock() + (self._interval_s or 0.0)
         came = hub.frame_number - self.frame_number
-        self.frame_number, self._frame = hub.frame_number, hub.frame_events()
-        if self._interval_s:
-            return pictures + self._frame
-        given = min(came, hub.frames_together)
-        hub.tally.drops["frame skipped"] += (came - given) * self.size
-        return pictures + hub.frame_events(given)
+        frames = hub.newest_frames(came, interval_s)
+        self._next_frame_s = hub.clock() + interval_s * len(frames)
+        self.frame_number, self._frame = hub.frame_number, b"".join(frames[-1:])
+        if not interval_s:
+            hub.tally.drops["frame skipped"] += (came - len(frames)) * self.size
+        return pictures + b"".join(frames)
 
     def _on_due(self) -> None:
         self._timer = None

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from hud_publisher.protocol.batch import FRAMES_TOGETHER
 from hud_publisher.protocol.entries import EntryId, StreamName
 from hud_publisher.protocol.keys import Sid
 from hud_publisher.protocol.values import MAX_STATE_FIELDS, flatten, merge
@@ -30,7 +31,8 @@ HEARTBEAT_S = 8.0
 #: Frames of one call of a publisher are given together; these are no further apart. Where several calls came with one
 #: read, the frames of the newest one are given.
 TOGETHER_MS = 1
-MOST_TOGETHER = 4
+#: Frames count as so far apart as a viewer wants them from this share of it on: no loop takes them evenly.
+EVENNESS = 0.9
 #: Envs whose thumbnails are kept for the strip.
 MAX_THUMBS = 256
 
@@ -81,9 +83,8 @@ class Hub:
         self.frame_at_ms: int | None = None
         self.thumbs_number = 0
         self._thumbs: dict[Env | None, tuple[int, bytes]] = {}
-        #: Those of the newest call.
-        self._newest_frames: deque[bytes] = deque(maxlen=MOST_TOGETHER)
-        self._frame_events: dict[int, bytes] = {}
+        #: Those of the newest call: when each was taken, in ms, and its event.
+        self._newest_frames: deque[tuple[int, bytes]] = deque(maxlen=FRAMES_TOGETHER)
         self._cohorts: dict[float | None, Cohort] = {}
         self._past: set[Subscriber] = set()
         self._fresh: list[bytes] = []
@@ -104,15 +105,14 @@ class Hub:
         self.position = self.position.after(stream, entry_id)
         self.put(event(name, data, self.position), stream)
 
-    def put_frame(self, encoded: bytes, at_ms: int | None = None) -> None:
-        """Replace the newest frame; `at_ms` is when Redis got it."""
+    def put_frame(self, encoded: bytes, at_ms: int | None = None, taken_ms: int = 0) -> None:
+        """Replace the newest frame; `at_ms` is when Redis got it, `taken_ms` when it was taken, by its writer."""
         before_ms, self.frame_at_ms = self.frame_at_ms, at_ms
         if before_ms is None or at_ms is None or at_ms - before_ms > TOGETHER_MS:
             self._newest_frames.clear()
-        self._newest_frames.append(encoded)
+        self._newest_frames.append((taken_ms, event("vision_update", encoded)))
         self.frame = encoded
         self.frame_number += 1
-        self._frame_events = {}
         self._snapshot = None
 
     def put_thumb(self, env: Env | None, encoded: bytes) -> None:
@@ -133,7 +133,6 @@ class Hub:
         self.frame = self.vision = self.frame_at_ms = None
         self._thumbs = {}
         self._newest_frames.clear()
-        self._frame_events = {}
         self._snapshot = None
 
     def become_ready(self) -> None:
@@ -211,17 +210,20 @@ class Hub:
 
     # -- what they see ------------------------------------------------------------------------------------------------
 
-    @property
-    def frames_together(self) -> int:
-        """How many frames the newest call brought."""
-        return len(self._newest_frames)
+    def newest_frames(self, most: int, interval_s: float) -> list[bytes]:
+        """Return the events of the newest call's frames, oldest first.
 
-    def frame_events(self, count: int = 1) -> bytes:
-        """Return the events of the newest frames: of so many, but of one call's; made once for all who want them."""
-        if count not in self._frame_events:
-            frames = list(self._newest_frames)[-count:]
-            self._frame_events[count] = b"".join([event("vision_update", frame) for frame in frames])
-        return self._frame_events[count]
+        Args:
+            most: how many at the most.
+            interval_s: least time between two of them, by when they were taken; the newest is always there.
+        """
+        chosen: list[bytes] = []
+        next_ms = 0
+        for taken_ms, encoded in list(self._newest_frames)[-most:][::-1]:
+            if not chosen or abs(next_ms - taken_ms) >= interval_s * 1000 * EVENNESS:  # that clock may be set back
+                chosen.append(encoded)
+                next_ms = taken_ms
+        return chosen[::-1]
 
     def thumbs_between(self, after: int, last: int) -> bytes:
         """Return the thumbnails that came after one of this number, up to another."""

@@ -49,7 +49,8 @@ NOT_OURS = (ValueError, KeyError, AttributeError, TypeError)
 BUSY_ENTRIES = 4
 BUSY_PAUSE_S = 0.005
 #: A delivery is followed by a pause as long as it took, up to this: so deliveries take half of the process's time at
-#: most, and join what came meanwhile. An event that finds the stream idle waits for nothing.
+#: most, and join what came meanwhile. What the read waited counts as a pause, too, and an event that finds the stream
+#: idle waits for nothing.
 MOST_PAUSE_S = 0.05
 #: Shorter pauses are not worth a timer.
 SHORTEST_PAUSE_S = 0.0005
@@ -235,15 +236,16 @@ class Tailer:
 
     async def _step(self) -> None:
         """One blocking read, and what follows from it."""
+        waits_s = time.monotonic()
         count = await self._read(block_ms=BLOCK_MS)
         began_s = time.monotonic()
         self._hub.wake()
         now_s = time.monotonic()
-        spent_s = now_s - began_s
+        waited_s, spent_s = began_s - waits_s, now_s - began_s
         if now_s >= self._next_check_s:  # only now: nobody waits for its answers
             await self._check_lease()
             self._hub.wake()
-        pause_s = max(min(spent_s, MOST_PAUSE_S), BUSY_PAUSE_S if count >= BUSY_ENTRIES else 0.0)
+        pause_s = max(min(spent_s, MOST_PAUSE_S), BUSY_PAUSE_S if count >= BUSY_ENTRIES else 0.0) - waited_s
         if pause_s > SHORTEST_PAUSE_S:
             await asyncio.sleep(pause_s)
 
@@ -308,7 +310,7 @@ class Tailer:
         if name == "vision":
             self._hub.vision = encoded
         elif name == "frames":
-            self._hub.put_frame(encoded, _millis(entry_id))
+            self._hub.put_frame(encoded, _millis(entry_id), int(fields.get(b"time", b"0")))
         else:
             self._hub.put_thumb(parse_env(text(fields.get(b"env", b""))), encoded)
 

@@ -308,6 +308,31 @@ async def test_frames_of_one_call_are_all_given_and_of_several_calls_those_of_th
     assert outlet.frames[-2:] == [7, 8]
 
 
+async def test_frames_of_one_call_are_given_as_far_apart_as_asked_by_when_they_were_taken(hall: Hall) -> None:
+    wishes = {fps: hall.enter(1.0 / fps) for fps in (5.0, 10.0, 20.0, 60.0)}
+    every, number = hall.enter(), 0
+    for call in range(20):  # of four frames each, 20 per second
+        for _ in range(4):
+            number += 1
+            hall.hub.put_frame(b'{"frame":%d}' % number, 1000 + 200 * call, 50 * number + number % 3)
+        hall.hub.wake()
+        hall.clock.advance(0.2)
+    assert every.frames == list(range(1, 81))
+    assert wishes[60.0].frames == wishes[20.0].frames == every.frames
+    assert wishes[10.0].frames == list(range(2, 81, 2))
+    assert wishes[5.0].frames == list(range(4, 81, 4))
+    assert hall.hub.tally.drops["frame skipped"] == 0
+
+
+async def test_frames_of_one_call_are_given_though_their_writers_clock_was_set_back(hall: Hall) -> None:
+    outlet, few = hall.enter(), hall.enter(0.1)
+    for number, taken_ms in ((1, 9000), (2, 9050), (3, 100), (4, 150)):
+        hall.hub.put_frame(b'{"frame":%d}' % number, 1000, taken_ms)
+    hall.hub.wake()
+    assert outlet.frames == [1, 2, 3, 4]
+    assert few.frames == [2, 4]
+
+
 async def test_who_resumes_follows_from_what_it_saw_and_gets_the_newest_frame(hall: Hall) -> None:
     hall.log(5)
     hall.frame(1)
