@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from hud_publisher.affinity import Elsewhere
 from hud_publisher.doorbell import Doorbell
 from hud_publisher.helper import Word
 from hud_publisher.link import Link
@@ -52,6 +53,7 @@ class Inbox(Doorbell):
         super().__init__()
         self._mailbox, self._link, self._wake_file, self._clock = mailbox, link, wake_file, clock
         self._parent = os.getppid()
+        self._elsewhere = Elsewhere(self._parent)
         self._poll = select.poll()
         self._poll.register(wake_file, select.POLLIN)
         self._came_at, self._said_at = clock(), float("-inf")
@@ -98,6 +100,7 @@ class Inbox(Doorbell):
         if at_once or state != self._said or now - self._said_at >= WORD_S:
             self._said, self._said_at = state, now
             self._mailbox.say(pickle.dumps(Word.of(link), pickle.HIGHEST_PROTOCOL))
+            self._elsewhere.move()
 
     def _take_all(self) -> bool:
         link, outbox = self._link, self._link.outbox

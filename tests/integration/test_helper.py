@@ -95,6 +95,22 @@ def test_everything_that_is_offered_arrives_in_order(redis_server: Server, publi
     assert hud.feedback_age_s < 30
 
 
+def test_it_leaves_the_processor_alone_where_training_runs(publish: Callable[..., Publisher]) -> None:
+    allowed = os.sched_getaffinity(0)
+    assert len(allowed) > 1, "expected a machine with two processors at the least"
+    hud = publish()
+    hud.start()
+    wait_until(lambda: hud.is_active, "the helper to be there")
+    (helper,) = helpers()
+    try:
+        for processor in sorted(allowed)[:2]:
+            os.sched_setaffinity(0, {processor})
+            rest = allowed - {processor}
+            wait_until(lambda rest=rest: os.sched_getaffinity(helper) == rest, "it to go elsewhere")  # type: ignore[misc]
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def test_frames_that_go_together_all_land_with_few_calls(
     redis_server: Server, publish: Callable[..., Publisher]
 ) -> None:
