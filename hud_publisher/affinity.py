@@ -7,6 +7,7 @@ only; elsewhere, and where a single processor is allowed, nothing happens. Calle
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 #: Where the kernel says on which processor a process' first thread ran last: proc(5), field 39, here behind the name.
@@ -23,12 +24,10 @@ class Elsewhere:
     def __init__(self, pid: int) -> None:
         self._file = -1
         self._left_alone: int | None = None
-        try:
+        with contextlib.suppress(AttributeError, OSError):  # no Linux, or none that shows it
             self._allowed = os.sched_getaffinity(0)
             if len(self._allowed) > 1:
                 self._file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        except (AttributeError, OSError):  # no Linux, or none that shows it
-            self._file = -1
 
     def move(self) -> None:
         """Leave the processor on which that thread is now. Costs one read of a file, and a call where it has moved."""

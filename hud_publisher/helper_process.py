@@ -100,7 +100,7 @@ class Inbox(Doorbell):
         if at_once or state != self._said or now - self._said_at >= WORD_S:
             self._said, self._said_at = state, now
             self._mailbox.say(pickle.dumps(Word.of(link), pickle.HIGHEST_PROTOCOL))
-            self._elsewhere.move()
+            self._elsewhere.move()  # as often: training's thread seldom changes its processor
 
     def _take_all(self) -> bool:
         link, outbox = self._link, self._link.outbox

@@ -236,12 +236,12 @@ class Tailer:
 
     async def _step(self) -> None:
         """One blocking read, and what follows from it."""
-        waits_s = time.monotonic()
+        asked_s = time.monotonic()
         count = await self._read(block_ms=BLOCK_MS)
         began_s = time.monotonic()
         self._hub.wake()
         now_s = time.monotonic()
-        waited_s, spent_s = began_s - waits_s, now_s - began_s
+        waited_s, spent_s = began_s - asked_s, now_s - began_s
         if now_s >= self._next_check_s:  # only now: nobody waits for its answers
             await self._check_lease()
             self._hub.wake()
