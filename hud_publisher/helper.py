@@ -93,7 +93,7 @@ class Helper(Doorbell):
     """
 
     def __init__(self, link: Link, publisher: bytes, work: Callable[[], None], *, gathers: bool = False) -> None:
-        super().__init__()
+        super().__init__(link.outbox.metrics_inbox)
         self._gathers = gathers
         self._framed_at = float("-inf")
         self._link, self._publisher, self._work = link, publisher, work

@@ -50,7 +50,7 @@ class Inbox(Doorbell):
     def __init__(
         self, mailbox: Mailbox, link: Link, wake_file: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        super().__init__()
+        super().__init__(link.outbox.metrics_inbox)
         self._mailbox, self._link, self._wake_file, self._clock = mailbox, link, wake_file, clock
         self._parent = os.getppid()
         self._elsewhere = Elsewhere(self._parent)
@@ -69,7 +69,7 @@ class Inbox(Doorbell):
         While the parent is frozen it takes longer.
         """
         is_armed = self.is_armed
-        self.is_armed = self.is_armed_for_fields = False
+        self.disarm()
         self.say()
         ends_at = self._clock() + timeout_s
         while True:

@@ -55,7 +55,7 @@ class Link:
     counters: Counters
     refusals: Counters
     wants_frames: bool = True
-    doorbell: Doorbell = field(default_factory=Doorbell)
+    doorbell: Doorbell = field(init=False)
     status: Status = "connecting"
     session: Registered | None = None
     feedback: Published = field(default_factory=Published)
@@ -67,6 +67,9 @@ class Link:
     remote: Counters = field(default_factory=Counters)
     refresh: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self.doorbell = Doorbell(self.outbox.metrics_inbox)
 
     def hear(self, reply: Published) -> None:
         """Keep the newest reply, and when it came."""

@@ -29,6 +29,21 @@ LEAST_WEIGHT = 6
 MAX_INHERITED = 500
 
 
+class Inbox(deque[Offered]):
+    """What training threads logged and the publisher's thread has not seen yet, oldest first.
+
+    Attributes:
+        easy_below: while it holds fewer entries than this, appending is all there is to do; otherwise it is full, or
+            whoever appends is asked to ring.
+    """
+
+    __slots__ = ("easy_below",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.easy_below = MAX_INBOX
+
+
 @dataclass(slots=True)
 class Fields:
     """Metrics as they were logged, copied but not cleaned yet; `weight` is about how many values it holds."""
@@ -96,7 +111,7 @@ class _Queue:
     def __init__(
         self, stream: Literal["metrics", "iterations"], room: int, counters: Counters, breathe: Callable[[], None]
     ) -> None:
-        self.inbox: deque[Offered] = deque()
+        self.inbox = Inbox()
         self.waiting: deque[Fields] = deque()
         self._stream, self._room, self._counters, self._breathe = stream, room, counters, breathe
         self._weight = 0

@@ -14,7 +14,6 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from time import time_ns
@@ -23,10 +22,9 @@ from typing import Any, Literal, Self
 
 from hud_publisher import process
 from hud_publisher.assembly import Options, SinkFactory, make_link, make_sink, make_worker, read_settings, warm_up
-from hud_publisher.doorbell import Doorbell
 from hud_publisher.helper import Helper
 from hud_publisher.link import Link, Status
-from hud_publisher.outbox import MAX_INBOX, Env, Offered, Picture, Vision
+from hud_publisher.outbox import MAX_INBOX, Env, Inbox, Offered, Picture, Vision
 from hud_publisher.protocol.batch import Claim
 from hud_publisher.protocol.entries import StreamName
 from hud_publisher.protocol.keys import Sid
@@ -115,9 +113,8 @@ class Publisher:
         self._link: Link | None = None
         self._thread: threading.Thread | None = None
         # What `log` touches, at hand: a training thread finds everything else out of its cache, and that is what costs.
-        self._metrics: deque[Offered] | None = None
-        self._iterations: deque[Offered] | None = None
-        self._doorbell: Doorbell | None = None
+        self._metrics: Inbox | None = None
+        self._iterations: Inbox | None = None
         self._is_closed = False
         self._is_enabled = bool(self.settings.redis_url or self.settings.hud_url)
         if self._is_enabled:
@@ -132,10 +129,11 @@ class Publisher:
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("settings", "run_id", "name", "info", "_options", "_sink_factory", "_claim")
-        return {field: self.__dict__[field] for field in kept}
+        return {field: getattr(self, field) for field in kept}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.__dict__.update(state)
+        for field, value in state.items():
+            setattr(self, field, value)
         self._reset()
 
     def __repr__(self) -> str:
@@ -161,24 +159,24 @@ class Publisher:
                 dataclasses. None and non-finite numbers are left out.
             step: environment steps sampled so far in this run.
         """
-        self._log(data, step, rings=True)
-
-    def _log(self, data: Mapping[Any, Any], step: Any, *, rings: bool) -> None:
         inbox = self._metrics
         if inbox is None:
             self._offer_late("metrics", data, step)
             return
         try:
             fields, weight = dict(data), 0
-            if not PLAIN.issuperset(map(type, fields.values())):
-                fields, weight = copy_fields(fields)
+            for name in fields:
+                kind = type(fields[name])
+                if kind is not float and kind not in PLAIN:
+                    fields, weight = copy_fields(fields)
+                    break
             if step is not None and type(step) is not int:
                 step = copy_step(step)
-            if len(inbox) >= MAX_INBOX:
-                self._make_room("metrics")
-            inbox.append((time_ns(), step, fields, weight))
-            if rings and self._doorbell.is_armed_for_fields:  # type: ignore[union-attr]
-                self._doorbell.ring()  # type: ignore[union-attr]
+            entry = time_ns(), step, fields, weight
+            if len(inbox) < inbox.easy_below:
+                inbox.append(entry)
+            else:
+                self._append_and_ring(inbox, entry)
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse("metrics", error)
 
@@ -189,10 +187,7 @@ class Publisher:
             self._offer_late("iterations", data, step)
             return
         try:
-            fields, weight = copy_fields(data)
-            if len(inbox) >= MAX_INBOX:
-                self._make_room("iterations")
-            inbox.append((time_ns(), copy_step(step), fields, weight))
+            self._append("iterations", inbox, (time_ns(), copy_step(step), *copy_fields(data)))
             self._wake()
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse("iterations", error)
@@ -415,7 +410,7 @@ class Publisher:
                     return None
                 process.close_when_forgotten(self, link)
                 self._metrics, self._iterations = link.outbox.metrics_inbox, link.outbox.iterations_inbox
-                self._doorbell, self._link = link.doorbell, link
+                self._link = link
             return self._link
 
     def make_link(self) -> Link:
@@ -445,7 +440,7 @@ class Publisher:
             if type(item.env) is not tuple:
                 item.env = copy_env(item.env)
             if data is not None:
-                self._log(data, item.step, rings=False)  # the frame rings for both
+                self._log_with_picture(data, item.step)
                 data = None
             link.outbox.offer_picture(item)
             if item.stream == "frames" and link.doorbell.is_armed:
@@ -457,13 +452,30 @@ class Publisher:
             return False
         return True
 
-    def _make_room(self, stream: Literal["metrics", "iterations"]) -> None:
-        if self._link is not None:
+    def _log_with_picture(self, data: Mapping[Any, Any], step: int | None) -> None:
+        """As `log`, but the picture rings for both."""
+        inbox = self._metrics
+        if inbox is None:
+            self._offer_late("metrics", data, step)
+            return
+        try:
+            self._append("metrics", inbox, (time_ns(), step, *copy_fields(data)))
+        except Exception as error:  # a foreign object's methods may raise anything
+            self._refuse("metrics", error)
+
+    def _append_and_ring(self, inbox: Inbox, entry: Offered) -> None:
+        self._append("metrics", inbox, entry)
+        if self._link is not None and self._link.doorbell.is_armed_for_fields:
+            self._link.doorbell.ring()
+
+    def _append(self, stream: Literal["metrics", "iterations"], inbox: Inbox, entry: Offered) -> None:
+        if len(inbox) >= MAX_INBOX and self._link is not None:
             self._link.outbox.make_room(stream)
+        inbox.append(entry)
 
     def _wake(self) -> None:
-        if self._doorbell is not None and self._doorbell.is_armed:
-            self._doorbell.ring()
+        if self._link is not None and self._link.doorbell.is_armed:
+            self._link.doorbell.ring()
 
     def _is_closing(self, stream: StreamName) -> bool:
         link = self._link
