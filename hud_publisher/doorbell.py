@@ -31,17 +31,17 @@ class Doorbell:
     @property
     def is_armed_for_fields(self) -> bool:
         """The same for fields, which may wait for a picture to go with."""
-        return self._inbox.easy_below == 0
+        return self._inbox.easy_up_to == 0
 
     def arm(self, *, for_fields: bool) -> None:
         """Ask to be rung for each offer, or for all but fields."""
-        self._inbox.easy_below = 0 if for_fields else MAX_INBOX
+        self._inbox.easy_up_to = 0 if for_fields else MAX_INBOX
         self.is_armed = True
 
     def disarm(self) -> None:
         """Need no ring: the sleeper is awake, or looks by itself."""
         self.is_armed = False
-        self._inbox.easy_below = MAX_INBOX
+        self._inbox.easy_up_to = MAX_INBOX
 
     def ring(self) -> None:
         """Wake the sleeper, or keep it from sleeping the next time."""

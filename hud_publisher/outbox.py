@@ -33,15 +33,15 @@ class Inbox(deque[Offered]):
     """What training threads logged and the publisher's thread has not seen yet, oldest first.
 
     Attributes:
-        easy_below: while it holds fewer entries than this, appending is all there is to do; otherwise it is full, or
-            whoever appends is asked to ring.
+        easy_up_to: where it holds no more entries than this afterwards, appending is all there is to do; otherwise it
+            is too full, or whoever appends is asked to ring.
     """
 
-    __slots__ = ("easy_below",)
+    __slots__ = ("easy_up_to",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.easy_below = MAX_INBOX
+        self.easy_up_to = MAX_INBOX
 
 
 @dataclass(slots=True)
@@ -186,14 +186,14 @@ class Outbox:
             self._metrics.inbox, self._frames, self._metrics.waiting, self._iterations.inbox, self._iterations.waiting,
             self._vision, self._thumbs,
         )  # fmt: skip
-        #: Whoever appends looks at the length first, see `make_room`.
+        #: Whoever appends looks at the length afterwards, see `make_room`.
         self.metrics_inbox = self._metrics.inbox
         self.iterations_inbox = self._iterations.inbox
 
     # -- for training threads -----------------------------------------------------------------------------------------
 
     def make_room(self, stream: Literal["metrics", "iterations"]) -> None:
-        """Drop the oldest entry of an inbox that is full."""
+        """Drop the oldest entry of an inbox that is too full."""
         inbox = self.metrics_inbox if stream == "metrics" else self.iterations_inbox
         try:
             inbox.popleft()

@@ -24,7 +24,7 @@ from hud_publisher import process
 from hud_publisher.assembly import Options, SinkFactory, make_link, make_sink, make_worker, read_settings, warm_up
 from hud_publisher.helper import Helper
 from hud_publisher.link import Link, Status
-from hud_publisher.outbox import MAX_INBOX, Env, Inbox, Offered, Picture, Vision
+from hud_publisher.outbox import MAX_INBOX, Env, Inbox, Picture, Vision
 from hud_publisher.protocol.batch import Claim
 from hud_publisher.protocol.entries import StreamName
 from hud_publisher.protocol.keys import Sid
@@ -172,11 +172,9 @@ class Publisher:
                     break
             if step is not None and type(step) is not int:
                 step = copy_step(step)
-            entry = time_ns(), step, fields, weight
-            if len(inbox) < inbox.easy_below:
-                inbox.append(entry)
-            else:
-                self._append_and_ring(inbox, entry)
+            inbox.append((time_ns(), step, fields, weight))
+            if len(inbox) > inbox.easy_up_to:
+                self._attend_to(inbox)
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse("metrics", error)
 
@@ -187,7 +185,8 @@ class Publisher:
             self._offer_late("iterations", data, step)
             return
         try:
-            self._append("iterations", inbox, (time_ns(), copy_step(step), *copy_fields(data)))
+            inbox.append((time_ns(), copy_step(step), *copy_fields(data)))
+            self._bound("iterations", inbox)
             self._wake()
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse("iterations", error)
@@ -459,19 +458,20 @@ class Publisher:
             self._offer_late("metrics", data, step)
             return
         try:
-            self._append("metrics", inbox, (time_ns(), step, *copy_fields(data)))
+            inbox.append((time_ns(), step, *copy_fields(data)))
+            self._bound("metrics", inbox)
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse("metrics", error)
 
-    def _append_and_ring(self, inbox: Inbox, entry: Offered) -> None:
-        self._append("metrics", inbox, entry)
+    def _attend_to(self, inbox: Inbox) -> None:
+        """Metrics were appended while it was full, or while the thread slept."""
+        self._bound("metrics", inbox)
         if self._link is not None and self._link.doorbell.is_armed_for_fields:
             self._link.doorbell.ring()
 
-    def _append(self, stream: Literal["metrics", "iterations"], inbox: Inbox, entry: Offered) -> None:
-        if len(inbox) >= MAX_INBOX and self._link is not None:
+    def _bound(self, stream: Literal["metrics", "iterations"], inbox: Inbox) -> None:
+        if len(inbox) > MAX_INBOX and self._link is not None:
             self._link.outbox.make_room(stream)
-        inbox.append(entry)
 
     def _wake(self) -> None:
         if self._link is not None and self._link.doorbell.is_armed:

@@ -120,7 +120,7 @@ class Worker:
             if not link.doorbell.is_armed:
                 sleep_s = min(sleep_s, COLLECT_S)
             if link.close_by is not None:
-                sleep_s = min(sleep_s, link.close_by - self._clock())
+                sleep_s = 0.0 if self._is_done() else min(sleep_s, link.close_by - self._clock())
             link.doorbell.wait(sleep_s)
         self._end()
 

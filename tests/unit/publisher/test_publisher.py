@@ -8,15 +8,19 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from hud_publisher import ConfigError, Publisher, Settings, process
+from hud_publisher.doorbell import Doorbell
+from hud_publisher.outbox import MAX_INBOX, Inbox, Offered
 from hud_publisher.protocol.batch import Claim
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import UnavailableError
+from hud_publisher.protocol.values import clean_metrics
 from tests.fixtures.publishing import JPEG, MemorySink
 from tests.fixtures.servers import wait_until
 
@@ -317,6 +321,63 @@ def test_a_forgotten_publisher_sends_what_it_has_and_ends_its_thread(make: Make,
     thread.join(5)
     assert not thread.is_alive()
     assert len(sink.landed) == 1
+
+
+class Sleepy(Inbox):
+    """The thread falls asleep while an entry is appended."""
+
+    doorbell: Doorbell
+
+    def append(self, entry: Offered) -> None:
+        self.doorbell.arm(for_fields=True)
+        super().append(entry)
+
+
+@pytest.fixture
+def idle(make: Make) -> Publisher:
+    """A publisher whose thread has ended, so that what is logged stays where it is."""
+    hud = make()
+    hud.make_worker = lambda _link: SimpleNamespace(run=lambda: None)  # type: ignore[method-assign,assignment,return-value]
+    hud.start()
+    return hud
+
+
+def test_the_thread_is_rung_for_that_fell_asleep_while_one_logged(idle: Publisher) -> None:
+    assert idle._link is not None
+    idle._metrics = Sleepy()
+    idle._metrics.doorbell = idle._link.doorbell = Doorbell(idle._metrics)
+    idle.log({"a": 1.0})
+    assert not idle._link.doorbell.is_armed, "nobody rang"
+    assert len(idle._metrics) == 1
+
+
+def test_the_oldest_gives_way_where_the_inbox_is_full_and_is_counted(idle: Publisher) -> None:
+    for step in range(MAX_INBOX + 3):
+        idle.log({"a": 1.0}, step)
+        idle.log_iteration({"a": 1.0}, step)
+    assert idle._metrics is not None
+    assert idle._iterations is not None
+    for inbox in (idle._metrics, idle._iterations):
+        assert [entry[1] for entry in (inbox[0], inbox[-1])] == [3, MAX_INBOX + 2]
+        assert len(inbox) == MAX_INBOX
+    assert idle._link is not None
+    assert idle._link.refusals.dropped == {"metrics/overflow": 3, "iterations/overflow": 3}
+    idle._metrics.clear()
+    idle._iterations.clear()
+
+
+@pytest.mark.parametrize("late", [[2.0], np.array([2.0]), {"b": [2.0]}], ids=["list", "array", "mapping"])
+def test_what_the_caller_changes_afterwards_stays_as_it_was(make: Make, sink: MemorySink, late: Any) -> None:
+    hud = make()
+    fields: dict[str, Any] = {"first": 1.0, "number": 7, "flag": True, "none": None, "late": late}
+    as_logged = clean_metrics(copy.deepcopy(fields))
+    hud.log(fields)
+    (late["b"] if isinstance(late, dict) else late)[0] = 3.0
+    fields["first"] = 5.0
+    hud.close()
+    (entry,) = sink.landed
+    assert isinstance(entry, MetricsEntry)
+    assert entry.data == as_logged
 
 
 def test_many_threads_may_log_at_once(make: Make, sink: MemorySink) -> None:

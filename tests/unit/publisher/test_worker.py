@@ -502,6 +502,15 @@ def test_a_session_lost_while_closing_does_not_hold_it_up() -> None:
     assert bench.status == "closed"
 
 
+def test_closing_takes_no_longer_than_sending_what_waits() -> None:
+    bench = Bench()
+    bench.log()
+    began = bench.clock()
+    bench.close(within_s=1000)
+    assert bench.counters.sent["metrics"] == 1
+    assert bench.clock() - began < 0.1
+
+
 def test_troubles_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     bench.sink.publish_errors.extend(UnavailableError("away") for _ in range(20))
