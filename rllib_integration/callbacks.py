@@ -137,6 +137,8 @@ class HudCallbacks(RLlibCallback):  # type: ignore[misc]
     def suspend(self, is_suspended: bool) -> None:
         """Show nothing of what this env runner does: the driver evaluates on a training env runner."""
         self._is_suspended = is_suspended
+        if self._runner is not None:
+            self._runner.quiet_until = 0.0
 
     @guarded
     def on_episode_start(
@@ -153,11 +155,14 @@ class HudCallbacks(RLlibCallback):  # type: ignore[misc]
         base_env: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         """See one step of one env."""
-        if self._attachment is None or self._is_suspended:
-            return
         try:  # as `guarded`, without its cost at each step
-            runner = self._runner or self._join(env_runner or worker, env or base_env)
-            runner.step(env_runner or worker, env or base_env, env_index, episode)
+            runner = self._runner
+            # A training thread finds our code and data out of its caches: an ordinary step touches no more than this.
+            if runner is not None and episode is runner.seen[env_index] and runner.clock() < runner.quiet_until:
+                runner.steps.own += 1
+            elif self._attachment is not None and not self._is_suspended:
+                runner = runner or self._join(env_runner or worker, env or base_env)
+                runner.step(env_runner or worker, env or base_env, env_index, episode)
         except Exception as error:  # RLlib must not see it, whatever it is
             note("on_episode_step", error)
 

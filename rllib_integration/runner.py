@@ -1,8 +1,8 @@
 """One env runner's part: its reporter's frames and metrics, its envs' thumbnails, and the phase that it is in.
 
-Runs on the thread that steps the envs, so an ordinary step costs a few comparisons and clock reads; everything dearer
-is rate-limited before it is computed. Raises whatever goes wrong: `callbacks` keeps that from RLlib and makes one of
-these per env runner.
+Runs on the thread that steps the envs, so an ordinary step costs two comparisons and a clock read, which `callbacks`
+makes; everything dearer is rate-limited before it is computed. Raises whatever goes wrong: `callbacks` keeps that from
+RLlib and makes one of these per env runner.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ LOOK_S = 0.2
 THUMBNAIL_S = 0.25
 #: The shortest pause between two samplings that is worth the name of a learner phase.
 PAUSE_S = 0.15
+#: No episode: the next step of the env is looked at, whatever its episode is.
+UNSEEN: Any = object()
 
 
 @dataclass(slots=True)
 class _Env:
-    """One env of the runner: its running episode, how many it began, and when it is asked for a thumbnail next."""
+    """One env of the runner: its running episode, and how many it began."""
 
     running: RunningEpisode | None = None
     episodes: int = 0
-    thumbnail_at: float = 0.0
 
 
 class RunnerHud:
@@ -56,6 +57,12 @@ class RunnerHud:
         num_envs: how many envs it steps.
         info_keys: fields of the envs' `info` to show.
         clock: seconds, monotonic.
+
+    Attributes:
+        seen: the episode that each env's newest step went into.
+        quiet_until: until then, on the clock, a step into a seen episode need only be counted.
+        steps: counts them.
+        clock: as above.
     """
 
     def __init__(
@@ -71,12 +78,15 @@ class RunnerHud:
         self._publisher = publisher
         self._worker_index = worker_index
         self._info_keys = tuple(info_keys)
-        self._clock = clock
+        self.clock = clock
         self._is_evaluation = attachment.is_evaluation
         self._envs = [_Env() for _ in range(num_envs)]
+        self.seen: list[Any] = [UNSEEN] * num_envs
+        self.quiet_until = 0.0
+        self._thumbnails_at = 0.0
         self._reporter = Reporter(worker_index, attachment.wanted, (attachment.last_worker, num_envs - 1))
         self._renderer = Renderer()
-        self._steps = StepCount(max(1, attachment.last_worker), is_evaluation=attachment.is_evaluation)
+        self.steps = StepCount(max(1, attachment.last_worker), is_evaluation=attachment.is_evaluation)
         self._view: EpisodeView | None = None
         self._look_at = 0.0
         self._ask_at = 0.0
@@ -94,21 +104,22 @@ class RunnerHud:
     def begin_episode(self, env_runner: Any, env: Any, env_index: int, episode: Any) -> None:
         """An env was reset; if it is the wanted one, it reports from here on."""
         running = self._begin(self._envs[env_index], episode)
-        self._steps.sync(env_runner)
+        self.seen[env_index], self.quiet_until = UNSEEN, 0.0
+        self.steps.sync(env_runner)
         reported = self._reporter.env_index
         self._reporter.begin_episode(env_index, self._publisher.feedback)
         if self._reporter.env_index == env_index:
             where = {"worker_index": self._worker_index, "env_index": env_index}
             data = {**running.sums(), "episode_id": str(running.identity), **where}
-            self._publisher.log(data, step=self._steps.now)
+            self._publisher.log(data, step=self.steps.now)
         self._take_role(reported, env)
 
     def step(self, env_runner: Any, env: Any, env_index: int, episode: Any) -> None:
         """An env made one step; `episode` holds it already."""
-        now = self._clock()
+        now = self.clock()
         if not self._is_sampling:
             self._resume(now, env_runner)
-        self._steps.own += 1
+        self.steps.own += 1
         slot = self._envs[env_index]
         running = slot.running
         if running is None or episode is not running.chunk:
@@ -118,28 +129,34 @@ class RunnerHud:
         if now >= self._ask_at and env_index == self._reporter.env_index:
             self._ask_at = now + ASK_S
             self._report(now, env, env_index, running, episode)
-        if now >= slot.thumbnail_at:
-            slot.thumbnail_at = now + THUMBNAIL_S
-            if self._publisher.wants_thumbnail((self._worker_index, env_index)) and self._renderer.is_affordable():
-                self._render(env, env_index)
+        if now >= self._thumbnails_at:
+            self._thumbnails_at = now + THUMBNAIL_S
+            self.seen = [UNSEEN] * len(self.seen)  # each env is asked with its next step
+        is_asked, self.seen[env_index] = self.seen[env_index] is UNSEEN, episode
+        is_wanted = is_asked and self._publisher.wants_thumbnail((self._worker_index, env_index))
+        if is_wanted and self._renderer.is_affordable():
+            self._render(env, env_index)
+        self.quiet_until = min(self._look_at, self._thumbnails_at)
+        if self._reporter.env_index is not None:
+            self.quiet_until = min(self.quiet_until, self._ask_at)
 
     def end_episode(self, env_index: int, episode: Any) -> None:
         """An episode is over; its last step was seen before."""
         slot = self._envs[env_index]
+        self.seen[env_index] = UNSEEN
         running, slot.running = slot.running, None
         if running is None or env_index != self._reporter.env_index or not hasattr(episode, "is_terminated"):
             return  # the old API stack gives an exception in place of an episode that broke
         # With the last step's own fields: the newest entry may be a quarter of a second old.
         data = attempt("the last step", self._moment, running, episode) or running.sums()
         how = "terminated" if running.view.is_terminated(episode) else "truncated"
-        self._publisher.log(
-            {**data, "episode_return": data["episode_reward"], "episode_end": how}, step=self._steps.now
-        )
+        self._publisher.log({**data, "episode_return": data["episode_reward"], "episode_end": how}, step=self.steps.now)
 
     def pause(self) -> None:
         """Sampling stops for now: the samples go to the learner."""
         self._is_sampling = False
-        self._paused_at = self._clock()
+        self.quiet_until = 0.0
+        self._paused_at = self.clock()
         # An algorithm that learns while it samples pauses for milliseconds; to announce each would only flicker.
         if self._reporter.env_index is not None and self._pause_s >= PAUSE_S:
             self._say_phase("learning")
@@ -164,7 +181,7 @@ class RunnerHud:
 
     def _resume(self, now: float, env_runner: Any) -> None:
         self._is_sampling = True
-        self._steps.sync(env_runner)  # the driver's count comes between two samplings
+        self.steps.sync(env_runner)  # the driver's count comes between two samplings
         if self._paused_at is not None:
             self._pause_s = now - self._paused_at
         self._reporter.resume(now)
@@ -180,7 +197,7 @@ class RunnerHud:
         self._take_role(reported, env)
         if reported is None and self._reporter.env_index is not None:
             where = {"worker_index": self._worker_index, "env_index": self._reporter.env_index}
-            self._publisher.log(where, step=self._steps.now)
+            self._publisher.log(where, step=self.steps.now)
 
     def _take_role(self, reported: int | None, env: Any) -> None:
         self._publisher.claim = self._reporter.claim
@@ -195,7 +212,7 @@ class RunnerHud:
         phase = "evaluating" if self._is_evaluation else phase
         if phase != self._phase:
             self._phase = phase
-            self._publisher.log({"phase": phase}, step=self._steps.now)
+            self._publisher.log({"phase": phase}, step=self.steps.now)
 
     def _report(self, now: float, env: Any, env_index: int, running: RunningEpisode, episode: Any) -> None:
         """The reporter's frame and fields, where they are due."""
@@ -208,7 +225,7 @@ class RunnerHud:
         if has_frame:
             self._render(env, env_index, fields)
         elif fields is not None:
-            self._publisher.log(fields, step=self._steps.now)
+            self._publisher.log(fields, step=self.steps.now)
 
     def _render(self, env: Any, env_index: int, fields: Mapping[str, Any] | None = None) -> None:
         """Render, and offer what came of it wherever it is wanted: one picture may serve as frame and thumbnail.
@@ -220,26 +237,26 @@ class RunnerHud:
         """
         pictures = self._renderer.render(env, env_index)
         if fields is not None and env_index not in pictures:
-            self._publisher.log(fields, step=self._steps.now)
+            self._publisher.log(fields, step=self.steps.now)
         for index, picture in pictures.items():
             name = (self._worker_index, index)
             if index == self._reporter.env_index:
                 is_taken = self._publisher.frame(
-                    picture, step=self._steps.now, episode=self._envs[index].episodes, env=name,
+                    picture, step=self.steps.now, episode=self._envs[index].episodes, env=name,
                     data=fields if index == env_index else None,
                 )  # fmt: skip
                 self._ask_at += self._rest_s if is_taken else 0.0
             if self._publisher.wants_thumbnail(name):
-                self._publisher.thumbnail(picture, env=name, step=self._steps.now)
+                self._publisher.thumbnail(picture, env=name, step=self.steps.now)
         if self._renderer.trouble != self._trouble:
             self._trouble = self._renderer.trouble
-            self._publisher.log({"no_picture": self._trouble}, step=self._steps.now)
+            self._publisher.log({"no_picture": self._trouble}, step=self.steps.now)
 
     def _moment(self, running: RunningEpisode, episode: Any) -> dict[str, Any]:
         """The step-level fields as they are now."""
         data = running.sums()
         data |= running.view.last(episode)
-        data["global_step"] = self._steps.now
+        data["global_step"] = self.steps.now
         if self._action_names and (name := _name_of(data.get("action"), self._action_names)):
             data["action_name"] = name
         if self._info_keys:

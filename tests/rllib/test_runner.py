@@ -13,6 +13,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from hud_publisher import Claim, Settings
 from hud_publisher.protocol.replies import Published
 from hud_publisher.protocol.replies import Reporter as Wish
+from rllib_integration import HudCallbacks
 from rllib_integration.attachment import Attachment
 from rllib_integration.runner import RunnerHud
 
@@ -75,6 +76,8 @@ class Bench:
             info_keys=info_keys,
             clock=lambda: self.now,  # type: ignore[arg-type]
         )
+        self.callbacks = HudCallbacks()
+        self.callbacks._attachment, self.callbacks._runner = attachment, self.hud
         self.episodes = [SingleAgentEpisode(), SingleAgentEpisode()]
 
     def _env(self, index: int) -> Any:
@@ -93,7 +96,51 @@ class Bench:
     def step(self, index: int = 0, *, after_s: float = 0.001, action: Any = 1) -> None:
         self.now += after_s
         self.episodes[index].add_env_step(0, action, 1.0, infos={"health": 3})
-        self.hud.step(self.env_runner, self.env, index, self.episodes[index])
+        self.callbacks.on_episode_step(
+            episode=self.episodes[index], env_index=index, env_runner=self.env_runner, env=self.env
+        )
+
+
+@pytest.mark.parametrize(("worker_index", "most"), [(1, 140), (2, 25)], ids=["the shown", "another"])
+def test_an_ordinary_step_is_counted_and_no_more(worker_index: int, most: int) -> None:
+    bench = Bench(worker_index=worker_index)
+    looks, step = [], bench.hud.step
+    bench.hud.step = lambda *args: (looks.append(bench.now), step(*args))  # type: ignore[method-assign,assignment,func-returns-value]
+    bench.begin(0)
+    bench.begin(1)
+    for _ in range(500):
+        bench.step(0)
+        bench.step(1)
+    assert bench.hud.steps.own == 1000
+    assert 8 <= len(looks) <= most, "one second passed"
+
+
+def test_a_chunk_that_begins_between_two_looks_is_seen() -> None:
+    bench = Bench()
+    bench.begin()
+    for _ in range(3):
+        bench.step()
+    bench.episodes[0] = bench.episodes[0].cut()
+    for _ in range(2):
+        bench.step()
+    bench.episodes[0].is_terminated = True
+    bench.hud.end_episode(0, bench.episodes[0])
+    assert bench.publisher.having("episode_return") == [5.0]
+
+
+def test_nothing_is_done_while_it_is_suspended_and_all_afterwards() -> None:
+    bench = Bench()
+    bench.begin()
+    bench.step()
+    bench.callbacks.suspend(True)
+    logged = len(bench.publisher.logged)
+    for _ in range(10):
+        bench.step(after_s=0.1)
+    assert (bench.hud.steps.own, len(bench.publisher.logged)) == (1, logged)
+    bench.callbacks.suspend(False)
+    bench.step(after_s=0.1)
+    assert bench.hud.steps.own == 2
+    assert len(bench.publisher.logged) > logged
 
 
 @pytest.mark.parametrize(("frames", "entries"), [(True, 5), (False, 4)])
