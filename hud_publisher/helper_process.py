@@ -38,7 +38,7 @@ WORD_S = 0.5
 SILENT_S = 3.0
 
 
-class Inbox(Doorbell):
+class MailboxDoorbell(Doorbell):
     """In place of the doorbell of a worker: what comes while it sleeps goes into the outbox.
 
     Args:
@@ -153,9 +153,9 @@ def main() -> None:
     publisher = pickle.loads(mailbox.take() or b"")
     link = publisher.make_link()
     link.breath.is_held = True  # nobody trains here
-    link.doorbell = inbox = Inbox(mailbox, link, sys.stdin.fileno())
+    link.doorbell = doorbell = MailboxDoorbell(mailbox, link, sys.stdin.fileno())
     publisher.make_worker(link).run()
-    inbox.say(at_once=True)
+    doorbell.say(at_once=True)
 
 
 if __name__ == "__main__":
