@@ -129,11 +129,10 @@ class Publisher:
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("settings", "run_id", "name", "info", "_options", "_sink_factory", "_claim")
-        return {field: getattr(self, field) for field in kept}
+        return {field: self.__dict__[field] for field in kept}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        for field, value in state.items():
-            setattr(self, field, value)
+        self.__dict__.update(state)
         self._reset()
 
     def __repr__(self) -> str:
@@ -180,16 +179,8 @@ class Publisher:
 
     def log_iteration(self, data: Mapping[Any, Any], step: int | None = None) -> None:
         """Publish the results of one training iteration; the same as `log`, kept apart and kept whole."""
-        inbox = self._iterations
-        if inbox is None:
-            self._offer_late("iterations", data, step)
-            return
-        try:
-            inbox.append((time_ns(), copy_step(step), *copy_fields(data)))
-            self._bound("iterations", inbox)
-            self._wake()
-        except Exception as error:  # a foreign object's methods may raise anything
-            self._refuse("iterations", error)
+        self._offer_fields("iterations", data, copy_step(step))
+        self._wake()
 
     def wants_frame(self, env: Env | None = None) -> bool:
         """Whether `frame` would take one now: ask before rendering. Costs one clock read."""
@@ -439,7 +430,7 @@ class Publisher:
             if type(item.env) is not tuple:
                 item.env = copy_env(item.env)
             if data is not None:
-                self._log_with_picture(data, item.step)
+                self._offer_fields("metrics", data, item.step)  # the frame rings for both
                 data = None
             link.outbox.offer_picture(item)
             if item.stream == "frames" and link.doorbell.is_armed:
@@ -451,17 +442,19 @@ class Publisher:
             return False
         return True
 
-    def _log_with_picture(self, data: Mapping[Any, Any], step: int | None) -> None:
-        """As `log`, but the picture rings for both."""
-        inbox = self._metrics
+    def _offer_fields(
+        self, stream: Literal["metrics", "iterations"], data: Mapping[Any, Any], step: int | None
+    ) -> None:
+        """Put them where they wait, as `log` does; whoever calls rings."""
+        inbox = self._metrics if stream == "metrics" else self._iterations
         if inbox is None:
-            self._offer_late("metrics", data, step)
+            self._offer_late(stream, data, step)
             return
         try:
             inbox.append((time_ns(), step, *copy_fields(data)))
-            self._bound("metrics", inbox)
+            self._bound(stream, inbox)
         except Exception as error:  # a foreign object's methods may raise anything
-            self._refuse("metrics", error)
+            self._refuse(stream, error)
 
     def _attend_to(self, inbox: Inbox) -> None:
         """Metrics were appended while it was full, or while the thread slept."""

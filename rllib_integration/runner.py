@@ -104,7 +104,7 @@ class RunnerHud:
     def begin_episode(self, env_runner: Any, env: Any, env_index: int, episode: Any) -> None:
         """An env was reset; if it is the wanted one, it reports from here on."""
         running = self._begin(self._envs[env_index], episode)
-        self.seen[env_index], self.quiet_until = UNSEEN, 0.0
+        self.seen[env_index] = UNSEEN
         self.steps.sync(env_runner)
         reported = self._reporter.env_index
         self._reporter.begin_episode(env_index, self._publisher.feedback)
