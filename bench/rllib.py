@@ -198,7 +198,7 @@ def measure_pair(options: argparse.Namespace, url: str, redis_url: str, frames: 
 def interval(pairs: list[tuple[Tally, Tally]]) -> tuple[float, float]:
     """The 95 % interval of the ratio of both rates, by resampling the pairs.
 
-    Not their iterations: processes that do the same work differ by more than their iterations do, as long as they live.
+    Not their iterations: those of one pair have the same processes, so they may be alike.
     """
     draw = random.Random(1)
     ratios = []
