@@ -110,12 +110,13 @@ def test_an_agent_learns_the_cartridge_of_the_user_on_the_hud(
     cartridge.write_bytes(game_boy_rom.make_rom())
     monkeypatch.setenv("REDIS_URL", display.hud.redis.url)
     monkeypatch.setenv("HUD_CHANNEL", display.channel)
-    game_boy.main(["--rom", str(cartridge), "--score", "0xC000", "--iterations", "3", "--env-runners", "0"])
+    game_boy.main(["--rom", str(cartridge), "--score", "0xC000", "--iterations", "8", "--env-runners", "0"])
     display.wait_for_end()
     assert len({frame["image"] for frame in display.frames()}) > 1
     steps = display.updates("action_name", "score", "pressed")
     assert all(step["action_name"] == (step["pressed"] or "NOTHING") for step in steps)
-    assert len({step["action_name"] for step in steps}) > 1
+    pressed = {step["action_name"] for step in steps}
+    assert len(pressed & {"UP", "DOWN", "LEFT", "RIGHT"}) > 1, len(steps)
     assert display.updates("iteration", stream="iterations")
 
 
