@@ -180,7 +180,6 @@ class Publisher:
     def log_iteration(self, data: Mapping[Any, Any], step: int | None = None) -> None:
         """Publish the results of one training iteration; the same as `log`, kept apart and kept whole."""
         self._offer_fields("iterations", data, copy_step(step))
-        self._wake()
 
     def wants_frame(self, env: Env | None = None) -> bool:
         """Whether `frame` would take one now: ask before rendering. Costs one clock read."""
@@ -430,7 +429,7 @@ class Publisher:
             if type(item.env) is not tuple:
                 item.env = copy_env(item.env)
             if data is not None:
-                self._offer_fields("metrics", data, item.step)  # the frame rings for both
+                self._offer_fields("metrics", data, item.step)
                 data = None
             link.outbox.offer_picture(item)
             if item.stream == "frames" and link.doorbell.is_armed:
@@ -445,7 +444,7 @@ class Publisher:
     def _offer_fields(
         self, stream: Literal["metrics", "iterations"], data: Mapping[Any, Any], step: int | None
     ) -> None:
-        """Put them where they wait, as `log` does; whoever calls rings."""
+        """As `log`, without its haste; metrics go with a frame, which rings for both."""
         inbox = self._metrics if stream == "metrics" else self._iterations
         if inbox is None:
             self._offer_late(stream, data, step)
@@ -453,6 +452,8 @@ class Publisher:
         try:
             inbox.append((time_ns(), step, *copy_fields(data)))
             self._bound(stream, inbox)
+            if stream == "iterations":
+                self._wake()
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse(stream, error)
 

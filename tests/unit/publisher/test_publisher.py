@@ -351,6 +351,33 @@ def test_the_thread_is_rung_for_that_fell_asleep_while_one_logged(idle: Publishe
     assert len(idle._metrics) == 1
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda hud: hud.log({"a": 1.0}),
+        lambda hud: hud.log_iteration({"a": 1.0}),
+        lambda hud: hud.frame(np.zeros((4, 4, 3), np.uint8)),
+        lambda hud: hud.vision(JPEG),
+    ],
+    ids=["log", "log_iteration", "frame", "vision"],
+)
+def test_a_bell_that_breaks_is_not_the_callers_trouble(idle: Publisher, call: Callable[[Publisher], object]) -> None:
+    class Broken(Doorbell):
+        rung = 0
+
+        def ring(self) -> None:
+            self.rung += 1
+            raise OSError("no memory")
+
+    assert idle._link is not None
+    assert idle._metrics is not None
+    whole, idle._link.doorbell = idle._link.doorbell, (bell := Broken(idle._metrics))
+    bell.arm(for_fields=True)
+    call(idle)
+    idle._link.doorbell = whole  # closing rings too
+    assert bell.rung == 1
+
+
 def test_the_oldest_gives_way_where_the_inbox_is_full_and_is_counted(idle: Publisher) -> None:
     for step in range(MAX_INBOX + 3):
         idle.log({"a": 1.0}, step)
