@@ -1,56 +1,59 @@
-"""What stands in the streams: metrics, frames and vision entries, each with `encode` and `decode`.
+"""The entries of the streams: metrics, frames and vision entries, each with `encode` and `decode`.
 
-Owns the field names inside stream entries and the bounds of each stream. Does no I/O. Called by the publisher, which
-makes entries, by the web tier's endpoints, which make them for others, and by its tailer, which reads them.
+Owns the field names of stream entries and the bounds of each stream. Does no I/O. Called by the publisher, which makes
+entries, by the web tier's endpoints, which make them for HTTP clients, and by its tailer, which reads them.
 """
 
 from __future__ import annotations
 
-import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar, Literal, NewType
+from typing import Any, ClassVar, Literal, NewType, get_args
 
-from hud_publisher.protocol.images import MAX_IMAGE_BYTES
-from hud_publisher.protocol.values import Json, to_json
+from hud_publisher.protocol.images import Mime
+from hud_publisher.protocol.values import NOT_FINITE, Json, NotFinite, read_object, read_value, to_json
 
 #: Redis' id of a stream entry, `milliseconds-counter`.
 EntryId = NewType("EntryId", str)
-StreamName = Literal["metrics", "iterations", "frames", "thumbs", "vision"]
+StreamName = Literal["metrics", "iterations", "frames", "thumbs", "vision", "annotations"]
+#: The streams that publishers write; the monitor writes annotations.
 STREAMS: tuple[StreamName, ...] = ("metrics", "iterations", "frames", "thumbs", "vision")
 
 Field = bytes | str | int
 START = EntryId("0-0")
 
 MAX_METRICS_BYTES = 512 * 1024
+#: Media types of stored pictures; the server must not send a browser any other type.
+IMAGE_TYPES = frozenset(get_args(Mime))
+_WHOLE = re.compile(rb"-?[0-9]{1,16}")
+_MAX_WHOLE = 2**53 - 1
+_ENV = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsEntry:
-    """Fields of one moment.
+    """Fields that were logged at one moment.
 
     Attributes:
         data: cleaned fields (values.clean_metrics).
         time_ms: Unix time in milliseconds at which they were logged, on the writer's clock.
-        step: environment steps sampled so far in this run, where known.
+        step: environment steps sampled in this run until then, if known.
         stream: "metrics" for step and episode level, "iterations" for one training iteration.
-        not_finite: paths of fields that were NaN or infinite, so that somebody can be told.
+        not_finite: path → value of the fields that were NaN or infinite, so that viewers see them.
     """
 
     data: Mapping[str, Json]
     time_ms: int
     step: int | None = None
     stream: Literal["metrics", "iterations"] = "metrics"
-    not_finite: tuple[str, ...] = ()
+    not_finite: Mapping[str, NotFinite] = field(default_factory=dict)
 
     def encode(self) -> list[Field]:
-        fields: list[Field] = ["data", to_json(dict(self.data)), "time", self.time_ms]
-        if self.step is not None:
-            fields += ("step", self.step)
-        if self.not_finite:
-            fields += ("not_finite", to_json(list(self.not_finite)))
-        return fields
+        wrong = {name: to_json(value) for name, value in encode_not_finite(self.not_finite).items()}
+        return _fields_of(data=to_json(dict(self.data)), time=self.time_ms, step=self.step, **wrong)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,9 @@ class FrameEntry:
         image: encoded picture.
         mime: its media type.
         time_ms: Unix time in milliseconds at which it was rendered.
-        step: environment steps sampled so far in this run, where known.
-        episode: number of the episode it belongs to, where known.
-        env: (worker index, env index) of its env, where known.
+        step: environment steps sampled in this run until then, if known.
+        episode: number of the episode it belongs to, if known.
+        env: (worker index, env index) of its env, if known.
         stream: "frames" for the reporter's pictures, "thumbs" for a small one of any env.
     """
 
@@ -76,27 +79,23 @@ class FrameEntry:
     stream: Literal["frames", "thumbs"] = "frames"
 
     def encode(self) -> list[Field]:
-        fields: list[Field] = ["image", self.image, "mime", self.mime, "time", self.time_ms]
-        if self.step is not None:
-            fields += ("step", self.step)
-        if self.episode is not None:
-            fields += ("episode", self.episode)
-        if self.env is not None:
-            fields += ("env", env_name(self.env))
-        return fields
+        env = None if self.env is None else env_name(self.env)
+        return _fields_of(
+            image=self.image, mime=self.mime, time=self.time_ms, step=self.step, episode=self.episode, env=env
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class VisionEntry:
-    """One call of the vision LLM: what it saw, what it was asked and what it said.
+    """One call of the vision LLM: the picture, the prompt and the answer.
 
     Attributes:
-        image: the encoded picture exactly as the model got it.
+        image: the encoded picture exactly as the model received it.
         time_ms: Unix time in milliseconds of the answer.
         mime: the picture's media type.
         response_time_ms: how long the model took.
-        step: environment steps sampled so far in this run, where known.
-        prompt: the text that went with the picture.
+        step: environment steps sampled in this run until then, if known.
+        prompt: the text that was sent with the picture.
         response: the model's answer.
         extra: further cleaned fields, shown by their names (model, action, tokens, error …).
     """
@@ -114,14 +113,15 @@ class VisionEntry:
     def encode(self) -> list[Field]:
         latency = None if self.response_time_ms is None else repr(float(self.response_time_ms))
         extra = to_json(dict(self.extra)) if self.extra else None
-        fields: list[Field] = ["image", self.image, "mime", self.mime, "time", self.time_ms]
-        for name, value in (
-            ("latency_ms", latency), ("step", self.step), ("prompt", self.prompt), ("response", self.response),
-            ("extra", extra),
-        ):  # fmt: skip
-            if value is not None:
-                fields += (name, value)
-        return fields
+        return _fields_of(
+            image=self.image, mime=self.mime, time=self.time_ms, latency_ms=latency, step=self.step,
+            prompt=self.prompt, response=self.response, extra=extra,
+        )  # fmt: skip
+
+
+def _fields_of(**fields: Field | None) -> list[Field]:
+    """Return the names and the values in turn; a field without a value is left out."""
+    return [part for name, value in fields.items() if value is not None for part in (name, value)]
 
 
 Entry = MetricsEntry | FrameEntry | VisionEntry
@@ -132,7 +132,7 @@ class Bound:
     """How much of a stream is kept.
 
     Attributes:
-        entries: at most about this many (Redis trims whole nodes, so a few more can stand).
+        entries: at most about this many (Redis trims whole nodes, so a few more can remain).
         stream_bytes: about this many bytes; 0 for no limit.
         age_ms: nothing older; 0 for no limit.
     """
@@ -142,18 +142,18 @@ class Bound:
     age_ms: int = 0
 
     def max_entries(self, entry_bytes: int) -> int:
-        """The number of entries of this size that stay within both bounds; 1 at the least."""
+        """The number of entries of this size that stay within both bounds; at least 1."""
         if not self.stream_bytes:
             return self.entries
         return max(1, min(self.entries, self.stream_bytes // max(1, entry_bytes)))
 
 
 def bounds(frame_history_s: float) -> dict[StreamName, Bound]:
-    """The bounds of every stream of a session.
+    """Return the bounds of every stream of a session.
 
-    20,000 metrics entries are about 7 MB (338 B each, measured) and 15 minutes at 20/s; iterations are kept whole,
-    which at one per 10 s lasts 11 days, and 64 MB are 5,000 results of 12 KB; 96 MB of frames are 5 minutes of 16 KB
-    pictures at 20/s. What leaves metrics and iterations stays in its pieces (fold.lua).
+    20,000 metrics entries are about 7 MB (338 B each, measured) and 15 minutes at 20/s. Iterations are kept whole: at
+    one per 10 s they last 11 days, and 64 MB are 5,000 results of 12 KB. 96 MB of frames are 5 minutes of 16 KB
+    pictures at 20/s. Trimmed entries of metrics and iterations remain in the downsampled history (downsample.lua).
     """
     return {
         "metrics": Bound(entries=20_000, stream_bytes=32 * 1024 * 1024),
@@ -165,25 +165,79 @@ def bounds(frame_history_s: float) -> dict[StreamName, Bound]:
 
 
 def decode_entry(stream: StreamName, fields: Mapping[bytes, bytes]) -> Entry:
-    """Return the entry that `encode` wrote; fields of newer versions are passed over."""
-    time_ms = int(fields.get(b"time", b"0"))
-    step = _int(fields.get(b"step"))
+    """Return the entry that `encode` wrote.
+
+    Fields of newer versions are ignored; a field that cannot be read counts as absent.
+
+    Raises:
+        ValueError: there is no picture, or the data are not a JSON object.
+    """
+    time_ms = read_int(fields, b"time") or 0
+    step = read_int(fields, b"step")
     if stream == "metrics" or stream == "iterations":
-        not_finite = tuple(json.loads(fields.get(b"not_finite", b"[]")))
-        return MetricsEntry(json.loads(fields[b"data"]), time_ms, step, stream, not_finite)
-    image, mime = fields[b"image"], _text(fields.get(b"mime")) or "image/jpeg"
+        data, _text_of_data = read_object(fields.get(b"data", b""))
+        return MetricsEntry(data, time_ms, step, stream, read_not_finite(fields))
+    image = fields.get(b"image")
+    if image is None:
+        raise ValueError("the entry has no picture")
+    mime = _text(fields.get(b"mime")) or "image/jpeg"
+    if mime not in IMAGE_TYPES:
+        raise ValueError(f"expected a picture of a type that HUD stores, got {mime[:40]!r}")
     if stream == "frames" or stream == "thumbs":
         env = parse_env(_text(fields.get(b"env")))
-        return FrameEntry(image, time_ms, mime, step, _int(fields.get(b"episode")), env, stream)
-    latency = fields.get(b"latency_ms")
+        return FrameEntry(image, time_ms, mime, step, read_int(fields, b"episode"), env, stream)
     return VisionEntry(
-        image, time_ms, mime, None if latency is None else float(latency), step,
-        _text(fields.get(b"prompt")), _text(fields.get(b"response")), json.loads(fields.get(b"extra", b"{}")),
+        image, time_ms, mime, _read_latency_ms(fields), step,
+        _text(fields.get(b"prompt")), _text(fields.get(b"response")), _read_extra(fields),
     )  # fmt: skip
 
 
-def _int(value: bytes | None) -> int | None:
-    return None if value is None else int(value)
+def read_int(fields: Mapping[bytes, bytes], name: bytes) -> int | None:
+    """Return a whole number of a stored entry; None for any other value, or one that JavaScript cannot represent."""
+    match = _WHOLE.fullmatch(fields.get(name, b""))
+    number = int(match[0]) if match else None
+    return number if number is None or abs(number) <= _MAX_WHOLE else None
+
+
+def encode_not_finite(not_finite: Mapping[str, NotFinite]) -> dict[str, Any]:
+    """Return an entry's non-finite fields in their wire form: all paths, and the values of those that are not NaN.
+
+    Earlier readers know the paths only.
+    """
+    infinite = {path: value for path, value in not_finite.items() if value != "NaN"}
+    return ({"not_finite": list(not_finite)} if not_finite else {}) | ({"infinite": infinite} if infinite else {})
+
+
+def decode_not_finite(paths: object, infinite: object) -> dict[str, NotFinite]:
+    """Return path → value from the wire form; a part that cannot be read counts as absent."""
+    values = infinite if isinstance(infinite, dict) else {}
+    found = paths if isinstance(paths, list) else []
+    return {
+        path: next((name for name in NOT_FINITE if name == values.get(path)), "NaN")
+        for path in found
+        if isinstance(path, str)
+    }
+
+
+def read_not_finite(fields: Mapping[bytes, bytes]) -> dict[str, NotFinite]:
+    """Return path → value of a stored entry's non-finite fields."""
+    paths, infinite = fields.get(b"not_finite"), fields.get(b"infinite")
+    return decode_not_finite(read_value(paths), read_value(infinite or b"")) if paths else {}
+
+
+def _read_latency_ms(fields: Mapping[bytes, bytes]) -> float | None:
+    try:
+        latency_ms = float(fields.get(b"latency_ms", b"nan"))
+    except ValueError:
+        return None
+    return latency_ms if math.isfinite(latency_ms) else None
+
+
+def _read_extra(fields: Mapping[bytes, bytes]) -> dict[str, Json]:
+    try:
+        return read_object(fields.get(b"extra", b"{}"))[0]
+    except ValueError:
+        return {}
 
 
 def _text(value: bytes | None) -> str | None:
@@ -191,27 +245,24 @@ def _text(value: bytes | None) -> str | None:
 
 
 def env_name(env: tuple[int, int]) -> str:
-    """Return how (worker index, env index) is written: `1/0`."""
+    """Return the text form of (worker index, env index): `1/0`."""
     return f"{env[0]}/{env[1]}"
 
 
 @lru_cache(maxsize=1024)
 def parse_env(text: str | None) -> tuple[int, int] | None:
-    """Read what `env_name` wrote; None for nothing."""
+    """Parse the output of `env_name`; None for anything else."""
     if not text:
         return None
-    worker, _, env = text.partition("/")
-    return int(worker), int(env)
+    match = _ENV.fullmatch(text)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def entry_bytes(entry: Entry) -> int:
-    """About how much room an entry takes in memory and on the wire."""
+    """About the size of an entry in memory and on the wire."""
     if isinstance(entry, MetricsEntry):
         return len(to_json(dict(entry.data))) + 64
+    if isinstance(entry, VisionEntry):  # a prompt may be larger than the picture
+        texts = (entry.prompt or "", entry.response or "", to_json(dict(entry.extra)))
+        return len(entry.image) + 128 + sum(len(text.encode("utf-8", "replace")) for text in texts)
     return len(entry.image) + 128
-
-
-__all__ = [
-    "MAX_IMAGE_BYTES", "MAX_METRICS_BYTES", "START", "STREAMS", "Bound", "Entry", "EntryId", "FrameEntry",
-    "MetricsEntry", "StreamName", "VisionEntry", "bounds", "decode_entry", "entry_bytes", "env_name", "parse_env",
-]  # fmt: skip

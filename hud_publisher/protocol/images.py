@@ -1,11 +1,13 @@
-"""Reads the kind and size of a picture from its first bytes; never decodes one.
+"""Reads the kind and size of a picture from its first bytes, and looks for its end; never decodes one.
 
-A 728-byte file can claim 13000×13000 pixels and decode to 667 MB, so whoever stores or shows a picture looks here first
-and at nothing but the header. Called by the web tier for everything that comes in over HTTP.
+A 728-byte file can claim 13000×13000 pixels and decode to 667 MB, so every picture is inspected here before it is
+stored or shown. A file that was cut keeps its header, so its end must be there too. Called by sender.compose, and by
+the web tier for each picture in a request.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Literal
@@ -14,12 +16,21 @@ from hud_publisher.protocol.errors import TooLargeError, UnsupportedImageError
 
 Mime = Literal["image/jpeg", "image/png", "image/webp"]
 
+#: Channels that pixels may have: grey, RGB and RGBA.
+CHANNELS = (1, 3, 4)
 MAX_IMAGE_BYTES = 4 * 1024 * 1024
 #: 4096×4096: more than any game or vision model shows, and 67 MB once a browser has decoded it.
 MAX_IMAGE_PIXELS = 16_777_216
 
 # ITU-T T.81, table B.1: the start-of-frame markers, which carry the size (C4, C8 and CC are not among them).
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+#: T.81, B.1.1.2: any number of fill bytes may precede a marker.
+_FILL_BYTES = re.compile(rb"\xff+")
+#: Segments before the size. A colour profile has at most 255, and 4 MB of metadata 64; a file with more wastes time.
+_MAX_SEGMENTS = 1_000
+#: T.81, table B.1: the end-of-image marker. PNG (third edition), 11.2.5: the chunk IEND with its checksum. Both are
+#: searched from the last byte, since cameras append data to a whole picture.
+_JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +43,10 @@ class ImageInfo:
 
 
 def inspect_image(data: bytes) -> ImageInfo:
-    """Return what the header says.
+    """Return the kind and size that the header gives.
 
     Raises:
-        UnsupportedImageError: it is not a JPEG, PNG or WebP, or its header is broken or cut short.
+        UnsupportedImageError: it is not a JPEG, PNG or WebP, its header is broken, or its end is missing.
         TooLargeError: more than MAX_IMAGE_BYTES, or more pixels than MAX_IMAGE_PIXELS.
     """
     if len(data) > MAX_IMAGE_BYTES:
@@ -46,7 +57,7 @@ def inspect_image(data: bytes) -> ImageInfo:
         info = None
     if info is None or not info.width or not info.height:
         raise UnsupportedImageError(
-            f"expected a JPEG, PNG or WebP picture, got {len(data)} bytes that start with {data[:8].hex()!r}: "
+            f"expected a whole JPEG, PNG or WebP picture, got {len(data)} bytes that start with {data[:8].hex()!r}: "
             "encode the frame before sending it"
         )
     if info.width * info.height > MAX_IMAGE_PIXELS:
@@ -61,7 +72,7 @@ def _read_header(data: bytes) -> ImageInfo | None:
         return _read_jpeg(data)
     if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR":
         width, height = struct.unpack(">II", data[16:24])
-        return ImageInfo("image/png", width, height)
+        return ImageInfo("image/png", width, height) if data.rfind(_PNG_END) > 0 else None
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _read_webp(data)
     return None
@@ -69,16 +80,17 @@ def _read_header(data: bytes) -> ImageInfo | None:
 
 def _read_jpeg(data: bytes) -> ImageInfo | None:
     at = 2
-    while at + 9 <= len(data):
-        if data[at] != 0xFF:
+    for _ in range(_MAX_SEGMENTS):
+        fill = _FILL_BYTES.match(data, at)
+        if fill is None:
             return None
+        at = fill.end() - 1  # the last 0xFF before the marker
         marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif marker in _JPEG_SIZES:
+        if marker in _JPEG_SIZES:
             height, width = struct.unpack(">HH", data[at + 5 : at + 9])
-            return ImageInfo("image/jpeg", width, height)
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            is_whole = data.rfind(_JPEG_END, at) > 0  # the end marker of an embedded thumbnail precedes the size
+            return ImageInfo("image/jpeg", width, height) if is_whole else None
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
             at += 2
         else:
             length = struct.unpack(">H", data[at + 2 : at + 4])[0]
@@ -91,6 +103,8 @@ def _read_jpeg(data: bytes) -> ImageInfo | None:
 def _read_webp(data: bytes) -> ImageInfo | None:
     """RFC 9649: VP8 (lossy), VP8L (lossless) and VP8X (extended) keep the size in different places."""
     kind = data[12:16]
+    if len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        return None
     if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
         width, height = struct.unpack("<HH", data[26:30])
         return ImageInfo("image/webp", width & 0x3FFF, height & 0x3FFF)

@@ -7,13 +7,12 @@ Owns the spelling of keys, channel names and session ids. Refuses names that wou
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NewType
 
 from hud_publisher.protocol.errors import ConfigError, MalformedError
 
-#: The secret that writes carry: `{channel}.{fence}.{secret}`. It names its own channel and session, so a stateless
-#: web replica finds the keys without asking anybody.
+#: The secret that writes carry: `{channel}.{fence}.{secret}`. It contains the channel and the session, so a stateless
+#: web replica derives the keys from it.
 SessionId = NewType("SessionId", str)
 #: The fence of a session in decimal: the session's public name.
 Sid = NewType("Sid", str)
@@ -23,6 +22,8 @@ _SESSION_ID = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.\-]{0,63})\.([0-9]{1,16})\.[A
 _SID = re.compile(r"[0-9]{1,16}")
 
 DEFAULT_CHANNEL = "default"
+#: Index of all channels: a ZSET, channel → time of its last activity in ms.
+CHANNELS = "hud:channels"
 
 
 def check_channel(channel: str) -> str:
@@ -32,6 +33,16 @@ def check_channel(channel: str) -> str:
             f"expected a channel name of 1 to 64 letters, digits, '_', '.' or '-', got {str(channel)[:80]!r}: rename it"
         )
     return channel
+
+
+def is_channel(name: str) -> bool:
+    """Return whether a channel may have this name."""
+    return bool(_CHANNEL.fullmatch(name))
+
+
+def is_sid(sid: str) -> bool:
+    """Return whether a session may have this public name."""
+    return bool(_SID.fullmatch(sid))
 
 
 def check_sid(sid: str) -> Sid:
@@ -47,73 +58,53 @@ def split_session_id(session_id: object) -> tuple[str, Sid] | None:
     return (match[1], Sid(match[2])) if match else None
 
 
-@dataclass(frozen=True, slots=True)
 class SessionKeys:
-    """The keys of one session; `info` is the hash that the others' names extend."""
+    """The keys of one session: the hash `info`, whose name the names of the others extend.
 
-    info: str
+    Attributes:
+        annotations: the stream of run events that the monitor writes.
+        monitor: the hash of the monitor's position and memory.
+    """
 
-    @property
-    def state(self) -> str:
-        return f"{self.info}:state"
-
-    @property
-    def seq(self) -> str:
-        return f"{self.info}:seq"
+    def __init__(self, info: str) -> None:
+        self.info = info
+        self.state = f"{info}:state"
+        self.seq = f"{info}:seq"
+        self.annotations = f"{info}:annotations"
+        self.monitor = f"{info}:monitor"
 
     def stream(self, name: str) -> str:
         """The key of one of `entries.STREAMS`."""
         return f"{self.info}:{name}"
 
     def past(self, name: str) -> str:
-        """The key of what stays of a stream whose entries have gone: a stream of pieces (fold.lua)."""
+        """The key of the downsampled history of a stream: a stream of pieces (downsample.lua)."""
         return f"{self.info}:{name}:past"
 
     def piece(self, name: str) -> str:
-        """The key of the piece in the making."""
+        """The key of the unfinished piece."""
         return f"{self.info}:{name}:piece"
 
 
-@dataclass(frozen=True, slots=True)
 class ChannelKeys:
-    """The keys of one channel."""
+    """The keys of one channel.
 
-    channel: str
+    Attributes:
+        monitor: the lease of the replica that monitors the channel.
+        session_prefix: the prefix of a session's keys; the scripts add the fence that they choose.
+    """
 
-    def __post_init__(self) -> None:
-        check_channel(self.channel)
-
-    def _key(self, name: str) -> str:
-        return f"hud:{{{self.channel}}}:{name}"
-
-    @property
-    def lock(self) -> str:
-        return self._key("lock")
-
-    @property
-    def fence(self) -> str:
-        return self._key("fence")
-
-    @property
-    def events(self) -> str:
-        return self._key("events")
-
-    @property
-    def sessions(self) -> str:
-        return self._key("sessions")
-
-    @property
-    def viewers(self) -> str:
-        return self._key("viewers")
-
-    @property
-    def reporter(self) -> str:
-        return self._key("reporter")
-
-    @property
-    def session_prefix(self) -> str:
-        """What a session's keys begin with; the scripts add the fence that they choose."""
-        return self._key("s:")
+    def __init__(self, channel: str) -> None:
+        self.channel = check_channel(channel)
+        prefix = f"hud:{{{channel}}}:"
+        self.lock = f"{prefix}lock"
+        self.fence = f"{prefix}fence"
+        self.events = f"{prefix}events"
+        self.sessions = f"{prefix}sessions"
+        self.viewers = f"{prefix}viewers"
+        self.reporter = f"{prefix}reporter"
+        self.monitor = f"{prefix}monitor"
+        self.session_prefix = f"{prefix}s:"
 
     def session(self, sid: str) -> SessionKeys:
         return SessionKeys(self.session_prefix + sid)

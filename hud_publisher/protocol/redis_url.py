@@ -1,4 +1,4 @@
-"""Reads REDIS_URL: which servers, over what, as whom. Does no I/O.
+"""Parses REDIS_URL and HUD_REDIS_URL: the servers, the transport and the credentials. Does no I/O.
 
     redis://[user:password@]host[:6379][/db]           rediss:// for TLS
     unix://[user:password@]/path/to/socket[?db=0]
@@ -7,8 +7,8 @@
 
 Query options: `db`, `username`, `password`, `sentinel_username`, `sentinel_password`, and for TLS `ssl_ca_certs`,
 `ssl_certfile`, `ssl_keyfile`, `ssl_keyfile_password`, `ssl_cert_reqs` (required, optional, none) and
-`ssl_check_hostname`. Called by hud_publisher.redis_client (synchronous) and by the web tier (asyncio), so both reach
-the same server.
+`ssl_check_hostname`. Called by hud_publisher.sinks.redis_client (synchronous) and by the web tier (asyncio), so both
+reach the same server.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from hud_publisher.protocol.errors import ConfigError
+from hud_publisher.protocol.texts import without_arguments
+from hud_publisher.protocol.urls import ESCAPES, split_host, split_url
 
 Kind = Literal["single", "unix", "sentinel", "cluster"]
 
@@ -40,7 +42,7 @@ _OPTIONS = frozenset({"db", "username", "password", "sentinel_username", "sentin
 
 @dataclass(frozen=True, slots=True)
 class RedisTarget:
-    """Where Redis is.
+    """The address of Redis and the credentials for it.
 
     Attributes:
         kind: one server, one server over a Unix socket, a master found by Sentinel, or a cluster.
@@ -67,21 +69,28 @@ class RedisTarget:
     tls: Mapping[str, str | bool] | None = field(default=None, repr=False)
 
     def client_options(self) -> dict[str, Any]:
-        """Keyword arguments of redis-py's clients (both kinds): who, which database, TLS. Hosts are not among them."""
+        """Return the keyword arguments of redis-py's clients (both kinds): credentials, database, TLS, but no hosts."""
         options: dict[str, Any] = {"username": self.username, "password": self.password}
         if self.kind != "cluster":
             options["db"] = self.db
         return options | self._tls_options()
 
     def sentinel_options(self) -> dict[str, Any]:
-        """The same for the connections to the sentinels."""
+        """Return the same for the connections to the sentinels."""
         return {"username": self.sentinel_username, "password": self.sentinel_password} | self._tls_options()
 
     def _tls_options(self) -> dict[str, Any]:
         return {} if self.tls is None else {"ssl": True, **self.tls}
 
+    def hide_secrets(self, text: str) -> str:
+        """Return a server's error text without the credentials that some servers repeat in it."""
+        text = without_arguments(text)
+        for secret in (self.password, self.sentinel_password):
+            text = text.replace(secret, "…") if secret else text
+        return text
+
     def __str__(self) -> str:
-        """Where it is, without user and password: for logs."""
+        """The address without user and password, for logs."""
         if self.kind == "unix":
             return f"unix://{self.path}?db={self.db}"
         scheme = next(name for name, known in _SCHEMES.items() if known == (self.kind, self.tls is not None))
@@ -91,41 +100,45 @@ class RedisTarget:
 
 
 def parse_redis_url(url: str) -> RedisTarget:
-    """Return what the URL says.
+    """Return the servers, the credentials and the options that the URL names.
 
     Raises:
-        ConfigError: it is none of the forms above. The message never holds the URL, which may hold a password.
+        ConfigError: it has none of the forms above. The message holds no part of the URL, which may hold a password.
     """
     try:
-        parts = urlsplit(url)
-        kind, is_tls = _SCHEMES[parts.scheme]
-    except (ValueError, KeyError):
-        raise _mistake(f"one of {', '.join(f'{name}://' for name in _SCHEMES)}", "another scheme") from None
+        return _parse(url)
+    except ConfigError as error:
+        raise ConfigError(f"REDIS_URL: {error}") from None
+
+
+def _parse(url: str) -> RedisTarget:
+    parts = split_url(url, _SCHEMES)
+    kind, is_tls = _SCHEMES[parts.scheme]
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if unknown := sorted(options.keys() - _OPTIONS):
-        raise _mistake(f"options among {', '.join(sorted(_OPTIONS))}", ", ".join(unknown))
-    user, password, location = _credentials(parts)
+    if options.keys() - _OPTIONS:
+        raise ConfigError(f"the URL has an unknown option; known are {', '.join(sorted(_OPTIONS))}: {ESCAPES}")
     path = [unquote(part) for part in parts.path.split("/") if part]
     service = None
     if kind == "sentinel":
         if not path:
-            raise _mistake("redis+sentinel://host:26379/service/0", "no service name")
+            raise ConfigError("the URL has no name of a service: write redis+sentinel://host:26379/service/0")
         service = path.pop(0)
     if kind == "unix":
-        if not parts.path.strip("/"):
-            raise _mistake("unix:///path/to/socket", "no path")
+        is_split_password = "@" in unquote(parts.path) and (parts.user or parts.password)
+        if not parts.path.strip("/") or parts.location or is_split_password:
+            raise ConfigError(f"expected unix:///path/to/socket with three slashes, got another form: {ESCAPES}")
     elif len(path) > 1 or (path and kind == "cluster"):
-        raise _mistake("at most a database number after the host", f"/{'/'.join(path)}")
+        raise ConfigError(f"the path of the URL has more than a database number: {ESCAPES}")
     db_text = options.get("db") or ("0" if kind == "unix" or not path else path[0])
     if not db_text.isascii() or not db_text.isdigit() or (kind == "cluster" and db_text != "0"):
-        raise _mistake("a database number (0 on a cluster)", repr(db_text[:20]))
+        raise ConfigError(f"expected a database number (0 on a cluster), got something else: {ESCAPES}")
     return RedisTarget(
         kind=kind,
-        hosts=() if kind == "unix" else _hosts(location, _PORTS[kind], several=kind != "single"),
+        hosts=() if kind == "unix" else _hosts(parts.location, _PORTS[kind], several=kind != "single"),
         path=unquote(parts.path) if kind == "unix" else None,
         db=int(db_text),
-        username=options.get("username") or user,
-        password=options.get("password") or password,
+        username=options.get("username") or unquote(parts.user) or None,
+        password=options.get("password") or unquote(parts.password) or None,
         service=service,
         sentinel_username=options.get("sentinel_username"),
         sentinel_password=options.get("sentinel_password"),
@@ -133,39 +146,17 @@ def parse_redis_url(url: str) -> RedisTarget:
     )
 
 
-def _mistake(expected: str, got: str) -> ConfigError:
-    return ConfigError(f"REDIS_URL: expected {expected}, got {got}")
-
-
-def _credentials(parts: SplitResult) -> tuple[str | None, str | None, str]:
-    """(user, password, the rest) of the part between `//` and the path."""
-    who, _, location = parts.netloc.rpartition("@")
-    user, _, password = who.partition(":")
-    return unquote(user) or None, unquote(password) or None, location
-
-
 def _hosts(location: str, port: int, *, several: bool) -> tuple[tuple[str, int], ...]:
-    hosts = [_host(part, port) for part in location.split(",")]
+    hosts = [split_host(part) for part in location.split(",")]
     if len(hosts) > 1 and not several:
-        raise _mistake("one host", f"{len(hosts)}: use redis+sentinel:// or redis+cluster:// for several")
-    return tuple(hosts)
-
-
-def _host(text: str, port: int) -> tuple[str, int]:
-    try:
-        parts = urlsplit(f"//{text.strip()}")
-        host, number = parts.hostname, parts.port
-    except ValueError:
-        raise _mistake("host:port", "a port that is no number from 0 to 65535") from None
-    if not host:
-        raise _mistake("a host name", "none")
-    return host, port if number is None else number
+        raise ConfigError(f"expected one host, got {len(hosts)}: use redis+sentinel:// or redis+cluster:// for several")
+    return tuple((host, port if number is None else number) for host, number in hosts)
 
 
 def _tls(options: Mapping[str, str]) -> dict[str, str | bool]:
     tls: dict[str, str | bool] = {name: options[name] for name in _TLS_OPTIONS if options.get(name)}
     if "ssl_cert_reqs" in tls and tls["ssl_cert_reqs"] not in ("required", "optional", "none"):
-        raise _mistake("ssl_cert_reqs of required, optional or none", repr(tls["ssl_cert_reqs"]))
+        raise ConfigError("expected ssl_cert_reqs of required, optional or none, got something else")
     if "ssl_check_hostname" in tls:
         tls["ssl_check_hostname"] = str(tls["ssl_check_hostname"]).lower() in ("1", "true", "yes", "on")
     elif tls.get("ssl_cert_reqs") == "none":

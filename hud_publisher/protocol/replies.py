@@ -1,6 +1,6 @@
-"""Reads the replies of the scripts, whatever the client decoded them to.
+"""Reads the replies of the scripts, from clients that decode replies to text and from those that do not.
 
-Does no I/O. Called by hud_publisher.redis_sink and hud_web.store.
+Does no I/O. Called by hud_publisher.sinks.redis_sink and hud_web.store.store.
 """
 
 from __future__ import annotations
@@ -10,8 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hud_publisher.protocol.entries import EntryId, parse_env
-from hud_publisher.protocol.errors import Holder, SessionHeldError, SessionNotActiveError, StorageFullError
+from hud_publisher.protocol.batch import MAX_ENV_INDEX
+from hud_publisher.protocol.entries import START, EntryId, parse_env
+from hud_publisher.protocol.errors import (
+    Holder,
+    MalformedError,
+    SessionHeldError,
+    SessionNotActiveError,
+    StorageFullError,
+)
 from hud_publisher.protocol.keys import SessionId, Sid
 
 
@@ -21,7 +28,7 @@ class Registered:
 
     Attributes:
         session_id: the secret.
-        sid: its public name, the fence.
+        sid: the public name of the session, its fence.
         joined: whether another process of the same run had begun it.
         ttl_ms: how long it lasts without a write or heartbeat.
     """
@@ -42,15 +49,15 @@ class Reporter:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a batch's reply tells the training side.
+    """The reply to a batch, for the training side.
 
     Attributes:
         viewers: how many pages watch this channel, over all replicas.
-        reporter: the wanted env, if somebody asked for one.
-        is_duplicate: the batch had landed before, so it was not appended again.
-        last_id: id of the batch's last entry; None where it had none or was a duplicate.
-        shown: (worker index, env index) of who is the reporter, after this batch's claim.
-        shown_age_ms: how long ago it last claimed to be; None where nobody ever did.
+        reporter: the wanted env, if a viewer asked for one.
+        is_duplicate: the batch had been stored before, so it was not appended again.
+        last_id: id of the batch's last entry; None if it had none or was a duplicate.
+        shown: (worker index, env index) of the reporter, after this batch's claim.
+        shown_age_ms: time since its last claim; None if there never was one.
     """
 
     viewers: int = 0
@@ -75,7 +82,7 @@ def parse_register(reply: Sequence[Any]) -> Registered:
     status, session_id, sid, name, started, ttl = (text(part) for part in reply)
     ttl_ms = max(0, int(ttl))
     if status == "held":
-        raise SessionHeldError(Holder(sid, name, int(started), ttl_ms))
+        raise SessionHeldError(Holder(sid, name, int(started) if started.isdecimal() else 0, ttl_ms))
     return Registered(SessionId(session_id), Sid(sid), status == "joined", ttl_ms)
 
 
@@ -85,13 +92,17 @@ def parse_publish(reply: Sequence[Any]) -> Published:
     Raises:
         SessionNotActiveError: the session does not hold its channel; nothing was written.
         StorageFullError: Redis has reached maxmemory; nothing was written, but the session lives on.
+        MalformedError: the session has the greatest allowed number of active writers; nothing was written.
     """
     status = text(reply[0])
     if status == "lost":
         raise SessionNotActiveError("Session not active")
     if status == "full":
-        raise StorageFullError(
-            "expected room in Redis, got maxmemory reached: raise maxmemory or shorten HUD_RETENTION"
+        raise StorageFullError("Redis has reached maxmemory: raise it or shorten HUD_RETENTION")
+    if status == "crowded":
+        raise MalformedError(
+            "the session already has 2,000 writers of the last 10 minutes: publish from one process per env runner, "
+            "and give a process that writes again the same writer"
         )
     shown = parse_env(text(reply[4]))
     return Published(
@@ -105,22 +116,52 @@ def parse_publish(reply: Sequence[Any]) -> Published:
 
 
 def parse_release(reply: Sequence[Any]) -> tuple[Literal["released", "not held"], Sid | None]:
-    """Read release.lua's reply: whether a session ended just now, and which."""
+    """Read release.lua's reply: whether a session ended now, and its name."""
     sid = text(reply[1])
     return ("released", Sid(sid)) if text(reply[0]) == "released" else ("not held", None)
 
 
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The part of a reader's entries that the keys of a session still hold.
+
+    Attributes:
+        has_info: the session's hash exists.
+        state_fields: how many fields its state has.
+        newest: id of the newest entry that each stream ever had; START without a stream.
+        kept: the streams that still hold the entry that was read.
+        added: how many entries each stream ever had; empty for a Redis before 7.0.
+    """
+
+    has_info: bool
+    state_fields: int
+    newest: Mapping[str, EntryId]
+    kept: frozenset[str]
+    added: Mapping[str, int]
+
+
+def parse_marks(reply: Sequence[Any], seen: Mapping[str, str]) -> Marks:
+    """Read marks.lua's reply to a question about the entries in `seen`."""
+    ids, flags, counts = reply[2::3], reply[3::3], reply[4::3]
+    newest = {name: EntryId(text(entry_id)) if entry_id else START for name, entry_id in zip(seen, ids, strict=True)}
+    kept = frozenset(name for name, is_kept in zip(seen, flags, strict=True) if is_kept)
+    added = {name: int(count) for name, count in zip(seen, counts, strict=True) if count >= 0}
+    return Marks(bool(reply[0]), int(reply[1]), newest, kept, added)
+
+
 def encode_reporter(reporter: Reporter) -> str:
-    """Return what stands at the reporter key."""
+    """Return the value of the reporter key."""
     return json.dumps({"worker_index": reporter.worker_index, "env_index": reporter.env_index})
 
 
 def parse_reporter(stored: str | Mapping[str, Any] | None) -> Reporter | None:
-    """Read what `encode_reporter` wrote; anything else is nobody's wish."""
+    """Read the output of `encode_reporter`; any other value counts as no request."""
     if not stored:
         return None
     try:
         wish = json.loads(stored) if isinstance(stored, str) else stored
-        return Reporter(int(wish["worker_index"]), int(wish["env_index"])) if isinstance(wish, Mapping) else None
-    except (ValueError, KeyError, TypeError):
+        worker_index, env_index = int(wish["worker_index"]), int(wish["env_index"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    is_env = 0 <= worker_index <= MAX_ENV_INDEX and 0 <= env_index <= MAX_ENV_INDEX
+    return Reporter(worker_index, env_index) if is_env else None

@@ -1,14 +1,14 @@
 """Builds every write as a `ScriptCall`: a value that the synchronous and the asyncio client execute alike.
 
-Owns the Lua files beside it and the order of their KEYS and ARGV. Does no I/O. Called by hud_publisher.redis_sink (the
-publisher's thread) and by hud_web.store (the endpoints); `replies` reads what comes back.
+Owns the Lua files beside it and the order of their KEYS and ARGV. Does no I/O. Called by hud_publisher.sinks.redis_sink
+(the sender thread) and by hud_web.store.store (the endpoints); `replies` reads their replies.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
@@ -25,20 +25,36 @@ from hud_publisher.protocol.entries import (
     env_name,
 )
 from hud_publisher.protocol.errors import SessionNotActiveError
-from hud_publisher.protocol.keys import ChannelKeys, SessionId, split_session_id
-from hud_publisher.protocol.values import clean_name, clean_text, encode_state
+from hud_publisher.protocol.info import bounded_info
+from hud_publisher.protocol.keys import CHANNELS, ChannelKeys, SessionId, split_session_id
+from hud_publisher.protocol.values import clean_name, encode_state, to_json
 
 #: Session events kept per channel; one is about 120 bytes.
 MAX_EVENTS = 1_000
-#: Streams whose whole course is kept when their entries have gone.
-FOLDED: tuple[StreamName, ...] = ("metrics", "iterations")
-#: Files of functions that stand before a script.
-_BEFORE = {"publish": ("fold",), "register": ("forget",)}
+#: Bytes that a session's state may take in Redis; publish.lua has the same number.
+MAX_STATE_BYTES = 2 * 1024 * 1024
+#: Channels in the index; one is about 100 bytes.
+MAX_CHANNELS = 10_000
+#: A writer records its channel in the index at most this often: one short call, which costs next to nothing.
+TOUCH_S = 30.0
+#: Annotations kept per session; one is about 250 bytes.
+MAX_ANNOTATIONS = 10_000
+#: Bytes of a session's annotations in Redis. One about many fields names them all, so it may be far larger.
+MAX_ANNOTATIONS_BYTES = 16 * 1024 * 1024
+#: Streams that keep a downsampled history after their entries are trimmed.
+DOWNSAMPLED: tuple[StreamName, ...] = ("metrics", "iterations")
+#: Scripts that publishers run without a HUD server.
+PUBLISHER_SCRIPTS = ("register", "publish", "release", "touch")
+#: Files of functions that precede a script.
+_BEFORE = {
+    "publish": ("prelude", "downsample"), "register": ("prelude", "forget"), "release": ("prelude",),
+    "watch": ("prelude",), "touch": ("prelude",), "lease": ("prelude",), "annotate": ("prelude",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One Lua file and the digest by which Redis knows it (EVALSHA)."""
+    """One Lua file and its digest, by which EVALSHA names it."""
 
     name: str
     source: str
@@ -47,7 +63,7 @@ class Script:
 
 @cache
 def load_script(name: str) -> Script:
-    """Return the Lua file of this name beside this module, with the one that stands before it."""
+    """Return the Lua file of this name beside this module, preceded by its files of functions."""
     folder = resources.files(__package__).joinpath("lua")
     parts = (*_BEFORE.get(name, ()), name)
     source = "".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)
@@ -56,7 +72,7 @@ def load_script(name: str) -> Script:
 
 @dataclass(frozen=True, slots=True)
 class ScriptCall:
-    """A script with its arguments, ready for EVALSHA (and EVAL where Redis does not know it yet)."""
+    """A script with its arguments, ready for EVALSHA (and for EVAL if Redis does not know it yet)."""
 
     script: Script
     keys: tuple[str, ...]
@@ -65,7 +81,7 @@ class ScriptCall:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the writer tells the scripts about time and room.
+    """Limits on time and memory that the writer passes to the scripts.
 
     Attributes:
         ttl_ms: how long a session holds its channel without a write or heartbeat.
@@ -83,8 +99,11 @@ class Limits:
 
 
 def run_digest(run_id: str | None) -> str:
-    """Return what stands in Redis for a run id: whoever knows the run id may join, so it is not stored itself."""
-    return hashlib.sha256(run_id.encode("utf-8", "replace")).hexdigest() if run_id else ""
+    """Return the digest of a run id that Redis stores: the run id lets any process join, so it stays secret.
+
+    Not one of OpenSSL's digests, whose locks a fork may leave locked in the child.
+    """
+    return hashlib.blake2b(run_id.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest() if run_id else ""
 
 
 def register(
@@ -94,30 +113,28 @@ def register(
     name: str,
     limits: Limits,
     info: Mapping[str, str] | None = None,
+    roles: Mapping[str, str] | None = None,
     takeover: bool = False,
 ) -> ScriptCall:
-    """Take a free channel, join the run's own session, or learn who holds it.
+    """Take a free channel, join the session of the run, or report the holder.
 
     Args:
-        channel: which display.
-        run_id: processes that give the same one share a session; None shares with nobody.
+        channel: the display.
+        run_id: processes with the same run id share a session; None: this process shares with no other.
         name: the run's name for people.
         limits: TTL and retention.
-        info: further text fields of the session (env, algorithm, host …).
+        info: further text fields of the session (env, algorithm, host …), at most info.MAX_INFO_FIELDS.
+        roles: role → path of the field that plays it, as the user decided.
         takeover: end another run's session instead of being refused.
     """
     keys = ChannelKeys(channel)
-    fields: dict[str, str] = {clean_name(k): clean_text(str(v)) for k, v in (info or {}).items()}
-    fields["name"] = clean_name(name)
-    for reserved in ("run", "started", "ended", "ended_by"):
-        fields.pop(reserved, None)
     return ScriptCall(
         load_script("register"),
         (keys.lock, keys.fence, keys.events, keys.sessions, keys.session_prefix),
         (
             channel, secrets.token_urlsafe(18), run_digest(run_id), limits.ttl_ms, "1" if takeover else "0",
-            limits.retention_ms, MAX_EVENTS, limits.past_sessions, limits.past_bytes,
-            *(part for pair in fields.items() for part in pair),
+            limits.retention_ms, MAX_EVENTS, limits.past_sessions, limits.past_bytes, clean_name(name),
+            to_json(bounded_info(info or {})), to_json(dict(roles or {})),
         ),
     )  # fmt: skip
 
@@ -126,12 +143,16 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
     """Append a batch under the session's lease; a batch without entries is a heartbeat.
 
     Raises:
-        SessionNotActiveError: this cannot be a session id of ours.
+        SessionNotActiveError: the text cannot be a session id.
     """
     keys = _publish_keys(session_id)
     args: list[Field] = [session_id, limits.ttl_ms, limits.retention_ms, batch.writer, batch.number]
     claim = batch.claim
     args += [env_name(claim.env) if claim else "", "1" if claim and claim.is_preferred else "0", len(batch.entries)]
+    state = encode_state([entry.data for entry in batch.entries if isinstance(entry, MetricsEntry)])
+    args.append(len(state))
+    for pair in state.items():
+        args += pair
     for entry in batch.entries:
         bound = limits.streams[entry.stream]
         encoded = entry.encode()
@@ -141,22 +162,19 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
         else:  # pictures of a stream are of one size, so their number bounds its bytes
             longest, most_bytes = bound.max_entries(entry_bytes(entry)), 0
         args += [5 + STREAMS.index(entry.stream), longest, most_bytes, bound.age_ms, len(encoded), *encoded]
-    state = encode_state([entry.data for entry in batch.entries if isinstance(entry, MetricsEntry)])
-    args.append(len(state))
-    for pair in state.items():
-        args += pair
     return ScriptCall(load_script("publish"), keys, tuple(args))
 
 
 @lru_cache(maxsize=16)
 def _publish_keys(session_id: SessionId) -> tuple[str, ...]:
-    """KEYS of publish.lua, once for each session that writes."""
+    """Return the KEYS of publish.lua; cached for each session that writes."""
     channel, sid = _split(session_id)
     keys = ChannelKeys(channel)
     session = keys.session(sid)
+    history = (key for name in DOWNSAMPLED for key in (session.past(name), session.piece(name)))
     return (
         keys.lock, session.info, session.state, session.seq, *(session.stream(name) for name in STREAMS),
-        keys.viewers, keys.reporter, *(key for name in FOLDED for key in (session.past(name), session.piece(name))),
+        keys.viewers, keys.reporter, *history, keys.events, keys.sessions,
     )  # fmt: skip
 
 
@@ -167,20 +185,73 @@ def release(session_id: SessionId) -> ScriptCall:
 
 
 def reset(channel: str) -> ScriptCall:
-    """End whatever session holds the channel."""
+    """End the session that holds the channel."""
     return _release(channel, "", "reset")
 
 
 def watch(channel: str, *, replica: str, viewers: int, lasts_ms: int) -> ScriptCall:
-    """Say how many viewers a web replica has; the reply is how many there are over all replicas."""
+    """Store the number of viewers of a web replica; the reply is the number over all replicas."""
     return ScriptCall(load_script("watch"), (ChannelKeys(channel).viewers,), (replica, viewers, lasts_ms))
 
 
-def together(*commands: tuple[Field, ...]) -> ScriptCall:
-    """Run commands, each on the key after its name, as one; the reply is a list of theirs, as Redis gives them."""
+def marks(channel: str, sid: str, seen: Mapping[str, str]) -> ScriptCall:
+    """Query which of a reader's entries the keys of a session still hold.
+
+    Args:
+        channel: the display.
+        sid: the session.
+        seen: name of a stream, or "events" → id of the newest entry read.
+    """
+    keys = ChannelKeys(channel)
+    session = keys.session(sid)
+    streams = (keys.events if name == "events" else session.stream(name) for name in seen)
+    return ScriptCall(load_script("marks"), (session.info, session.state, *streams), tuple(seen.values()))
+
+
+def touch(channel: str, limits: Limits) -> ScriptCall:
+    """Record in the index of channels that this one is in use."""
+    return ScriptCall(load_script("touch"), (CHANNELS,), (channel, limits.retention_ms, MAX_CHANNELS))
+
+
+def lease(channel: str, token: str, ttl_ms: int) -> ScriptCall:
+    """Take or renew the lease of a channel's monitor; see lease.lua for the reply."""
+    keys = ChannelKeys(channel)
+    return ScriptCall(load_script("lease"), (keys.monitor, keys.fence, keys.lock), (token, ttl_ms))
+
+
+def annotate(
+    channel: str, sid: str, *, token: str, version: int, memory: str, rhythm: str, not_finite: str,
+    annotations: Sequence[Sequence[str]],
+) -> ScriptCall:  # fmt: skip
+    """Append annotations and save the monitor's memory, if the lease and the memory's version are still ours.
+
+    Args:
+        channel: the display.
+        sid: of the session that the annotations belong to.
+        token: of the replica that holds the monitor's lease.
+        version: that the saved memory has, 0 for none.
+        memory: JSON that replaces it.
+        rhythm: JSON limits beyond which pages show the run as stalled or hung.
+        not_finite: JSON of the fields that are NaN or infinite now.
+        annotations: the fields of each, names and values in turn.
+    """
+    keys = ChannelKeys(channel)
+    session = keys.session(sid)
+    parts: list[Field] = []
+    for fields in annotations:
+        parts += (len(fields), *fields)
+    return ScriptCall(
+        load_script("annotate"),
+        (keys.monitor, session.monitor, session.annotations, session.info),
+        (token, version, memory, rhythm, not_finite, MAX_ANNOTATIONS, MAX_ANNOTATIONS_BYTES, len(annotations), *parts),
+    )
+
+
+def multi_read(*commands: tuple[Field, ...]) -> ScriptCall:
+    """Run commands atomically, each on the key after its name; the reply is a list of their raw replies."""
     keys = tuple(dict.fromkeys(str(command[1]) for command in commands))
     args = tuple(part for command in commands for part in (len(command), *command))
-    return ScriptCall(load_script("together"), keys, args)
+    return ScriptCall(load_script("multi_read"), keys, args)
 
 
 def _release(channel: str, session_id: str, reason: str) -> ScriptCall:

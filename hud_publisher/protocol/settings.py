@@ -1,34 +1,34 @@
-"""The settings: one frozen object per process, read once from the environment at the edge.
+"""The settings of training, and the reading of settings: one frozen object, made from the environment at the start.
 
-Nothing else reads the environment. docs/settings.md lists every variable, and a test holds the two together.
+No other module reads the environment. docs/settings.md lists every variable, and a test compares the two.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self
 
 from hud_publisher.protocol.entries import STREAMS, StreamName, bounds
 from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.keys import DEFAULT_CHANNEL, check_channel
+from hud_publisher.protocol.redis_url import parse_redis_url
 from hud_publisher.protocol.scripts import Limits
+from hud_publisher.protocol.urls import split_hud_url
+
+logger = logging.getLogger("hud_publisher")
+
+#: Variables and arguments without effect, accepted with one log line until the next release.
+RETIRED = ("HUD_HELPER", "helper", "has_helper")
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?", re.IGNORECASE)
 _AMOUNT = re.compile(r"(\d{1,12})\s*(sessions?|entry|entries|kb|mb|gb)", re.IGNORECASE)
 _UNIT_BYTES = {"kb": 1024, "mb": 1024**2, "gb": 1024**3}
 _UNIT_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_HOST = re.compile(
-    r"\[([0-9a-f:.]+)\](?::\d+)?|([0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*)|(\*|(?:\*\.)?[\w.-]+)(?::\d+)?",
-    re.IGNORECASE | re.ASCII,
-)
-_LEVELS = ("critical", "error", "warning", "info", "debug")
-_REDIS_SCHEMES = (
-    "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,194 +50,59 @@ class Retention:
     streams: tuple[tuple[StreamName, str, int], ...] = ()
 
 
-def _variable(name: str, default: Any = None, *, secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"variable": name})
+def setting(variable: str, default: Any, parse: Callable[[Any], Any], *, secret: bool = False) -> Any:
+    """Return a field of Settings.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Everything that the environment decides.
-
-    Attributes:
-        redis_url: where Redis is; hidden in the repr, since it may hold a password.
-        hud_url: where a HUD server is, for training that reaches no Redis.
-        channel: which display.
-        run_id: processes with the same one share a session; a secret of the run.
-        token: bearer tokens that allow writing, separated by commas; None: writing needs none.
-        session_ttl_s: how long a session lasts without a write or heartbeat, in seconds.
-        worker_index: which env runner is the reporter; the first remote one is 1.
-        env_id: which env of that runner, from 0.
-        fps: most frames per second sent.
-        jpeg_quality: 1 to 95.
-        frame_format: "jpeg", or "auto" for lossless where that is smaller.
-        frames: send frames while somebody watches, "always", or never ("off").
-        helper: "auto": the env runner that is shown has a process that encodes and sends; or "off": a thread does.
-        frame_history_s: how long frames are kept for rewinding, in seconds.
-        retention: how long a session is kept after its last write, and how many and how much of past ones.
-        host: address that the web tier listens on.
-        port: its port.
-        view_port: a second port on which one can look and never write; None: there is none.
-        insecure: listen beyond loopback although no token is set.
-        view_token: tokens that allow looking, separated by commas; None: everybody may look.
-        allowed_hosts: values of the Host header that are answered; none: on loopback its names, elsewhere any.
-        cors_origins: origins of other pages that may read from this server; none: no other page.
-        trusted_proxies: addresses whose X-Forwarded-For and X-Forwarded-Proto are believed; "*" for any.
-        streams_per_address: streams that one address may hold at once; 0 for any number.
-        log_level: of the `hud` commands.
-        log_format: "text" for people, "json" for a log store.
+    Args:
+        variable: the environment variable.
+        default: the value without one.
+        parse: returns the value of a text; raises ValueError with the expected form.
+        secret: whether the repr hides it.
     """
-
-    redis_url: str | None = _variable("REDIS_URL", secret=True)
-    hud_url: str | None = _variable("HUD_URL", secret=True)
-    channel: str = _variable("HUD_CHANNEL", DEFAULT_CHANNEL)
-    run_id: str | None = _variable("HUD_RUN_ID", secret=True)
-    token: str | None = _variable("HUD_TOKEN", secret=True)
-    session_ttl_s: float = _variable("HUD_SESSION_TTL", 30.0)
-    worker_index: int = _variable("HUD_WORKER_INDEX", 1)
-    env_id: int = _variable("HUD_ENV_ID", 0)
-    fps: float = _variable("HUD_FPS", 20.0)
-    jpeg_quality: int = _variable("HUD_JPEG_QUALITY", 75)
-    frame_format: Literal["jpeg", "auto"] = _variable("HUD_FRAME_FORMAT", "jpeg")
-    frames: Literal["watched", "always", "off"] = _variable("HUD_FRAMES", "watched")
-    helper: Literal["auto", "off"] = _variable("HUD_HELPER", "auto")
-    frame_history_s: float = _variable("HUD_FRAME_HISTORY_S", 300.0)
-    retention: Retention = _variable("HUD_RETENTION", Retention())  # noqa: RUF009  # it is frozen
-    host: str = _variable("HUD_HOST", "127.0.0.1")
-    port: int = _variable("HUD_PORT", 8086)
-    view_port: int | None = _variable("HUD_VIEW_PORT")
-    insecure: bool = _variable("HUD_INSECURE", False)
-    view_token: str | None = _variable("HUD_VIEW_TOKEN", secret=True)
-    allowed_hosts: tuple[str, ...] = _variable("HUD_ALLOWED_HOSTS", ())
-    cors_origins: tuple[str, ...] = _variable("HUD_CORS_ORIGINS", ())
-    trusted_proxies: tuple[str, ...] = _variable("HUD_TRUSTED_PROXIES", ("127.0.0.1", "::1"))
-    streams_per_address: int = _variable("HUD_STREAMS_PER_ADDRESS", 0)
-    log_level: str = _variable("HUD_LOG_LEVEL", "info")
-    log_format: Literal["text", "json"] = _variable("HUD_LOG_FORMAT", "text")
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-        """Read the settings; `overrides` that are not None go before the environment.
-
-        Args:
-            environ: instead of the process's environment.
-            **overrides: attributes by name, as text or as values.
-
-        Raises:
-            ConfigError: it names every mistake at once, each with what was expected.
-        """
-        source = os.environ if environ is None else environ
-        raw: dict[str, Any] = {}
-        for item in fields(cls):
-            value = overrides.get(item.name)
-            if value is None:
-                value = source.get(item.metadata["variable"])
-            if value is not None and value != "":
-                raw[item.name] = value.strip() if isinstance(value, str) else value
-        unknown = overrides.keys() - {item.name for item in fields(cls)}
-        if unknown:
-            raise ConfigError(f"expected settings of docs/settings.md, got {', '.join(sorted(unknown))}")
-        return cls(**_parse_all(raw))
-
-    @property
-    def tokens(self) -> tuple[str, ...]:
-        """The tokens that allow writing; two at a time make a rotation without a gap."""
-        return _list(self.token or "")
-
-    @property
-    def view_tokens(self) -> tuple[str, ...]:
-        """The tokens that allow looking."""
-        return _list(self.view_token or "")
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether the web tier listens on this machine's own address only."""
-        return self.host in ("127.0.0.1", "localhost", "::1")
-
-    @property
-    def limits(self) -> Limits:
-        """What the scripts are told about time and room."""
-        kept = self.retention
-        streams = bounds(self.frame_history_s)
-        for name, attribute, value in kept.streams:
-            streams[name] = replace(streams[name], **{attribute: value})
-        return Limits(int(self.session_ttl_s * 1000), int(kept.age_s * 1000), kept.sessions, kept.stored_bytes, streams)
+    return field(default=default, repr=not secret, metadata={"variable": variable, "parse": parse})
 
 
-def _list(value: object) -> tuple[str, ...]:
+def split_list(value: object) -> tuple[str, ...]:
+    """Return the parts of a text with commas, or of a list."""
     parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _tokens(value: object) -> str:
-    """The setting as it is, if it is one: an empty one must not open what somebody meant to close."""
-    tokens = _list(value)
-    if not tokens or not all(token.isascii() and token.isprintable() for token in tokens):
+def tokens(value: object) -> str:
+    """Return the setting unchanged if it holds tokens: an empty token would allow everybody, against its purpose."""
+    found = split_list(value)
+    if not found or not all(token.isascii() and token.isprintable() for token in found):
         raise ValueError("expected one token or, separated by a comma, two, of printable ASCII; got something else")
     return str(value)
 
 
-def _hosts(value: object) -> tuple[str, ...]:
-    if isinstance(value, tuple):  # read before, as are all settings that others are laid over
-        return value
-    hosts = tuple(_host(host) for host in _list(value))
-    if not hosts:
-        raise ValueError("expected names such as hud.example.org, got none")
-    return hosts
-
-
-def _host(text: str) -> str:
-    """A name as Host headers are compared with it: a port says nothing, an IPv6 address stands without brackets."""
-    match = _HOST.fullmatch(text)
-    if match is None:
-        raise ValueError(f"expected names such as hud.example.org or *.example.org, got {text[:80]!r}")
-    return next(part for part in match.groups() if part).lower().removesuffix(".")
-
-
-def _flag(value: object) -> bool:
+def flag(value: object) -> bool:
+    """Return the value of a setting that is on or off."""
     text = str(value).lower()
     if text not in ("1", "0", "true", "false", "yes", "no", "on", "off"):
         raise ValueError(f"expected 1 or 0, got {str(value)[:40]!r}")
     return text in ("1", "true", "yes", "on")
 
 
-def _origins(value: object) -> tuple[str, ...]:
-    origins = _list(value)
-    for origin in origins:
-        if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", origin):
-            raise ValueError(f"expected origins such as https://wiki.example.org, got {origin[:80]!r}")
-    return origins
-
-
-def _parse_all(raw: Mapping[str, Any]) -> dict[str, Any]:
-    variables = {item.name: item.metadata["variable"] for item in fields(Settings)}
-    parsed: dict[str, Any] = {}
-    mistakes: list[str] = []
-    for name, value in raw.items():
-        try:
-            parsed[name] = _PARSERS.get(name, str)(value)
-        except (ValueError, TypeError, ConfigError) as error:
-            mistakes.append(f"{variables[name]}: {error}")
-    if mistakes:
-        raise ConfigError("; ".join(mistakes))
-    return parsed
-
-
-def _number(kind: type[int] | type[float], least: float, most: float) -> Any:
+def number(kind: type[int] | type[float], least: float, most: float) -> Any:
+    """Return the parser of a number within bounds."""
     word = "a whole number" if kind is int else "a number"
 
     def parse(value: object) -> float:
         try:
-            number = kind(value)  # type: ignore[call-overload, arg-type]
+            found = kind(value)  # type: ignore[call-overload, arg-type]
         except (ValueError, TypeError):
-            number = None
-        if number is None or not least <= number <= most:
+            found = None
+        if found is None or not least <= found <= most:
             raise ValueError(f"expected {word} from {least:g} to {most:g}, got {str(value)[:40]!r}")
-        return number
+        return found
 
     return parse
 
 
-def _choice(*choices: str) -> Any:
+def choice(*choices: str) -> Any:
+    """Return the parser of one of these words."""
+
     def parse(value: object) -> str:
         text = str(value).lower()
         if text not in choices:
@@ -247,15 +112,17 @@ def _choice(*choices: str) -> Any:
     return parse
 
 
-def _seconds(least: float, most: float) -> Any:
+def seconds(least: float, most: float) -> Any:
+    """Return the parser of a duration within bounds."""
+
     def parse(value: object) -> float:
         match = _DURATION.fullmatch(str(value))
-        seconds = float(match[1]) * _UNIT_S[(match[2] or "").lower()] if match else -1.0
-        if not least <= seconds <= most:
+        found_s = float(match[1]) * _UNIT_S[(match[2] or "").lower()] if match else -1.0
+        if not least <= found_s <= most:
             raise ValueError(
                 f"expected {least:g} s to {most:g} s, written as 30, 45s, 10m, 12h or 7d, got {str(value)[:40]!r}"
             )
-        return seconds
+        return found_s
 
     return parse
 
@@ -263,80 +130,170 @@ def _seconds(least: float, most: float) -> Any:
 def _retention(value: object) -> Retention:
     if isinstance(value, Retention):
         return value
-    parts: dict[str, Any] = {}
-    streams: dict[tuple[StreamName, str], int] = {}
+    limits: dict[tuple[Any, str], Any] = {}
     for part in str(value).split(","):
         stream, is_of_stream, limit = part.strip().rpartition(":")
-        name, parsed = _stream_limit(stream.strip(), limit) if is_of_stream else _session_limit(limit)
-        known: Any = streams if is_of_stream else parts
-        if name in known:
+        stream = stream.strip()
+        if is_of_stream and stream not in STREAMS:
+            raise ValueError(f"expected one of {', '.join(STREAMS)} before ':', got {stream[:40]!r}")
+        name, parsed = _limit(stream, limit.strip())
+        if (stream, name) in limits:
             raise ValueError(f"expected each age, number and size once, got {str(value)[:40]!r}")
-        known[name] = parsed
-    return Retention(**parts, streams=tuple((*where, limit) for where, limit in streams.items()))
+        limits[stream, name] = parsed
+    sessions = {name: limit for (stream, name), limit in limits.items() if not stream}
+    streams = tuple((stream, name, limit) for (stream, name), limit in limits.items() if stream)
+    return Retention(**sessions, streams=streams)
 
 
-def _session_limit(text: str) -> tuple[str, Any]:
-    amount = _AMOUNT.fullmatch(text.strip())
+def _limit(stream: str, text: str) -> tuple[str, Any]:
+    """Return (attribute, value) of a limit on the sessions, or with the name of a stream, of its Bound."""
+    amount = _AMOUNT.fullmatch(text)
     unit = amount[2].lower() if amount else ""
-    if amount and unit.startswith("session"):
+    if amount and unit in _UNIT_BYTES:
+        return "stream_bytes" if stream else "stored_bytes", int(amount[1]) * _UNIT_BYTES[unit]
+    if amount and stream and unit.startswith("entr"):
+        return "entries", int(number(int, 1, 10**9)(amount[1]))
+    if amount and not stream and unit.startswith("session"):
         return "sessions", int(amount[1])
-    if amount and unit in _UNIT_BYTES:
-        return "stored_bytes", int(amount[1]) * _UNIT_BYTES[unit]
-    return "age_s", _seconds(60, 3650 * 86400)(text.strip())
+    if stream:
+        return "age_ms", int(seconds(1, 3650 * 86400)(text) * 1000)
+    return "age_s", seconds(60, 3650 * 86400)(text)
 
 
-def _stream_limit(stream: str, text: str) -> tuple[tuple[StreamName, str], int]:
-    if stream not in STREAMS:
-        raise ValueError(f"expected one of {', '.join(STREAMS)} before ':', got {stream[:40]!r}")
-    amount = _AMOUNT.fullmatch(text.strip())
-    unit = amount[2].lower() if amount else ""
-    if amount and unit.startswith("entr"):
-        return (stream, "entries"), int(_number(int, 1, 10**9)(amount[1]))
-    if amount and unit in _UNIT_BYTES:
-        return (stream, "stream_bytes"), int(amount[1]) * _UNIT_BYTES[unit]
-    return (stream, "age_ms"), int(_seconds(1, 3650 * 86400)(text.strip()) * 1000)
+def _redis_url(value: object) -> str:
+    try:
+        parse_redis_url(str(value))
+    except ConfigError as error:  # it names REDIS_URL, and this may be HUD_REDIS_URL
+        raise ValueError(str(error).removeprefix("REDIS_URL: ")) from None
+    return str(value)
 
 
-def _url(schemes: tuple[str, ...], example: str) -> Any:
-    def parse(value: object) -> str:
-        text = str(value)
+def _hud_url(value: object) -> str:
+    split_hud_url(str(value))
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a process that publishes; the web tier adds its own (hud_web.settings).
+
+    Attributes:
+        hud_redis_url: the address of the HUD's Redis, for processes whose REDIS_URL names another program's.
+        redis_url: the address of Redis, which is `hud_redis_url` if that is set; hidden in the repr, since it may hold
+            a password.
+        hud_url: the address of a HUD server, for training that reaches no Redis.
+        channel: which display.
+        run_id: processes with the same one share a session; a secret of the run.
+        token: bearer tokens that allow writing, separated by commas; None: writing needs none.
+        session_ttl_s: how long a session lasts without a write or heartbeat, in seconds.
+        worker_index: which env runner is the reporter; the first remote one is 1.
+        env_id: which env of that runner, from 0.
+        fps: most frames per second sent.
+        jpeg_quality: 1 to 95.
+        frame_format: "jpeg", or "auto" for lossless where that is smaller.
+        frames: send frames while there is a viewer, "always", or never ("off").
+        max_side: scale frames down so that no side is longer, in pixels; None: never.
+        batch_frames: send up to four frames per call. Halves CPU use; adds up to 0.2 s of delay.
+        writer: the role of this process in the run, such as "w1"; part of its writer name.
+        frame_history_s: how long frames are kept for rewinding, in seconds.
+        retention: how long a session is kept after its last write, and how many and how much of past ones.
+        runtime_dir: a folder of this user, in which `hud up` keeps its socket and publishers look for it; None: the
+            folder for temporary files.
+    """
+
+    hud_redis_url: str | None = setting("HUD_REDIS_URL", None, _redis_url, secret=True)
+    redis_url: str | None = setting("REDIS_URL", None, _redis_url, secret=True)
+    hud_url: str | None = setting("HUD_URL", None, _hud_url, secret=True)
+    channel: str = setting("HUD_CHANNEL", DEFAULT_CHANNEL, check_channel)
+    run_id: str | None = setting("HUD_RUN_ID", None, str, secret=True)
+    token: str | None = setting("HUD_TOKEN", None, tokens, secret=True)
+    session_ttl_s: float = setting("HUD_SESSION_TTL", 30.0, seconds(1, 86400))
+    worker_index: int = setting("HUD_WORKER_INDEX", 1, number(int, 0, 1_000_000))
+    env_id: int = setting("HUD_ENV_ID", 0, number(int, 0, 1_000_000))
+    fps: float = setting("HUD_FPS", 20.0, number(float, 0.1, 120))
+    jpeg_quality: int = setting("HUD_JPEG_QUALITY", 75, number(int, 1, 95))
+    frame_format: Literal["jpeg", "auto"] = setting("HUD_FRAME_FORMAT", "jpeg", choice("jpeg", "auto"))
+    frames: Literal["watched", "always", "off"] = setting("HUD_FRAMES", "watched", choice("watched", "always", "off"))
+    max_side: int | None = setting("HUD_MAX_SIDE", None, number(int, 1, 1_000_000))
+    batch_frames: bool = setting("HUD_BATCH_FRAMES", False, flag)
+    writer: str | None = setting("HUD_WRITER", None, str)
+    frame_history_s: float = setting("HUD_FRAME_HISTORY_S", 300.0, seconds(1, 86400))
+    retention: Retention = setting("HUD_RETENTION", Retention(), _retention)  # noqa: RUF009  # it is frozen
+    runtime_dir: str | None = setting("XDG_RUNTIME_DIR", None, str)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
+        """Read the settings; `overrides` that are not None take precedence over the environment.
+
+        Args:
+            environ: used instead of the process's environment.
+            **overrides: attributes by name, as text or as values.
+
+        Raises:
+            ConfigError: at least one is wrong; the message names all of them with the expected form.
+        """
+        source = os.environ if environ is None else environ
+        for name in RETIRED:
+            if overrides.pop(name, None) is not None or name in source:
+                _say_retired(name)
+        raw: dict[str, Any] = {}
+        for item in fields(cls):
+            value = overrides.get(item.name)
+            if value is None:
+                value = source.get(item.metadata["variable"])
+            if value is not None and not (isinstance(value, str) and not value):
+                raw[item.name] = value.strip() if isinstance(value, str) else value
+        unknown = overrides.keys() - {item.name for item in fields(cls)}
+        if unknown:
+            raise ConfigError(f"no setting is called {', '.join(sorted(unknown))}: help({cls.__name__}) lists all")
+        # Only the URL that is used is checked: REDIS_URL may be another program's, in a form that only it reads.
+        if overrides.get("redis_url") is not None:
+            if raw.get("hud_redis_url") != raw.get("redis_url"):
+                raw.pop("hud_redis_url", None)
+        elif "hud_redis_url" in raw:
+            raw.pop("redis_url", None)
+        parsed = _parse_all(cls, raw)
+        if "hud_redis_url" in parsed:
+            parsed["redis_url"] = parsed["hud_redis_url"]
+        return cls(**parsed)
+
+    @property
+    def redis_url_variable(self) -> str:
+        """The name of the variable that `redis_url` came from, for messages."""
+        return "HUD_REDIS_URL" if self.redis_url and self.redis_url == self.hud_redis_url else "REDIS_URL"
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The tokens that allow writing; two at a time make a rotation without a gap."""
+        return split_list(self.token or "")
+
+    @property
+    def limits(self) -> Limits:
+        """The limits on time and memory for the scripts."""
+        kept = self.retention
+        streams = bounds(self.frame_history_s)
+        for name, attribute, value in kept.streams:
+            streams[name] = replace(streams[name], **{attribute: value})
+        return Limits(int(self.session_ttl_s * 1000), int(kept.age_s * 1000), kept.sessions, kept.stored_bytes, streams)
+
+
+@functools.cache
+def _say_retired(name: str) -> None:
+    """Log once per process that a setting has no effect; a Python warning could be an error in the user's program."""
+    logger.warning("HUD: %s has no effect since the helper process is gone: remove it", name)
+
+
+def _parse_all(kind: type[Settings], raw: Mapping[str, Any]) -> dict[str, Any]:
+    known = {item.name: item.metadata for item in fields(kind)}
+    parsed: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for name, value in raw.items():
         try:
-            parts = urlsplit(text)
-            valid = parts.scheme in schemes and bool(parts.path if parts.scheme == "unix" else parts.netloc)
-            if valid and "," not in parts.netloc:  # sentinel and cluster forms list several hosts
-                _ = parts.port
-        except ValueError:
-            valid = False
-        if not valid:  # the value itself stays out of the message: it may hold a password
-            raise ValueError(f"expected a URL such as {example} ({', '.join(schemes)}), got something else")
-        return text
-
-    return parse
-
-
-_PARSERS: dict[str, Any] = {
-    "redis_url": _url(_REDIS_SCHEMES, "redis://host:6379/0"),
-    "hud_url": _url(("http", "https"), "http://host:8086"),
-    "channel": check_channel,
-    "session_ttl_s": _seconds(1, 86400),
-    "worker_index": _number(int, 0, 1_000_000),
-    "env_id": _number(int, 0, 1_000_000),
-    "fps": _number(float, 0.1, 120),
-    "jpeg_quality": _number(int, 1, 95),
-    "frame_format": _choice("jpeg", "auto"),
-    "frames": _choice("watched", "always", "off"),
-    "helper": _choice("auto", "off"),
-    "frame_history_s": _seconds(1, 86400),
-    "retention": _retention,
-    "port": _number(int, 0, 65535),
-    "insecure": _flag,
-    "token": _tokens,
-    "view_token": _tokens,
-    "allowed_hosts": _hosts,
-    "cors_origins": _origins,
-    "trusted_proxies": _list,
-    "streams_per_address": _number(int, 0, 1_000_000),
-    "view_port": _number(int, 0, 65535),
-    "log_level": _choice(*_LEVELS),
-    "log_format": _choice("text", "json"),
-}
+            parsed[name] = known[name]["parse"](value)
+        except (ValueError, TypeError, ConfigError) as error:
+            mistakes.append(f"{known[name]['variable']}: {error}")
+        except Exception:  # a foreign object's methods may raise anything
+            mistakes.append(f"{known[name]['variable']}: expected text or a number, got {type(value).__name__}")
+    if mistakes:
+        raise ConfigError("; ".join(mistakes))
+    return parsed

@@ -1,9 +1,9 @@
--- Stands before register.lua. Makes room when a session begins: of those before it at most so many are kept, and so many
--- bytes; the oldest go first, and pictures go before numbers.
+-- Precedes register.lua. Makes room when a session begins: it keeps a number of earlier sessions and
+-- of their bytes. The oldest sessions go first, and pictures go before numbers.
 --   index   ZSET    SIDs, scored by themselves        prefix  of the session hashes; the others' names extend theirs
 --   most    sessions besides the new one, 0 for any number      room  bytes besides the new one, 0 for any number
 local NUMBERS = {'', ':state', ':seq', ':metrics', ':metrics:past', ':metrics:piece', ':iterations', ':iterations:past',
-  ':iterations:piece'}
+  ':iterations:piece', ':annotations', ':monitor'}
 local PICTURES = {':frames', ':thumbs', ':vision'}
 
 local function size(info, parts)

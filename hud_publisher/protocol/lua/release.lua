@@ -1,14 +1,20 @@
--- Free the channel: by its holder, or by anyone when forced (reset). Idempotent.
+-- Free the channel: by its holder, or by any caller when forced (reset). Idempotent.
 -- KEYS  1 lock  2 fence  3 events  4 prefix of the session hashes
--- ARGV  1 session id, or '' to force  2 what ended it ('released' | 'reset')  3 longest events stream
+-- ARGV  1 session id, or '' to force  2 reason ('released' | 'reset')  3 longest events stream
 -- Reply {'released' | 'not held', SID or ''}
-local held = redis.call('GET', KEYS[1])
-if not held or (ARGV[1] ~= '' and held ~= ARGV[1]) then return {'not held', ''} end
-local sid = redis.call('GET', KEYS[2])
-local info = KEYS[4] .. sid
-local now = redis.call('TIME')
-redis.call('DEL', KEYS[1])
-redis.call('HSET', info, 'ended', string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000)), 'ended_by', ARGV[2])
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'kind', 'ended', 'sid', sid,
-  'name', redis.call('HGET', info, 'name') or '')
+local lock, fence, events, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local session_id, reason, most_events = ARGV[1], ARGV[2], ARGV[3]
+
+local held = redis.pcall('GET', lock)
+if not held or (session_id ~= '' and held ~= session_id) then return {'not held', ''} end
+redis.call('DEL', lock)
+local sid = fence_of(held) or fence_in(fence)
+if not sid then return {'not held', ''} end
+local info = prefix .. sid
+local name = redis.pcall('HGET', info, 'name')
+if type(name) == 'string' then  -- a hash or stream created here would have no TTL
+  redis.call('HSET', info, 'ended', digits(now_ms()), 'ended_by', reason)
+end
+redis.pcall('XADD', events, 'NOMKSTREAM', 'MAXLEN', '~', most_events, '*', 'kind', 'ended', 'sid', sid,
+  'name', type(name) == 'string' and name or '')
 return {'released', sid}

@@ -1,22 +1,24 @@
--- Say how many viewers a web replica has, and learn how many there are in all.
+-- Store the number of viewers of a web replica and return the number over all replicas.
 -- KEYS  1 viewers  HASH  replica → '{count} {expires ms}'
 -- ARGV  1 replica  2 count, 0 to leave  3 how long it counts, in ms
 -- Reply viewers over all replicas
-local now = redis.call('TIME')
-now = now[1] * 1000 + math.floor(now[2] / 1000)
-if ARGV[2] == '0' then
-  redis.call('HDEL', KEYS[1], ARGV[1])
+local viewers = KEYS[1]
+local replica, own_count, lasts_ms = ARGV[1], ARGV[2], ARGV[3]
+
+local now = now_ms()
+if own_count == '0' then
+  safe_call('HDEL', viewers, replica)
 else
-  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. string.format('%.0f', now + ARGV[3]))
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  safe_call('HSET', viewers, replica, own_count .. ' ' .. digits(now + lasts_ms))
+  redis.call('PEXPIRE', viewers, lasts_ms)
 end
-local viewers, seen = 0, redis.call('HGETALL', KEYS[1])
-for i = 1, #seen, 2 do
-  local count, expires = seen[i + 1]:match('^(%d+) (%d+)$')
+local total, flat = 0, redis.call('HGETALL', viewers)
+for i = 1, #flat, 2 do
+  local count, expires = flat[i + 1]:match('^(%d+) (%d+)$')
   if count and tonumber(expires) > now then
-    viewers = viewers + tonumber(count)
+    total = total + math.min(tonumber(count), 1e6)
   else
-    redis.call('HDEL', KEYS[1], seen[i])  -- a replica that died without leaving
+    redis.call('HDEL', viewers, flat[i])  -- a replica that died without leaving
   end
 end
-return viewers
+return total
