@@ -1,35 +1,34 @@
-"""What the driver hands to its env runners, so that they join its session wherever they run.
+"""The settings that the driver sends to its env runners, so that they join its session on any machine.
 
-The environment variables of a remote node need not know Redis, and nothing in RLlib's configuration can carry a secret
-(it is written into checkpoints), so the driver sends an `Attachment` to each runner once they all exist, and again to
-those that came back. Called by `driver`; runs inside each env runner's process.
+The environment variables of a remote node may lack the address of Redis, and no part of RLlib's configuration can carry
+a secret (it is written into checkpoints). So the driver sends an `Attachment` to each runner once they all exist, and
+again to those that were recreated. Called by `driver`; runs inside each env runner's process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import Any
 
 from hud_publisher.protocol.settings import Settings
-from rllib_integration.guard import note
-
-if TYPE_CHECKING:
-    from rllib_integration.callbacks import HudCallbacks
+from rllib_integration.guard import quiet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """Everything that an env runner needs to join.
+    """All data that an env runner needs to join.
 
     Attributes:
         settings: the driver's, with Redis' URL, the channel and the run id; hidden in the repr.
         name: the run's name for people.
-        info: what the session says about the run, should this runner be the first to register it.
-        wanted: (worker index, env index) of the env to show while no viewer asked for another.
+        info: the describing fields of the session, in case this runner is the first to register it.
+        wanted: (worker index, env index) of the env to show until a viewer asks for another.
         last_worker: the greatest index of the env runners that sample, which is their number; 0: the driver samples.
-        is_evaluation: the runner evaluates, so it must never be taken for training.
-        slot: which HudCallbacks of a list of callbacks this is meant for.
+        is_evaluation: the runner evaluates, so it must never count as training.
+        turn: changes when the run takes its display from an older run of the driver's process.
+        roles: role → field path, as the user decided.
     """
 
     settings: Settings = field(repr=False)
@@ -38,39 +37,55 @@ class Attachment:
     wanted: tuple[int, int]
     last_worker: int
     is_evaluation: bool = False
-    slot: int = 0
+    turn: int = 0
+    roles: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Attach:
-    """A call that RLlib executes with each env runner; None ends the runner's part of the session."""
+class AttachableCallbacks:
+    """The base of HudCallbacks: its options, and the methods that the driver calls in the env runners."""
 
-    attachment: Attachment | None
-    slot: int
+    # For subclasses that do not call the constructor of HudCallbacks: the defaults, from the environment variables.
+    channel: str | None = None
+    name: str | None = None
+    info_keys: Sequence[str] = ()
+    roles: Mapping[str, str] = MappingProxyType({})
+    evaluation_channel: str | None = None
+    overrides: Mapping[str, Any] = MappingProxyType({})
 
-    def __call__(self, env_runner: Any) -> bool:
-        """Return whether this runner has our callbacks. Raises nothing: it would cost RLlib the runner."""
-        try:
-            callbacks = our_callbacks(env_runner)
-            if len(callbacks) <= self.slot:
-                return False
-            if self.attachment is None:
-                callbacks[self.slot].detach()
-            else:
-                callbacks[self.slot].attach(self.attachment)
-            return True
-        except Exception as error:  # see above
-            note("attach", error)
-            return False
+    def attach(self, attachment: Attachment) -> None:
+        """Join the driver's session from the next episode on; may be called more than once."""
+        raise NotImplementedError
+
+    def detach(self) -> None:
+        """Leave the session."""
+        raise NotImplementedError
+
+    def suspend(self, is_suspended: bool) -> None:
+        """Publish nothing of this env runner: the driver evaluates on a training env runner."""
+        raise NotImplementedError
 
 
-def our_callbacks(holder: Any) -> list[HudCallbacks]:
+@quiet.guarded  # an error here would cost RLlib the runner
+def attach_callbacks(env_runner: Any, *, slot: int, attachment: Attachment | None) -> None:
+    """Attach one of an env runner's HudCallbacks, or detach it; RLlib executes this with each env runner.
+
+    Args:
+        env_runner: of either API stack.
+        slot: the index among its HudCallbacks.
+        attachment: None: the runner leaves the session.
+    """
+    for callbacks in our_callbacks(env_runner)[slot : slot + 1]:
+        if attachment is None:
+            callbacks.detach()
+        else:
+            callbacks.attach(attachment)
+
+
+def our_callbacks(holder: Any) -> list[AttachableCallbacks]:
     """Return the HudCallbacks among the callbacks of an env runner or algorithm of either API stack, in order."""
-    from rllib_integration.callbacks import HudCallbacks
-
     held = getattr(holder, "_callbacks", None)
     if held is None:
         held = getattr(holder, "callbacks", None)
     if not isinstance(held, (list, tuple)):
         held = getattr(held, "_callback_list", [held])  # the old stack's container for several
-    return [callback for callback in held if isinstance(callback, HudCallbacks)]
+    return [callbacks for callbacks in held if isinstance(callbacks, AttachableCallbacks)]

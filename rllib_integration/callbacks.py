@@ -1,47 +1,54 @@
-"""`HudCallbacks`: what RLlib calls.
+"""`HudCallbacks`: the methods that RLlib calls.
 
-RLlib makes one instance per env runner and several in the driver, and deep-copies and pickles what it is given, so the
-class holds its configuration and makes everything else once the driver has attached it. Nothing raises out of any
-method that RLlib calls. Does nothing where neither Redis nor a HUD server is configured.
+RLlib makes one instance per env runner and several in the driver, and deep-copies and pickles the given one. So the
+class holds its configuration and makes everything else once the driver has attached it. No method that RLlib calls
+raises. Does nothing if neither Redis nor a HUD server is configured.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from hud_publisher import Publisher
+from hud_publisher.protocol.roles import read_roles
 from hud_publisher.protocol.settings import Settings
-from rllib_integration.attachment import Attachment
+from rllib_integration.attachment import AttachableCallbacks, Attachment
 from rllib_integration.driver import DriverHud
-from rllib_integration.guard import guarded, note
+from rllib_integration.guard import quiet
 from rllib_integration.runner import RunnerHud
 
 logger = logging.getLogger("hud.rllib")
 
 
-class HudCallbacks(RLlibCallback):  # type: ignore[misc]
+class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
     """Shows a training run on the HUD while it runs.
 
     Pass the class, or a partial of it, to RLlib: `config.callbacks(HudCallbacks)`,
     `config.callbacks(functools.partial(HudCallbacks, channel="team-a", fps=30))`, or one of a list of callbacks.
 
     Args:
-        channel: which display; "auto" gives each run (each trial of a tuning job) a display of its own, named after it.
+        channel: the display; "auto" gives each run (each trial of a tuning job) a separate display, named after it.
         name: the run's name for people; by default made of the algorithm and the environment, or of Tune's trial.
-        run_id: processes with the same one share a session. By default a secret that is kept with the run's files.
-        fps: most frames per second.
+        run_id: processes with the same run id share a session. By default a secret that is stored with the run's files.
+        fps: greatest number of frames per second.
         info_keys: fields of the environment's `info` to show, such as ("health", "location").
+        roles: role on the page → field, such as {"return": "env_runners/score"}.
         evaluation_channel: a second display for the evaluation env runners, "auto" to name it after the first; by
             default they are not shown.
         **settings: any further setting by its name in `Settings`, such as `redis_url` or `worker_index`.
 
     Raises:
-        ConfigError: an argument is wrong; it names the argument and what was expected.
+        ConfigError: an argument is wrong; the message names the argument and the expected form.
     """
+
+    _driver: DriverHud | None = None
+    _attachment: Attachment | None = None
+    _runner: RunnerHud | None = None
+    _is_suspended = False
 
     def __init__(
         self,
@@ -51,22 +58,20 @@ class HudCallbacks(RLlibCallback):  # type: ignore[misc]
         run_id: str | None = None,
         fps: float | None = None,
         info_keys: Sequence[str] = (),
+        roles: Mapping[str, str] | None = None,
         evaluation_channel: str | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
         overrides = {"channel": None if channel == "auto" else channel, "run_id": run_id, "fps": fps, **settings}
-        Settings.from_env({}, **overrides)  # a mistake in the arguments shows when the algorithm is built
+        Settings.from_env({}, **overrides)  # reports a wrong argument when the algorithm is built
         Settings.from_env({}, channel=evaluation_channel)
         self.channel = channel
         self.name = name
+        self.roles = dict(read_roles(roles))
         self.info_keys = (info_keys,) if isinstance(info_keys, str) else tuple(info_keys)
         self.evaluation_channel = evaluation_channel
         self.overrides = overrides
-        self._driver: DriverHud | None = None
-        self._attachment: Attachment | None = None
-        self._runner: RunnerHud | None = None
-        self._is_suspended = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and checkpoints carry the configuration only."""
@@ -74,30 +79,30 @@ class HudCallbacks(RLlibCallback):  # type: ignore[misc]
 
     # The driver.
 
-    @guarded
+    @quiet.guarded
     def on_algorithm_init(self, *, algorithm: Any, **kwargs: Any) -> None:
         """Register the run and let its env runners join."""
         self._driver = DriverHud.start(self, algorithm)
 
-    @guarded
+    @quiet.guarded
     def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **kwargs: Any) -> None:
         """Publish one iteration."""
         if self._driver is not None:
             self._driver.publish(result)
 
-    @guarded
+    @quiet.guarded
     def on_evaluate_start(self, *, algorithm: Any, **kwargs: Any) -> None:
-        """Say that evaluation has begun, and keep it apart from training."""
+        """Publish that evaluation has begun, and keep its episodes apart from those of training."""
         if self._driver is not None:
             self._driver.begin_evaluation()
 
-    @guarded
+    @quiet.guarded
     def on_evaluate_end(self, *, algorithm: Any, **kwargs: Any) -> None:
-        """Say that training goes on."""
+        """Publish that training continues."""
         if self._driver is not None:
             self._driver.end_evaluation()
 
-    @guarded
+    @quiet.guarded
     def on_env_runners_recreated(
         self,
         *,
@@ -107,15 +112,15 @@ class HudCallbacks(RLlibCallback):  # type: ignore[misc]
         is_evaluation: bool,
         **kwargs: Any,
     ) -> None:
-        """Let env runners that came back join again."""
+        """Let recreated env runners join again."""
         if self._driver is not None:
             self._driver.attach(env_runner_group, is_evaluation, env_runner_indices)
 
-    @guarded
+    @quiet.guarded
     def on_workers_recreated(
         self, *, algorithm: Any, worker_set: Any, worker_ids: list[int], is_evaluation: bool, **kwargs: Any
     ) -> None:
-        """As above: among several callbacks, the old API stack calls this one only."""
+        """Let recreated env runners join: among several callbacks, the old API stack calls only this method."""
         if self._driver is not None and not algorithm.config.enable_env_runner_and_connector_v2:
             self._driver.attach(worker_set, is_evaluation, worker_ids)
 
@@ -135,12 +140,12 @@ class HudCallbacks(RLlibCallback):  # type: ignore[misc]
             runner.close()
 
     def suspend(self, is_suspended: bool) -> None:
-        """Show nothing of what this env runner does: the driver evaluates on a training env runner."""
+        """Publish nothing of this env runner: the driver evaluates on a training env runner."""
         self._is_suspended = is_suspended
         if self._runner is not None:
             self._runner.quiet_until = 0.0
 
-    @guarded
+    @quiet.guarded
     def on_episode_start(
         self, *, episode: Any, env_index: int, env_runner: Any = None, env: Any = None, worker: Any = None,
         base_env: Any = None, **kwargs: Any,
@@ -154,27 +159,27 @@ class HudCallbacks(RLlibCallback):  # type: ignore[misc]
         self, *, episode: Any, env_index: int, env_runner: Any = None, env: Any = None, worker: Any = None,
         base_env: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        """See one step of one env."""
-        try:  # as `guarded`, without its cost at each step
+        """Process one step of one env."""
+        try:  # as `quiet.guarded`, without its cost at each step
             runner = self._runner
-            # A training thread finds our code and data out of its caches: an ordinary step touches no more than this.
+            # While training runs, our code and data are not in the CPU caches: an ordinary step touches only this.
             if runner is not None and episode is runner.seen[env_index] and runner.clock() < runner.quiet_until:
                 runner.steps.own += 1
             elif self._attachment is not None and not self._is_suspended:
                 runner = runner or self._join(env_runner or worker, env or base_env)
                 runner.step(env_runner or worker, env or base_env, env_index, episode)
-        except Exception as error:  # RLlib must not see it, whatever it is
-            note("on_episode_step", error)
+        except Exception as error:  # no error may reach RLlib
+            quiet.note("on_episode_step", error)
 
-    @guarded
+    @quiet.guarded
     def on_episode_end(self, *, episode: Any, env_index: int, **kwargs: Any) -> None:
         """End an episode of one env."""
         if self._runner is not None and not self._is_suspended:
             self._runner.end_episode(env_index, episode)
 
-    @guarded
+    @quiet.guarded
     def on_sample_end(self, **kwargs: Any) -> None:
-        """Note that the samples go to the learner."""
+        """Record that the samples go to the learner."""
         if self._runner is not None and not self._is_suspended:
             self._runner.pause()
 
@@ -183,8 +188,8 @@ class HudCallbacks(RLlibCallback):  # type: ignore[misc]
         assert attachment is not None
         index = int(env_runner.worker_index or 0)
         publisher = Publisher(
-            name=attachment.name, info=attachment.info, settings=attachment.settings, writer=f"w{index}",
-            has_helper=index == attachment.wanted[0], gathers=True,
+            name=attachment.name, info=attachment.info, roles=attachment.roles, settings=attachment.settings,
+            writer=f"w{index}", batch_frames=True,
         )  # fmt: skip
         num_envs = getattr(env, "num_envs", None) or len(env.get_sub_environments())
         self._runner = RunnerHud(attachment, publisher, index, int(num_envs), info_keys=self.info_keys)

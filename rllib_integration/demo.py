@@ -1,8 +1,8 @@
 """A real training run to look at: PPO on Atari Breakout, small enough for two cores.
 
 `python -m rllib_integration.demo [--iterations N]`; `hud demo` runs it beside the web tier. The agent sees the
-console's RAM, which trains fast on a CPU, while viewers see the game. Reads REDIS_URL or HUD_URL as any run does. Ends
-on SIGINT or SIGTERM with the session released and no process left.
+console's RAM, which trains fast on a CPU, while viewers see the game. Reads REDIS_URL or HUD_URL like any run. Ends
+on SIGINT or SIGTERM with the session released and all processes ended.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-#: Before ray is imported: no token file in the home folder, no usage reports, no sound, no chatter.
+from rllib_integration.results import steps_sampled
+
+#: Set before ray is imported: no token file in the home folder, no usage reports, no sound, no log output.
 _QUIET = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -32,16 +34,16 @@ _QUIET = {
     "SDL_AUDIODRIVER": "dummy",
     "PYTHONWARNINGS": "ignore",
 }
-#: Ray's sockets stand below its folder, and a socket's path may have 107 characters.
+#: Ray's sockets lie below its folder, and a socket's path may have 107 characters.
 _LONGEST_TEMP_DIR = 32
 _STARTED = time.monotonic()
 
 
 class StopSignals:
-    """SIGINT and SIGTERM: the first one stops the run, further ones must not interrupt the clean-up.
+    """Handles SIGINT and SIGTERM: the first one stops the run, further ones must not interrupt the clean-up.
 
     Attributes:
-        number: of the signal that came; 0 while none did.
+        number: of the signal that came; 0 before the first.
     """
 
     def __init__(self) -> None:
@@ -49,22 +51,22 @@ class StopSignals:
         self._is_held = False
 
     def watch(self) -> None:
-        """Raise KeyboardInterrupt when one comes; ray's own code may turn it into another exception on its way."""
+        """Raise KeyboardInterrupt at a signal; ray may turn it into another exception."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._come)
 
     def ignore(self) -> None:
-        """From here on the run is ending anyway."""
+        """Ignore further signals, because the run is ending."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Let one that comes now wait for the end of this block: ray cannot end what it has half started."""
+        """Delay a signal until the end of this block: ray cannot end a half-started cluster."""
         self._is_held = True
         try:
             yield
-        except SystemExit:  # ray.init installs a handler of its own, which raises this
+        except SystemExit:  # ray.init installs another handler, which raises this
             self.number = signal.SIGTERM
         self._is_held = False
         self.watch()
@@ -85,7 +87,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--env-runners", type=int, default=2, help="processes that play (default: 2)")
     parser.add_argument("--envs", type=int, default=2, help="games per process (default: 2)")
     options = parser.parse_args(argv)
-    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    # A cluster may require its token; a Ray that this program starts needs none.
+    quiet = {name: value for name, value in _QUIET.items() if _is_alone() or name != "RAY_AUTH_MODE"}
+    os.environ.update({name: value for name, value in quiet.items() if name not in os.environ})
     warnings.simplefilter("ignore")
     signals = StopSignals()
     signals.watch()
@@ -103,14 +107,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _keep_native_chatter_out(folder: Path) -> None:
-    """Send what ray's C++ parts write to stderr into a file; Python's own errors stay on the terminal."""
+    """Send the output of ray's C++ parts on stderr to a file; Python's errors stay on the terminal."""
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     with (folder / "ray.log").open("ab") as log:
         os.dup2(log.fileno(), 2)
 
 
 def _say(text: str) -> None:
-    print(f"[{time.monotonic() - _STARTED:5.1f} s] {text}", flush=True)  # noqa: T201
+    try:
+        print(f"[{time.monotonic() - _STARTED:5.1f} s] {text}", flush=True)  # noqa: T201
+    except BrokenPipeError:  # its reader has closed it, as in `hud demo | head -1`; the run and its page continue
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _run(options: argparse.Namespace, folder: Path, signals: StopSignals) -> None:
@@ -138,13 +145,12 @@ def _run(options: argparse.Namespace, folder: Path, signals: StopSignals) -> Non
 
 
 def _start_ray(ray: Any, options: argparse.Namespace, folder: Path) -> None:
-    """Start ray on this machine; it gives its own processes 30 s, which a busy machine may exceed."""
+    """Connect to ray, or start it on this machine. Ray gives its processes 30 s, which a busy machine may exceed."""
     for attempts_left in (2, 1, 0):
         try:
             ray.init(
-                num_cpus=options.env_runners + 2, include_dashboard=False, log_to_driver=False,
-                logging_level=logging.ERROR, object_store_memory=200 * 1024 * 1024, **_temp_dir(folder),
-            )  # fmt: skip
+                log_to_driver=False, logging_level=logging.ERROR, **(_local(options, folder) if _is_alone() else {})
+            )
             return
         except Exception:
             if not attempts_left:
@@ -154,7 +160,7 @@ def _start_ray(ray: Any, options: argparse.Namespace, folder: Path) -> None:
 
 
 def _shut_down(ray: Any) -> None:
-    """End ray and every process of it, those included that it started before it was told to end."""
+    """End ray and all its processes, including those that it started just before."""
     import psutil
 
     children = psutil.Process().children(recursive=True)
@@ -165,8 +171,18 @@ def _shut_down(ray: Any) -> None:
             child.kill()
 
 
-def _temp_dir(folder: Path) -> dict[str, str]:
-    return {"_temp_dir": str(folder / "ray")} if len(str(folder)) <= _LONGEST_TEMP_DIR else {}
+def _is_alone() -> bool:
+    """Whether this program starts a Ray; a submitted job runs on the cluster that RAY_ADDRESS names."""
+    return not os.environ.get("RAY_ADDRESS")
+
+
+def _local(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Return the options of a Ray on this machine; ray.init refuses them for a cluster that is already running."""
+    temp_dir = {"_temp_dir": str(folder / "ray")} if len(str(folder)) <= _LONGEST_TEMP_DIR else {}
+    return {
+        "num_cpus": options.env_runners + 2, "include_dashboard": False, "object_store_memory": 200 * 1024 * 1024,
+        **temp_dir,
+    }  # fmt: skip
 
 
 def _build(options: argparse.Namespace, folder: Path) -> Any:
@@ -177,7 +193,7 @@ def _build(options: argparse.Namespace, folder: Path) -> Any:
     from rllib_integration import HudCallbacks
 
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
-    trainable.DEFAULT_STORAGE_PATH = str(folder)  # nothing of a demo need stay in ~/ray_results
+    trainable.DEFAULT_STORAGE_PATH = str(folder)  # a demo must leave nothing in ~/ray_results
     register_env("ALE/Breakout-v5", make_breakout)
     config = (
         PPOConfig()
@@ -195,19 +211,18 @@ def _build(options: argparse.Namespace, folder: Path) -> Any:
 
 def _train(algorithm: Any, iterations: int) -> None:
     done, parent = 0, os.getppid()
-    while (not iterations or done < iterations) and os.getppid() == parent:  # an orphan has nobody to show it to
+    while (not iterations or done < iterations) and os.getppid() == parent:  # an orphaned run has no viewers
         started = time.monotonic()
         result = algorithm.train()
         done += 1
-        runners = result.get("env_runners", {})
-        steps = int(result.get("num_env_steps_sampled_lifetime") or runners.get("num_env_steps_sampled_lifetime") or 0)
-        mean = runners.get("episode_return_mean")
+        steps = steps_sampled(result) or 0
+        mean = result.get("env_runners", {}).get("episode_return_mean")
         shown = "no game finished yet" if mean is None or mean != mean else f"mean return {mean:.2f}"
         _say(f"iteration {done}: {steps:,} steps, {shown}, {time.monotonic() - started:.1f} s")
 
 
 def make_breakout(_config: Any = None) -> Any:
-    """Return Breakout for an agent that reads the console's RAM, with pictures for those who watch."""
+    """Return Breakout for an agent that reads the console's RAM, with pictures for the viewers."""
     import ale_py
     import gymnasium
     import numpy
@@ -216,7 +231,7 @@ def make_breakout(_config: Any = None) -> Any:
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
     class ServeBall(gymnasium.Wrapper):  # type: ignore[misc]
-        """Presses FIRE where the ball waits for it, after each reset and lost life; else nothing would ever move."""
+        """Presses FIRE to serve the ball after each reset and lost life; otherwise nothing would ever move."""
 
         def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
             self.env.reset(**options)

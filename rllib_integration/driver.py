@@ -1,6 +1,6 @@
 """The driver's part: it registers the run, lets the env runners join, publishes each iteration and ends the session.
 
-Called by `callbacks` in the process of RLlib's Algorithm, on its thread; does no I/O there beyond a small file that
+Called by `callbacks` in the process of RLlib's Algorithm, on its thread; does no I/O there beyond the small file that
 keeps the run id.
 """
 
@@ -9,160 +9,178 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import functools
-import hashlib
-import json
 import logging
-import os
-import re
-import secrets
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import urlsplit
 
 import ray
 
 from hud_publisher import Publisher
+from hud_publisher.arguments import read_settings
 from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.settings import Settings
-from rllib_integration.attachment import Attach, Attachment, our_callbacks
-from rllib_integration.guard import guarded
+from rllib_integration.attachment import AttachableCallbacks, Attachment, attach_callbacks, our_callbacks
+from rllib_integration.guard import quiet
+from rllib_integration.handover import Claimant
 from rllib_integration.results import flatten_result, steps_sampled
-
-if TYPE_CHECKING:
-    from rllib_integration.callbacks import HudCallbacks
+from rllib_integration.run import channel_of, describe, env_to_show, run_id_of, run_name, trial_name, why_no_frames
 
 logger = logging.getLogger("hud.rllib")
 
-RUN_ID_FILE = ".hud_run_id"
-#: For env runners to send what they have at the end of the run; one that hangs must not keep RLlib from stopping.
+#: Time for env runners to send their queued entries at the end of the run; one that hangs must not block RLlib.
 DETACH_S = 3.0
-#: How often env runners are given their attachments, in case ray has started one again: that is a remote call to each,
-#: and RLlib waits meanwhile for the milliseconds that it takes.
+#: How often env runners are given their attachments, in case ray has restarted one. That is a remote call to each,
+#: which takes milliseconds and blocks RLlib meanwhile.
 ATTACH_S = 5.0
-#: What a viewer wants to know of the configuration; never env_config, which may hold credentials.
-_CONFIG = (
-    "lr", "gamma", "train_batch_size_per_learner", "train_batch_size", "minibatch_size", "num_epochs", "lambda_",
-    "clip_param", "entropy_coeff", "vf_loss_coeff", "grad_clip", "rollout_fragment_length", "batch_mode", "seed",
-    "num_learners", "framework_str", "gym_env_vectorize_mode",
-)  # fmt: skip
+#: Groups of env runners, and whether they evaluate.
+Groups = list[tuple[Any, bool]]
 
 
 class DriverHud:
-    """What the Algorithm's process shows."""
+    """The part of HUD in the Algorithm's process."""
 
     def __init__(self, algorithm: Any, slot: int, publisher: Publisher, attachment: Attachment) -> None:
-        self._algorithm = algorithm
+        # The algorithm holds its callbacks, which hold this: a strong reference would keep a discarded algorithm alive.
+        self._owner = weakref.ref(algorithm)
         self._slot = slot
         self._publisher = publisher
         self._attachment = attachment
+        self._claimants = [self._claim(publisher)]
         self._evaluation: tuple[Publisher, Attachment] | None = None
         self._steps_before: int | None = None
         self._attach_at = 0.0
         self._at_exit: Callable[[], None] = lambda: None
 
     @classmethod
-    def start(cls, callbacks: HudCallbacks, algorithm: Any) -> DriverHud | None:
-        """Register the run; None where no HUD is configured."""
+    def start(cls, callbacks: AttachableCallbacks, algorithm: Any) -> DriverHud | None:
+        """Register the run; None if no HUD is configured."""
         try:
-            settings = Settings.from_env(**callbacks.overrides)
+            settings = read_settings(None, dict(callbacks.overrides))
         except ConfigError as error:
             logger.error("HUD is off: %s", error)
             return None
         if not settings.redis_url and not settings.hud_url:
-            logger.info("HUD is off: set REDIS_URL or HUD_URL to see this run")
+            logger.warning("HUD is off: start `hud up` on this machine, or set REDIS_URL or HUD_URL, to see this run")
             return None
         trial = trial_name(algorithm)
         settings = dataclasses.replace(
             settings,
-            run_id=_run_id(settings.run_id, algorithm, trial),
-            channel=channel_of(trial or _run_name(algorithm)) if callbacks.channel == "auto" else settings.channel,
+            run_id=run_id_of(settings.run_id, algorithm, trial),
+            channel=channel_of(trial or run_name(algorithm)) if callbacks.channel == "auto" else settings.channel,
         )
-        name = callbacks.name or trial or f"{_algorithm_name(algorithm)} on {_env_name(algorithm.config)}"
-        info = describe(algorithm)
-        publisher = Publisher(name=name, info=info, settings=settings, writer="driver")
-        publisher.start()  # before any env runner: whoever begins the session also ends it at exit
+        info = quiet.attempt("describing the run", describe, algorithm) or {}
+        name = callbacks.name or trial or " on ".join(info[part] for part in ("algorithm", "env") if part in info)
+        publisher = Publisher(name=name, info=info, roles=dict(callbacks.roles), settings=settings, writer="driver")
         attachment = Attachment(
-            settings=settings, name=name, info=info, wanted=_wanted(settings, algorithm.config),
-            last_worker=algorithm.config.num_env_runners, slot=our_callbacks(algorithm).index(callbacks),
+            settings=settings, name=name, info=info, roles=callbacks.roles,
+            wanted=quiet.attempt("the env to show", env_to_show, settings, algorithm.config) or (0, 0),
+            last_worker=quiet.attempt("num_env_runners", lambda: int(algorithm.config.num_env_runners or 0)) or 0,
         )  # fmt: skip
-        hud = cls(algorithm, attachment.slot, publisher, attachment)
+        if callbacks.channel == "auto" or settings.hud_url:
+            tell_display(settings, name)
+        slot = quiet.attempt("the place among the callbacks", our_callbacks(algorithm).index, callbacks) or 0
+        hud = cls(algorithm, slot, publisher, attachment)
         try:
             if callbacks.evaluation_channel:
                 hud._open_evaluation(callbacks.evaluation_channel)
             hud.attach_all()
             hud._end_with(algorithm)
+            if reason := quiet.attempt("the env runners", why_no_frames, algorithm):
+                publisher.log({"no_picture": reason})
         except BaseException:
-            hud.close()  # a display that shows nothing must not keep others from it
+            hud.close()  # a publisher without a run must not hold the display
             raise
         return hud
 
     def attach_all(self) -> None:
-        """Send the attachments to all env runners; to those that have theirs, it is nothing new."""
+        """Send the attachments to all env runners; a runner that has its attachment ignores it."""
         self._attach_at = time.monotonic() + ATTACH_S
-        self.attach(self._algorithm.env_runner_group, is_evaluation=False)
-        self.attach(getattr(self._algorithm, "eval_env_runner_group", None), is_evaluation=True)
+        for group, is_evaluation in _groups(self._owner()):
+            self.attach(group, is_evaluation)
 
     def attach(self, group: Any, is_evaluation: bool, indices: list[int] | None = None) -> None:
         """Send the attachment to env runners: to those with these indices, or to all and the local one.
 
-        Does not wait: an actor takes its calls in order, so it is there before the first sampling.
+        Does not wait: an actor runs its calls in order, so the attachment arrives before the first sampling.
         """
         attachment = self._attachment
         if is_evaluation:
             if self._evaluation is None:
                 return
             attachment = self._evaluation[1]
-        if group is not None:
-            group.foreach_env_runner(
-                Attach(attachment, self._slot),
-                remote_worker_ids=indices,
-                local_env_runner=indices is None,
-                timeout_seconds=0.0,
-            )
+        group.foreach_env_runner(
+            functools.partial(attach_callbacks, slot=self._slot, attachment=attachment),
+            remote_worker_ids=indices,
+            local_env_runner=indices is None,
+            timeout_seconds=0.0,
+        )
 
     def publish(self, result: Mapping[str, Any]) -> None:
         """Publish the result of one iteration."""
-        step = steps_sampled(result)
-        fields = flatten_result(result)
-        took_s = result.get("time_this_iter_s")
+        took_over = [claimant.train() for claimant in self._claimants]
+        if any(took_over):
+            # Env runners that were refused register again at their next episode instead of after the lease.
+            self._attachment = dataclasses.replace(self._attachment, turn=self._attachment.turn + 1)
+            self._attach_at = 0.0
+        step = quiet.attempt("the steps", steps_sampled, result)
+        fields = quiet.attempt("the result", flatten_result, result) or {}
         if step is not None:
             fields["global_step"] = step
-            if took_s and self._steps_before is not None and step >= self._steps_before:
-                fields["env_steps_per_s"] = (step - self._steps_before) / took_s
+            fields["env_steps_per_s"] = quiet.attempt("time_this_iter_s", self._steps_per_s, step, result)
             self._steps_before = step
         self._publisher.log_iteration(fields, step=step)
         if self._evaluation is not None and isinstance(result.get("evaluation"), Mapping):
-            self._evaluation[0].log_iteration(flatten_result(result["evaluation"]), step=step)
+            evaluated = quiet.attempt("the evaluation's result", flatten_result, result["evaluation"])
+            self._evaluation[0].log_iteration(evaluated or {}, step=step)
         if time.monotonic() >= self._attach_at:
-            self.attach_all()  # ray may restart an actor between two calls: then RLlib never tells
+            self.attach_all()  # ray may restart an actor between two calls, and RLlib does not report it then
+
+    def _claim(self, publisher: Publisher) -> Claimant:
+        itself = weakref.ref(self)
+
+        def detach() -> None:
+            if (driver := itself()) is not None:
+                driver._detach_all()
+
+        return Claimant(publisher, detach)
+
+    def _steps_per_s(self, step: int, result: Mapping[str, Any]) -> float | None:
+        took_s = result.get("time_this_iter_s")
+        if not took_s or self._steps_before is None or step < self._steps_before:
+            return None
+        return float((step - self._steps_before) / took_s)
 
     def begin_evaluation(self) -> None:
-        """Evaluation begins; without env runners of its own it uses a training one, which shows nothing meanwhile."""
-        config = self._algorithm.config
-        if not getattr(config, "evaluation_parallel_to_training", False):
+        """Evaluation begins; without evaluation env runners it uses a training one, which shows nothing meanwhile."""
+        if not self._evaluates_beside_training():
             self._publisher.log({"phase": "evaluating"}, step=self._steps_before)
         self._suspend_local(True)
 
     def end_evaluation(self) -> None:
-        """Training goes on."""
+        """Training continues."""
         self._suspend_local(False)
-        if not getattr(self._algorithm.config, "evaluation_parallel_to_training", False):
-            self._publisher.log({"phase": "sampling"}, step=self._steps_before)
+        if not self._evaluates_beside_training():
+            samples = getattr(getattr(self._owner(), "config", None), "is_online", True)  # or learns from a record
+            self._publisher.log({"phase": "sampling" if samples else "learning"}, step=self._steps_before)
 
     def close(self) -> None:
         """End the session; a second call does nothing."""
-        self._publisher.close(release=True)
-        if self._evaluation is not None:
-            self._evaluation[0].close(release=True)
+        for claimant in self._claimants:
+            claimant.leave()
+
+    def _evaluates_beside_training(self) -> bool:
+        return bool(getattr(getattr(self._owner(), "config", None), "evaluation_parallel_to_training", False))
 
     def _suspend_local(self, is_suspended: bool) -> None:
-        if getattr(self._algorithm, "eval_env_runner_group", None) is not None:
+        algorithm = self._owner()
+        if getattr(algorithm, "eval_env_runner_group", None) is not None:
             return
-        local = self._algorithm.env_runner_group.local_env_runner
-        if local is not None:
-            our_callbacks(local)[self._slot].suspend(is_suspended)
+        local = getattr(getattr(algorithm, "env_runner_group", None), "local_env_runner", None)
+        for callbacks in our_callbacks(local)[self._slot : self._slot + 1]:
+            callbacks.suspend(is_suspended)
 
     def _open_evaluation(self, channel: str) -> None:
         run_id = f"{self._attachment.settings.run_id}/evaluation"
@@ -171,124 +189,97 @@ class DriverHud:
         settings = dataclasses.replace(training, channel=channel, run_id=run_id)
         name = f"{self._attachment.name} (evaluation)"
         info = {**self._attachment.info, "shows": "evaluation"}
-        remote = getattr(self._algorithm.config, "evaluation_num_env_runners", 0)
+        remote = getattr(getattr(self._owner(), "config", None), "evaluation_num_env_runners", 0)
         attachment = dataclasses.replace(
             self._attachment, settings=settings, name=name, info=info, is_evaluation=True, wanted=(min(1, remote), 0),
             last_worker=remote,
         )  # fmt: skip
-        publisher = Publisher(name=name, info=info, settings=settings, writer="driver")
-        publisher.start()
+        publisher = Publisher(name=name, info=info, roles=self._attachment.roles, settings=settings, writer="driver")
+        self._claimants.append(self._claim(publisher))
+        tell_display(settings, name)
         self._evaluation = (publisher, attachment)
 
     def _end_with(self, algorithm: Any) -> None:
-        """End the session when the algorithm stops, or when the program ends without stopping it.
+        """End the session when the algorithm stops or is garbage-collected, or when the program ends before that.
 
-        RLlib has no callback for the first, and `atexit` does not run in Tune's trials.
+        RLlib has no callback for any of these, and `atexit` does not run in Tune's trials.
         """
-        stop = algorithm.cleanup
+        itself, owner = weakref.ref(self), self._owner
+        wrapped = vars(algorithm).get("cleanup")  # set by another of our callbacks
 
-        @functools.wraps(stop)
+        @functools.wraps(type(algorithm).cleanup)
         def cleanup() -> None:
-            self._detach_all()
+            if (driver := itself()) is not None:
+                driver._detach_all()
             try:
-                stop()
+                if wrapped is not None:
+                    wrapped()
+                elif (stopping := owner()) is not None:
+                    type(stopping).cleanup(stopping)
             finally:
-                self._finish()
+                if driver is not None:
+                    driver._finish()
 
         algorithm.cleanup = cleanup
-        itself = weakref.ref(self)
         self._at_exit = functools.partial(_end_at_exit, itself)
         atexit.register(self._at_exit)
+        leave = functools.partial(_leave_forgotten, self._claimants, _groups(algorithm), self._slot, self._at_exit)
+        weakref.finalize(algorithm, leave).atexit = False
 
-    @guarded
+    @quiet.guarded
     def _detach_all(self) -> None:
-        """Let the env runners stop publishing first: one that went on would open the session again."""
-        for group in (self._algorithm.env_runner_group, getattr(self._algorithm, "eval_env_runner_group", None)):
-            if group is not None:
-                group.foreach_env_runner(Attach(None, self._slot), timeout_seconds=DETACH_S)
+        """Stop the env runners' publishing first: a runner that continued would open the session again."""
+        for group, _is_evaluation in _groups(self._owner()):
+            _detach(group, self._slot, timeout_s=DETACH_S)
 
-    @guarded
+    @quiet.guarded
     def _finish(self) -> None:
         atexit.unregister(self._at_exit)
         self.close()
 
 
+def _groups(algorithm: Any) -> Groups:
+    """Return the groups of env runners that exist: for training, and for evaluation."""
+    both = {"env_runner_group": False, "eval_env_runner_group": True}
+    return [(group, both[name]) for name in both if (group := getattr(algorithm, name, None)) is not None]
+
+
+def _detach(group: Any, slot: int, timeout_s: float = 0.0) -> None:
+    """Let env runners leave the session, and wait at most this time for them."""
+    leave = functools.partial(attach_callbacks, slot=slot, attachment=None)
+    group.foreach_env_runner(leave, timeout_seconds=timeout_s)
+
+
 def _end_at_exit(driver: weakref.ref[DriverHud]) -> None:
-    """Ray ends its actors later on, so env runners are there to be detached."""
+    """Detach the env runners at exit; ray ends its actors later, so they still exist."""
     hud = driver()
     if hud is not None and ray.is_initialized():
         hud._detach_all()
         hud._finish()
 
 
-def describe(algorithm: Any) -> dict[str, str]:
-    """Return what the session says about the run, as text."""
-    config = algorithm.config
-    known = {key: getattr(config, key, None) for key in _CONFIG}
-    plain = {key: value for key, value in known.items() if isinstance(value, (bool, int, float, str))}
-    return {
-        "env": _env_name(config),
-        "algorithm": _algorithm_name(algorithm),
-        "framework": f"ray {ray.__version__}",
-        "env_runners": str(config.num_env_runners),
-        "envs_per_env_runner": str(config.num_envs_per_env_runner),
-        "config": json.dumps(plain),
-    }
+@quiet.guarded
+def _leave_forgotten(claimants: list[Claimant], groups: Groups, slot: int, at_exit: Callable[[], None]) -> None:
+    """End after the algorithm was garbage-collected: its env runners, which ray ends later, stop publishing first."""
+    atexit.unregister(at_exit)
+    for group, _is_evaluation in groups:
+        quiet.attempt("detaching", _detach, group, slot)
+    for claimant in claimants:
+        claimant.leave(waits=False)
 
 
-def trial_name(algorithm: Any) -> str | None:
-    """Return the name of Tune's trial; None outside of Tune, where RLlib calls every trial "default"."""
-    storage = getattr(algorithm, "_storage", None)
-    name = getattr(storage, "trial_dir_name", None)
-    return str(name) if name else None
+def tell_display(settings: Settings, name: str) -> None:
+    """Log the address of a run's display: the link if HUD_URL names it, else the channel and how to open it.
 
-
-def channel_of(name: str) -> str:
-    """Return a channel name made of a trial's; a long one is cut, and stays unlike the others by a digest."""
-    plain = re.sub(r"[^A-Za-z0-9_.\-]+", "-", name).lstrip("_.-") or "run"
-    if len(plain) <= 64:
-        return plain
-    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8]
-    return f"{plain[:55]}-{digest}"
-
-
-def _run_id(given: str | None, algorithm: Any, trial: str | None) -> str:
-    """Return the run's secret: the one given, or the one kept with the run's files, so that a retry has it too."""
-    if given:
-        # Trials of one job share the environment; with one run id they would all write into one session.
-        return f"{given}/{trial}" if trial else given
-    path = Path(algorithm.logdir) / RUN_ID_FILE
-    try:
-        kept = path.read_text(encoding="ascii").strip()
-        if kept:
-            return kept
-    except (OSError, ValueError):
-        pass
-    fresh = secrets.token_urlsafe(24)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(fresh)
-    except OSError as error:
-        logger.debug("HUD: cannot keep the run id in %s (%s): a retry of this run gets its own session", path, error)
-    return fresh
-
-
-def _wanted(settings: Settings, config: Any) -> tuple[int, int]:
-    """Return the env to show first: the one that the settings name, or the nearest that exists."""
-    workers, envs = config.num_env_runners, max(1, config.num_envs_per_env_runner)
-    worker = min(max(1, settings.worker_index), workers) if workers else 0
-    return worker, min(settings.env_id, envs - 1)
-
-
-def _env_name(config: Any) -> str:
-    env = config.env
-    return env if isinstance(env, str) else getattr(env, "__name__", None) or type(env).__name__
-
-
-def _algorithm_name(algorithm: Any) -> str:
-    return type(algorithm).__name__
-
-
-def _run_name(algorithm: Any) -> str:
-    return f"{_algorithm_name(algorithm)}-{_env_name(algorithm.config)}-{Path(algorithm.logdir).name}"
+    It is logged as a warning: Ray's worker processes, which run the trials of Tune, print no lower level.
+    """
+    if settings.hud_url:
+        # Only the parts that lead to the page: a URL may hold secrets.
+        parts = urlsplit(settings.hud_url)
+        address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        logger.warning("HUD: %s is shown at %s/?channel=%s", name, address, settings.channel)
+    else:
+        logger.warning(
+            "HUD: %s is shown on channel %s: open the page with ?channel=%s, or choose it there with Ctrl+K",
+            name, settings.channel, settings.channel,
+        )  # fmt: skip

@@ -1,9 +1,9 @@
-"""Decides, for one env runner, which of its envs is the reporter: the one env of the run whose episode is shown.
+"""Decides for one env runner whether one of its envs reports: is the one env of the run whose episode is shown.
 
-Redis has the last word (publish.lua grants claims); this is what each runner wishes. The env that was asked for claims
-with preference from its next episode on. Any other runner that keeps sampling while the reporter stays silent claims
-without, and reports only once the claim is granted; it steps down as soon as somebody else is shown. Does no I/O and
-reads no clock. Called by `runner`.
+Each runner sends claims, and publish.lua grants them. The env that a viewer requested claims with preference from its
+next episode on. Any other runner that keeps sampling while the reporter is
+silent claims without preference, and reports only once the claim is granted; it stops as soon as another env is shown.
+Does no I/O and reads no clock. Called by `runner`.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ from __future__ import annotations
 from hud_publisher.protocol.batch import Claim
 from hud_publisher.protocol.replies import Published
 
-#: After so long without a sign of the reporter another env may take its place; publish.lua has the same number.
+#: After this time without a claim of the reporter another env may replace it; publish.lua has the same number.
 SILENT_S = 10.0
-#: A reporter is silent while its learner works; whoever has sampled for so long since its last sign would have seen it.
+#: A reporter is silent while its learner works. A runner that has sampled for this time since the reporter's last claim
+#: would have seen a newer one.
 SAMPLED_S = 1.0
-#: A sign of the reporter is dated by two clocks and a way through the network, so a newer date may be the same sign.
+#: The time of a claim comes from two clocks and a network delay, so a time that is newer by less may be the same claim.
 _SAME_SIGN_S = 1.0
 
 
 class Reporter:
-    """One env runner's view of who is shown.
+    """One env runner's view of the reporter.
 
     Args:
         worker_index: of this env runner.
-        wanted: the env to show while no viewer asked for another.
-        last: the greatest worker index and env index of the run; a wish left over from a larger run is nobody's.
+        wanted: the env to show until a viewer requests another.
+        last: the greatest worker index and env index of the run; a request for a larger one is ignored.
 
     Attributes:
         env_index: the env of this runner that reports now; None while none of them does.
-        claim: what to tell Redis.
+        claim: the claim for the next batches.
     """
 
     def __init__(self, worker_index: int, wanted: tuple[int, int], last: tuple[int, int]) -> None:
@@ -46,28 +47,28 @@ class Reporter:
         wish = feedback.reporter if feedback else None
         if wish is None:
             return self._default
-        least = min(1, self._last[0])  # the driver's own runner, 0, samples only where there is no other
+        least = min(1, self._last[0])  # worker 0, the driver's runner, samples only if there is no other
         exists = least <= wish.worker_index <= self._last[0] and wish.env_index <= self._last[1]
         return (wish.worker_index, wish.env_index) if exists else self._default
 
     def begin_episode(self, env_index: int, feedback: Published | None) -> None:
-        """An episode of this env begins; if it is the env that was asked for, it reports from here on."""
+        """An episode of this env begins; if it is the wanted env, it reports from now on."""
         env = (self._worker_index, env_index)
         if env == self._wanted(feedback):
             self.env_index = env_index
             self.claim = Claim(env, is_preferred=True)
 
     def resume(self, now: float) -> None:
-        """Sampling begins, or goes on after a pause that does not count."""
+        """Record that sampling begins, or continues after a pause."""
         self._looked_at = now
 
     def look(self, now: float, feedback: Published | None, feedback_age_s: float) -> None:
-        """Consider what the newest reply says; called a few times per second while this runner samples.
+        """Process the newest reply; called a few times per second while this runner samples.
 
         Args:
             now: seconds on a monotonic clock.
             feedback: the newest reply, None before the first.
-            feedback_age_s: how old it is.
+            feedback_age_s: the age of that reply, in seconds.
         """
         if self._alive_at is None:
             self._alive_at = self._looked_at = now

@@ -1,7 +1,7 @@
 """Turns RLlib's nested result of one iteration into flat fields: short names for the usual ones, paths for the rest.
 
-Knows both API stacks' layouts. Leaves cleaning (NaN, numpy scalars) to the publisher, so a key that is missing or not
-finite stays absent. Does no I/O. Called by `driver`.
+Knows the layouts of both API stacks. The publisher cleans the values (NaN, numpy scalars), so a key that is missing or
+not finite stays absent. Does no I/O. Called by `driver`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-#: More fields than any page can show; multi-agent runs with hundreds of policies come near it.
+#: More fields than any page can show; multi-agent runs with hundreds of policies have nearly this many.
 MAX_FIELDS = 1_000
 
 _TOP = {
@@ -51,7 +51,7 @@ _LEARNER = {
     "default_optimizer_learning_rate": "learning_rate",
     "cur_lr": "learning_rate",
 }
-#: The whole configuration, identifiers of the machine, and copies of what stands elsewhere.
+#: The whole configuration, identifiers of the machine, and copies of other fields.
 _LEFT_OUT = frozenset(
     {
         "config", "hostname", "node_ip", "pid", "trial_id", "experiment_id", "experiment_tag", "date", "timestamp",
@@ -60,12 +60,17 @@ _LEFT_OUT = frozenset(
     }
 )  # fmt: skip
 _ALL_MODULES = "__all_modules__"
+#: Counts by the start or the end of their name. RLlib's MetricsLogger returns NaN for a count without a new value in an
+#: iteration, such as `num_trainable_parameters` from the second iteration on.
+_COUNT_STARTS, _COUNT_ENDS = ("num_",), ("_lifetime", "_ts")
 
 
 def flatten_result(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of one iteration: short name or path ("timers/sample") → value as RLlib gave it.
 
-    A learner's figures get short names where there is one module; with several, each stays under its own path.
+    A count that is NaN is left out, because it means "no new value"; any other NaN is a fact about training.
+
+    The figures of a learner get short names if there is one module; with several, each keeps its full path.
     """
     learners = _learners(result)
     prefix = learners[0] if len(learners) == 1 else None
@@ -73,10 +78,12 @@ def flatten_result(result: Mapping[str, Any]) -> dict[str, Any]:
     for path, value in _leaves(result, ""):
         if len(fields) >= MAX_FIELDS:
             break
+        if _is_count(path) and not _is_number(value):
+            continue
         name = _TOP.get(path, path)
         if prefix is not None and path.startswith(prefix):
             name = _LEARNER.get(path[len(prefix) :], path)
-        # Both places of a short name hold the same; the first one seen stands, unless it was not a number.
+        # Both places of a short name hold the same value; the first one is kept, unless it is not a number.
         if name not in fields or not _is_number(fields[name]):
             fields[name] = value
     for name, value in _custom_metrics(result):
@@ -85,21 +92,17 @@ def flatten_result(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def steps_sampled(result: Mapping[str, Any]) -> int | None:
-    """Return the environment steps sampled so far in this run; None where the result does not say."""
-    runners = result.get("env_runners")
-    places: list[Any] = [result.get("num_env_steps_sampled_lifetime")]
-    if isinstance(runners, Mapping):
-        places.append(runners.get("num_env_steps_sampled_lifetime"))
-    places.append(result.get("num_env_steps_sampled"))
-    places.append(result.get("timesteps_total"))
-    for value in places:
-        if _is_number(value):
-            return int(value)
-    return None
+    """Return the environment steps sampled in this run until now; None if the result does not hold them."""
+    places: Any = (
+        (result, "num_env_steps_sampled_lifetime"), (result.get("env_runners"), "num_env_steps_sampled_lifetime"),
+        (result, "num_env_steps_sampled"), (result, "timesteps_total"),
+    )  # fmt: skip
+    values: Iterator[Any] = (place.get(name) for place, name in places if isinstance(place, Mapping))
+    return next((int(value) for value in values if _is_number(value)), None)
 
 
 def _learners(result: Mapping[str, Any]) -> list[str]:
-    """The paths under which the figures of single modules stand, each with its slash."""
+    """The paths of the figures of single modules, each with its slash."""
     new = result.get("learners")
     if isinstance(new, Mapping):
         return [f"learners/{name}/" for name in new if name != _ALL_MODULES]
@@ -117,7 +120,7 @@ def _leaves(data: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             continue
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{name}/")
-        elif value is not None and not isinstance(value, (list, tuple)):
+        elif value is not None and not isinstance(value, (list, tuple)) and getattr(value, "ndim", 0) < 2:
             yield f"{prefix}{name}", value
 
 
@@ -127,6 +130,11 @@ def _custom_metrics(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     custom = runners.get("custom_metrics") if isinstance(runners, Mapping) else None
     if isinstance(custom, Mapping):
         yield from _leaves(custom, "env_runners/")
+
+
+def _is_count(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return name.startswith(_COUNT_STARTS) or name.endswith(_COUNT_ENDS)
 
 
 def _is_number(value: Any) -> bool:

@@ -1,8 +1,8 @@
-"""One env runner's part: its reporter's frames and metrics, its envs' thumbnails, and the phase that it is in.
+"""One env runner's part of HUD: its reporter's frames and metrics, its envs' thumbnails, and its phase.
 
 Runs on the thread that steps the envs, so an ordinary step costs two comparisons and a clock read, which `callbacks`
-makes; everything dearer is rate-limited before it is computed. Raises whatever goes wrong: `callbacks` keeps that from
-RLlib and makes one of these per env runner.
+makes; all costlier work is rate-limited. Its methods may raise anything: `callbacks`, which makes one
+RunnerHud per env runner, keeps them from RLlib.
 """
 
 from __future__ import annotations
@@ -14,54 +14,55 @@ from dataclasses import dataclass
 from typing import Any
 
 from hud_publisher import Publisher
+from hud_publisher.integrations.rendering import RenderBudget
 from rllib_integration.attachment import Attachment
 from rllib_integration.episodes import EpisodeView, RunningEpisode, view_of
-from rllib_integration.guard import attempt
-from rllib_integration.rendering import Renderer, sub_env
+from rllib_integration.guard import quiet
+from rllib_integration.rendering import render_env, sub_env
 from rllib_integration.reporter import Reporter
 from rllib_integration.steps import StepCount
 
-#: Between two entries of step-level fields that go out with the frame that they belong to: so often do frames go out.
+#: Time between two entries of step-level fields that are sent with their frame, which is the rate of sent frames.
 METRICS_S = 0.2
-#: The same where no frame comes for so much longer, and with nobody watching: enough for whoever comes later.
+#: After this time an entry is sent without a frame, even without viewers: enough for a viewer that comes later.
 METRICS_ALONE_S = 0.25
-#: Between two questions whether a frame is due, which cost more than all else in an ordinary step. The publisher counts
-#: from when a frame was due, so the rate is right on average; the next one may be due after this much of a period.
+#: Time between two questions whether a frame is due, which cost more than the rest of an ordinary step. The publisher
+#: counts from the due time, so the rate is right on average; the next frame may be due after this share of a period.
 ASK_S = 0.008
 REST = 0.6
-#: Between two looks at what viewers and other runners want.
+#: Time between two checks of the requests of viewers and other runners.
 LOOK_S = 0.2
-#: Between two questions whether a thumbnail is wanted; the publisher lets one per second pass.
+#: Time between two questions whether a thumbnail is wanted; the publisher accepts one per second.
 THUMBNAIL_S = 0.25
-#: The shortest pause between two samplings that is worth the name of a learner phase.
+#: The shortest pause between two samplings that counts as a learner phase.
 PAUSE_S = 0.15
-#: No episode: the next step of the env is looked at, whatever its episode is.
+#: No episode: the next step of the env is processed, whichever episode it belongs to.
 UNSEEN: Any = object()
 
 
 @dataclass(slots=True)
 class _Env:
-    """One env of the runner: its running episode, and how many it began."""
+    """One env of the runner: its current episode, and the number of episodes that it began."""
 
     running: RunningEpisode | None = None
     episodes: int = 0
 
 
 class RunnerHud:
-    """What one env runner shows.
+    """Publishes the frames, metrics and thumbnails of one env runner.
 
     Args:
         attachment: from the driver.
         publisher: made from it.
-        worker_index: of the env runner; 0 for the driver's own.
+        worker_index: of the env runner; 0 for the driver's runner.
         num_envs: how many envs it steps.
         info_keys: fields of the envs' `info` to show.
         clock: seconds, monotonic.
 
     Attributes:
-        seen: the episode that each env's newest step went into.
-        quiet_until: until then, on the clock, a step into a seen episode need only be counted.
-        steps: counts them.
+        seen: the episode object of each env's newest step.
+        quiet_until: until this time, on the clock, a step into a seen episode is only counted.
+        steps: counts the steps.
         clock: as above.
     """
 
@@ -85,12 +86,12 @@ class RunnerHud:
         self.quiet_until = 0.0
         self._thumbnails_at = 0.0
         self._reporter = Reporter(worker_index, attachment.wanted, (attachment.last_worker, num_envs - 1))
-        self._renderer = Renderer()
+        self._budget = RenderBudget(quiet)
         self.steps = StepCount(max(1, attachment.last_worker), is_evaluation=attachment.is_evaluation)
         self._view: EpisodeView | None = None
         self._look_at = 0.0
         self._ask_at = 0.0
-        # Where frames are seldom, fields are still asked for.
+        # If frames are rare, the publisher is still asked often enough for the fields.
         self._rest_s = max(0.0, min(METRICS_S / 2, REST / attachment.settings.fps) - ASK_S)
         self._metrics_at = 0.0
         self._metrics_with_frame_at = 0.0
@@ -98,11 +99,10 @@ class RunnerHud:
         self._paused_at: float | None = None
         self._pause_s = PAUSE_S
         self._phase = ""
-        self._trouble = ""
         self._action_names: Sequence[str] = ()
 
     def begin_episode(self, env_runner: Any, env: Any, env_index: int, episode: Any) -> None:
-        """An env was reset; if it is the wanted one, it reports from here on."""
+        """Process the reset of an env; the requested env reports from now on."""
         running = self._begin(self._envs[env_index], episode)
         self.seen[env_index] = UNSEEN
         self.steps.sync(env_runner)
@@ -115,7 +115,7 @@ class RunnerHud:
         self._take_role(reported, env)
 
     def step(self, env_runner: Any, env: Any, env_index: int, episode: Any) -> None:
-        """An env made one step; `episode` holds it already."""
+        """Process one step of an env, which `episode` already contains."""
         now = self.clock()
         if not self._is_sampling:
             self._resume(now, env_runner)
@@ -131,38 +131,42 @@ class RunnerHud:
             self._report(now, env, env_index, running, episode)
         if now >= self._thumbnails_at:
             self._thumbnails_at = now + THUMBNAIL_S
-            self.seen = [UNSEEN] * len(self.seen)  # each env is asked with its next step
+            self.seen = [UNSEEN] * len(self.seen)  # each env is checked at its next step
         is_asked, self.seen[env_index] = self.seen[env_index] is UNSEEN, episode
         is_wanted = is_asked and self._publisher.wants_thumbnail((self._worker_index, env_index))
-        if is_wanted and self._renderer.is_affordable():
+        if is_wanted and self._budget.is_affordable():
             self._render(env, env_index)
         self.quiet_until = min(self._look_at, self._thumbnails_at)
         if self._reporter.env_index is not None:
             self.quiet_until = min(self.quiet_until, self._ask_at)
 
     def end_episode(self, env_index: int, episode: Any) -> None:
-        """An episode is over; its last step was seen before."""
+        """Process the end of an episode, after its last step."""
         slot = self._envs[env_index]
         self.seen[env_index] = UNSEEN
         running, slot.running = slot.running, None
         if running is None or env_index != self._reporter.env_index or not hasattr(episode, "is_terminated"):
-            return  # the old API stack gives an exception in place of an episode that broke
-        # With the last step's own fields: the newest entry may be a quarter of a second old.
-        data = attempt("the last step", self._moment, running, episode) or running.sums()
-        how = "terminated" if running.view.is_terminated(episode) else "truncated"
-        self._publisher.log({**data, "episode_return": data["episode_reward"], "episode_end": how}, step=self.steps.now)
+            return  # the old API stack gives an exception in place of an episode that failed
+        # With the fields of the last step: the newest entry may be a quarter of a second old.
+        data = self._moment(running, episode)
+        data["episode_return"] = data.get("episode_reward")
+        is_terminated = quiet.attempt("is_terminated", running.view.is_terminated, episode)
+        if is_terminated is not None:
+            data["episode_end"] = "terminated" if is_terminated else "truncated"
+        self._publisher.log(data, step=self.steps.now)
 
     def pause(self) -> None:
-        """Sampling stops for now: the samples go to the learner."""
+        """Record that sampling stops and the samples go to the learner."""
         self._is_sampling = False
         self.quiet_until = 0.0
         self._paused_at = self.clock()
-        # An algorithm that learns while it samples pauses for milliseconds; to announce each would only flicker.
+        # An algorithm that learns while it samples pauses for milliseconds; announcing each would make the page
+        # flicker.
         if self._reporter.env_index is not None and self._pause_s >= PAUSE_S:
             self._say_phase("learning")
 
     def close(self) -> None:
-        """Send what is left and stop; ending the session is the driver's part."""
+        """Send the queued entries and stop; the driver ends the session."""
         self._publisher.close(timeout_s=1.0, release=False)
 
     def _begin(self, slot: _Env, episode: Any) -> RunningEpisode:
@@ -172,7 +176,7 @@ class RunnerHud:
         return slot.running
 
     def _see(self, slot: _Env, episode: Any) -> RunningEpisode:
-        """A step went into another object than the one before; return the episode that it belongs to."""
+        """Return the episode of a step whose object differs from that of the previous step."""
         running = slot.running
         if running is None or running.identity != running.view.identity(episode):
             running = self._begin(slot, episode)
@@ -181,7 +185,7 @@ class RunnerHud:
 
     def _resume(self, now: float, env_runner: Any) -> None:
         self._is_sampling = True
-        self.steps.sync(env_runner)  # the driver's count comes between two samplings
+        self.steps.sync(env_runner)  # the driver's count arrives between two samplings
         if self._paused_at is not None:
             self._pause_s = now - self._paused_at
         self._reporter.resume(now)
@@ -203,7 +207,7 @@ class RunnerHud:
         self._publisher.claim = self._reporter.claim
         index = self._reporter.env_index
         if index is not None and index != reported:
-            self._action_names = attempt("get_action_meanings", _action_names, env, index) or ()
+            self._action_names = quiet.attempt("get_action_meanings", _action_names, env, index) or ()
             self._phase, self._ask_at = "", 0.0
             if self._is_sampling:
                 self._say_phase("sampling")
@@ -215,27 +219,27 @@ class RunnerHud:
             self._publisher.log({"phase": phase}, step=self.steps.now)
 
     def _report(self, now: float, env: Any, env_index: int, running: RunningEpisode, episode: Any) -> None:
-        """The reporter's frame and fields, where they are due."""
-        has_frame = self._publisher.wants_frame((self._worker_index, env_index)) and self._renderer.is_affordable()
+        """Publish the reporter's frame and fields, if they are due."""
+        has_frame = self._publisher.wants_frame((self._worker_index, env_index)) and self._budget.is_affordable()
         fields = None
         if now >= (self._metrics_with_frame_at if has_frame else self._metrics_at):
             self._metrics_at = now + METRICS_ALONE_S
-            self._metrics_with_frame_at = now + METRICS_S * 0.9  # frames come in a rhythm that wavers
-            fields = attempt("the last step", self._moment, running, episode)
+            self._metrics_with_frame_at = now + METRICS_S * 0.9  # tolerance, because frame times jitter
+            fields = self._moment(running, episode)
         if has_frame:
             self._render(env, env_index, fields)
         elif fields is not None:
             self._publisher.log(fields, step=self.steps.now)
 
     def _render(self, env: Any, env_index: int, fields: Mapping[str, Any] | None = None) -> None:
-        """Render, and offer what came of it wherever it is wanted: one picture may serve as frame and thumbnail.
+        """Render, and offer the pictures: one picture may serve as frame and as thumbnail.
 
         Args:
-            env: that holds the env.
-            env_index: which to render.
-            fields: that go with its frame.
+            env: the vector env.
+            env_index: the env to render.
+            fields: published with its frame.
         """
-        pictures = self._renderer.render(env, env_index)
+        pictures = self._budget.spend(lambda: render_env(env, env_index)) or {}
         if fields is not None and env_index not in pictures:
             self._publisher.log(fields, step=self.steps.now)
         for index, picture in pictures.items():
@@ -248,32 +252,34 @@ class RunnerHud:
                 self._ask_at += self._rest_s if is_taken else 0.0
             if self._publisher.wants_thumbnail(name):
                 self._publisher.thumbnail(picture, env=name, step=self.steps.now)
-        if self._renderer.trouble != self._trouble:
-            self._trouble = self._renderer.trouble
-            self._publisher.log({"no_picture": self._trouble}, step=self.steps.now)
+        if (trouble := self._budget.new_trouble()) is not None:
+            self._publisher.log({"no_picture": trouble}, step=self.steps.now)
 
     def _moment(self, running: RunningEpisode, episode: Any) -> dict[str, Any]:
-        """The step-level fields as they are now."""
-        data = running.sums()
-        data |= running.view.last(episode)
-        data["global_step"] = self.steps.now
-        if self._action_names and (name := _name_of(data.get("action"), self._action_names)):
+        """Return the current step-level fields; one that cannot be read does not affect the others."""
+        view = running.view
+        data = quiet.attempt("the episode's return", running.sums) or {"episode": running.number}
+        data |= {"reward": quiet.attempt("the reward", view.reward, episode), "global_step": self.steps.now}
+        action = data["action"] = quiet.attempt("the action", view.action, episode)
+        if self._action_names and (name := _name_of(action, self._action_names)):
             data["action_name"] = name
         if self._info_keys:
-            data |= pick(running.view.infos(episode), self._info_keys)
+            data |= quiet.attempt("the info", lambda: pick(view.infos(episode), self._info_keys)) or {}
         return data
 
 
-def pick(infos: Mapping[Any, Any], keys: Sequence[str]) -> dict[str, Any]:
+def pick(infos: Any, keys: Sequence[str]) -> dict[str, Any]:
     """Return the wanted fields of an `info`; those of several agents under each agent's name.
 
-    Mappings are copied, since an environment may go on writing into the one that it gave.
+    Mappings are copied, since an environment may later change the mapping that it returned.
     """
     found: dict[str, Any] = {}
+    if not isinstance(infos, Mapping):
+        return found
     for key in keys:
-        if key in infos:
-            value = infos[key]
-            found[key] = dict(value) if isinstance(value, Mapping) else value
+        if quiet.attempt("the info", infos.__contains__, key):
+            value = quiet.attempt(f"info[{key!r}]", infos.__getitem__, key)
+            found[key] = quiet.attempt(f"info[{key!r}]", dict, value) if isinstance(value, Mapping) else value
     if not found:
         for agent, info in infos.items():
             if isinstance(info, Mapping) and (fields := pick(info, keys)):
@@ -282,7 +288,7 @@ def pick(infos: Mapping[Any, Any], keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _name_of(action: Any, names: Sequence[str]) -> str | None:
-    """What an action is called; None where it is no number of one, such as those of several agents."""
+    """Return the name of an action; None if it has none, such as the actions of several agents."""
     try:
         return names[int(action)]
     except (TypeError, ValueError, IndexError):
@@ -290,7 +296,7 @@ def _name_of(action: Any, names: Sequence[str]) -> str | None:
 
 
 def _action_names(env: Any, index: int) -> Sequence[str]:
-    """What the actions of an Atari game are called; none for most other environments."""
+    """Return the names of the actions of an Atari game; none for most other environments."""
     one = sub_env(env, index)
     meanings = getattr(getattr(one, "unwrapped", None), "get_action_meanings", None)
     return [str(name) for name in meanings()] if callable(meanings) else ()

@@ -1,9 +1,8 @@
 """Counts environment steps of the whole run from inside one env runner.
 
-The driver's count reaches the runners between their samplings only, so in between each own step stands for one step of
-every runner; this is how RLlib itself tells its modules the time. So frames, step-level metrics and iterations share
-one axis: they meet exactly at each iteration of an algorithm that samples in turns, and nearly so for others. Called by
-`runner`.
+The driver's count reaches the runners only between their samplings. In between, each step of this runner counts as one
+step of every runner, as RLlib's own counts do. So frames, step-level metrics and iterations share one axis: they agree
+at each iteration if sampling and learning take turns, and approximately otherwise. Called by `runner`.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ from typing import Any
 
 
 class StepCount:
-    """Environment steps sampled so far in this run.
+    """Environment steps sampled in this run until now.
 
     Attributes:
-        own: steps of this runner's envs since the driver's newest count; the runner adds each.
+        own: steps of this runner's envs since the driver's newest count; the runner adds each step.
 
     Args:
         num_runners: how many env runners sample for training.
-        is_evaluation: the runner's own steps are no training, so the count stands still between the driver's words.
+        is_evaluation: the runner's steps are not training, so the count changes only with the driver's counts.
     """
 
     def __init__(self, num_runners: int, *, is_evaluation: bool = False) -> None:
@@ -29,10 +28,10 @@ class StepCount:
         self._highest = 0
 
     def sync(self, env_runner: Any) -> None:
-        """Take over the driver's newest count, if there is one."""
+        """Store the driver's newest count, if there is one."""
         base = _lifetime(env_runner)
         if base != self._base:
-            if base < self._base:  # restored from an earlier checkpoint: the run really went back
+            if base < self._base:  # restored from an earlier checkpoint: the count of the run decreased
                 self._highest = base
             self._base, self.own = base, 0
 
