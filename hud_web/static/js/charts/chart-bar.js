@@ -1,0 +1,100 @@
+// @ts-check
+/** The bar above the charts: the settings that all charts share, and the sessions that the run is compared with. */
+
+import { button, byId, el, fill } from "../ui/dom.js";
+import { cut } from "../ui/format.js";
+import { remember } from "../ui/memory.js";
+import { COMPARED } from "./chart.js";
+
+/** @import { Session } from "../data/types.js" */
+/** @import { Scene } from "./chart.js" */
+
+export class ChartBar {
+  /**
+   * @param {Scene} scene @param {() => void} onChange @param {(session: Session) => void} onCompare a session leaves
+   * @param {() => void} onFind something else is looked for
+   */
+  constructor(scene, onChange, onCompare, onFind) {
+    this.scene = scene;
+    this.onChange = onChange;
+    this.onCompare = onCompare;
+    this.axis = el(
+      "select",
+      { "aria-label": "Horizontal axis", onchange: () => this.set("x", this.axis.value) },
+      ...["step", "time", "episode"].map((x) => el("option", { value: x, selected: x === scene.x }, x)),
+    );
+    this.slider = el("input", {
+      type: "range",
+      min: 0,
+      max: 0.98,
+      step: 0.02,
+      value: scene.smoothing,
+      "aria-label": "Smoothing",
+      oninput: () => this.set("smoothing", Number(this.slider.value)),
+    });
+    this.log = el(
+      "button",
+      { type: "button", title: "Logarithmic values", onclick: () => this.set("log", !scene.log) },
+      "log",
+    );
+    this.unzoom = el("button", { type: "button", onclick: () => scene.onZoom(null) }, "whole run");
+    this.find = el("input", {
+      type: "search",
+      placeholder: "find charts",
+      "aria-label": "Find charts by name",
+      title: "Words, or a regular expression between slashes: /loss|kl$/",
+      spellcheck: "false",
+      autocomplete: "off",
+      oninput: onFind,
+    });
+    this.compared = el("span", { class: "compared-box" });
+    fill(
+      byId("chart-bar"),
+      el("h2", { class: "eyebrow" }, "Charts"),
+      el("label", {}, "over", this.axis),
+      el("label", {}, "smooth", this.slider),
+      this.log,
+      this.find,
+      this.unzoom,
+      this.compared,
+    );
+    this.paint();
+  }
+
+  /** @param {"x" | "smoothing" | "log"} name @param {any} value */
+  set(name, value) {
+    /** @type {any} */ (this.scene)[name] = value;
+    remember(`chart.${name}`, value);
+    if (name === "x") this.scene.zoom = null;
+    this.paint();
+    this.onChange();
+  }
+
+  paint() {
+    this.log.setAttribute("aria-pressed", String(this.scene.log));
+    this.unzoom.hidden = this.scene.zoom === null;
+  }
+
+  /**
+   * Show the compared sessions, each in its colour and with a button that removes it.
+   * @param {{session: Session, slot: number}[]} all
+   */
+  setCompared(all) {
+    fill(
+      this.compared,
+      ...all.map(({ session, slot }) => {
+        const name = cut(session.name || `…${session.sid?.slice(-5)}`, 24);
+        const leave = () => this.onCompare(session);
+        const mark = el("i");
+        mark.style.background = `var(${COMPARED[slot % COMPARED.length]})`;
+        return el(
+          "span",
+          { class: "chip compared" },
+          mark,
+          el("span", { class: "text" }, `vs ${name}`),
+          button("close", `Stop comparing with ${name}`, leave, { quiet: true }),
+        );
+      }),
+    );
+  }
+}

@@ -1,0 +1,52 @@
+// @ts-check
+/**
+ * Types that several modules use, after docs/protocol.md. Contains no code.
+ *
+ * @typedef {{[name: string]: any}} Fields nested values by name
+ *
+ * @typedef {{channel: string, sid: string | null, status: "live" | "lapsed" | "ended" | "taken over" | "waiting",
+ *   name: string | null, started_ms: number | null, ended_ms: number | null, ended_by: string | null,
+ *   ttl_s: number | null, reporter: [number, number] | null, info: Fields | null, roles?: Roles}} Session
+ *
+ * @typedef {{id: string, stream: "metrics" | "iterations", step: number | null, time_ms: number, writer: string,
+ *   roles?: Roles}} Origin of an update; `roles`: only if this entry changed them
+ *
+ * @typedef {Record<string, {path: string, label: string}[]>} Roles role → its fields, as the server decided; several
+ *   policies have several fields of one role
+ *
+ * @typedef {{stall_after_ms: number, last_entry_ms: number | null, phase: string, phase_since_ms: number,
+ *   phase_usual_ms: number | null, phase_hung_after_ms: number}} Rhythm the silences after which a run counts as
+ *   stalled or hung
+ *
+ * @typedef {{id: string, kind: string, time_ms: number, text: string, step: number | null, iteration: number | null,
+ *   entry_id: string | null, fields: string[], value: string | null}} Annotation an event of the run that the server's
+ *   monitor found; `value`: of a field that is not finite
+ *
+ * @typedef {{id: string | null, mime: string, step: number | null, episode: number | null,
+ *   env: [number, number] | null, time_ms: number, bytes: ArrayBuffer | null, source: "env" | "vlm" | "thumbnail",
+ *   response_time: number | null, prompt: string | null, response: string | null, extra: Fields | null}} Picture
+ *   `bytes`: null if the page fetches the picture by its id
+ *
+ * @typedef {{channel: string, session: string}} Selection of the data that the page shows; `session`: "" follows the
+ *   channel's current session
+ *
+ * @typedef {{name: string, active: boolean, last_activity_ms: number, session: {sid: string, name: string | null,
+ *   status: Session["status"], started_ms: number | null, ended_ms: number | null} | null}} Channel `session`:
+ *   the newest
+ *
+ * @typedef {"connecting" | "open" | "down"} ConnectionState
+ *
+ * @typedef {{kind: "connection", state: ConnectionState, retryAt: number | null, detail: string | null}
+ *   | {kind: "session", session: Session}
+ *   | {kind: "snapshot", session: Session, state: Fields, notFinite: Record<string, {value: string, time_ms: number,
+ *      step: number | null}>, roles: Roles, rhythm: Rhythm | null, frame: Picture | null,
+ *      vision: Picture | null, viewers: number | null, serverTimeMs: number | null}
+ *   | {kind: "update", fields: Fields, origin: Origin}
+ *   | {kind: "picture", picture: Picture}
+ *   | {kind: "annotation", annotation: Annotation}
+ *   | {kind: "activity", timeMs: number | null}
+ *   | {kind: "status", redis: string, detail: string | null, rhythm: Rhythm | null, viewers: number | null,
+ *      serverTimeMs: number | null}
+ *   | {kind: "reset", reason: string | null}} Message from the feed to a page
+ */
+export {};

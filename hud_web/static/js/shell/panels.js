@@ -1,0 +1,65 @@
+// @ts-check
+/**
+ * The panels beside the picture, loaded after the picture is requested so that they never delay it. Panels that only
+ * some runs need (a vision LLM, a game that logs fields) are loaded when their fields arrive.
+ */
+
+import { Charts } from "../charts/charts.js";
+import { GAME_FIELDS, LLM_FIELDS, PROGRESS_MARKS } from "../charts/recipes.js";
+import { Strip } from "../stage/strip.js";
+import { Alerts } from "../panels/alerts.js";
+import { Events } from "../panels/events.js";
+import { Table } from "../panels/table.js";
+import { chooseTab } from "./tabs.js";
+
+/** @import { Api } from "../server/api.js" */
+/** @import { Compare } from "../charts/compare.js" */
+/** @import { Frames } from "../stage/frames.js" */
+/** @import { Notices } from "../panels/notices.js" */
+/** @import { Store } from "../data/store.js" */
+
+const GAME_MARKS = [...GAME_FIELDS, ...PROGRESS_MARKS];
+const LLM_MARKS = Object.values(LLM_FIELDS).flat();
+
+/**
+ * @param {{store: Store, frames: Frames, notices: Notices, api: () => Api, compare: () => Compare | null,
+ *   chooseEnv: (env: [number, number]) => void, seek: (timeMs: number) => void}} parts
+ */
+export function startPanels({ store, frames, notices, api, compare, chooseEnv, seek }) {
+  const charts = new Charts({ store, api, compare });
+  const panels = {
+    charts,
+    table: new Table(store, api, (path) => {
+      chooseTab("charts");
+      charts.open(path);
+    }),
+    events: new Events(store, api, seek),
+    alerts: new Alerts(store, notices),
+    strip: new Strip(store, frames, chooseEnv),
+  };
+  when(store, "vision fields", hasVision, async () => new (await import("../panels/vision.js")).Vision(store, api));
+  when(store, "fields", hasGame, async () => new (await import("../panels/game.js")).Game(store));
+  return panels;
+}
+
+/** @param {Store} store */
+const hasVision = (store) => store.vision !== null || LLM_MARKS.some((name) => store.leaves.has(name));
+
+/** @param {Store} store */
+const hasGame = (store) => store.leaves.branches.size > 0 || GAME_MARKS.some((name) => store.leaves.has(name));
+
+/**
+ * Act once, as soon as a condition holds.
+ * @param {Store} store @param {string} topics at which to look @param {(store: Store) => boolean} holds
+ * @param {() => void} act
+ */
+function when(store, topics, holds, act) {
+  let isDone = false;
+  const look = () => {
+    if (isDone || !holds(store)) return;
+    isDone = true;
+    act();
+  };
+  store.onEach(topics, look);
+  look();
+}

@@ -1,0 +1,73 @@
+// @ts-check
+/** Dialogs over the page; Escape, their button or a click beside them closes them. */
+
+import { add, button, el } from "./dom.js";
+import { loadSheet } from "./sheet.js";
+
+/** @import { Child } from "./dom.js" */
+
+await loadSheet("dialogs");
+
+/**
+ * Open a dialog, or close it if it is open already.
+ * @param {string} name one dialog of each name at a time
+ * @param {string} title
+ * @param {(close: () => void) => Child[]} content
+ * @returns {HTMLDialogElement}
+ */
+export function openDialog(name, title, content) {
+  const open = /** @type {HTMLDialogElement | null} */ (document.querySelector(`dialog[data-name="${name}"]`));
+  if (open) {
+    open.close();
+    return open;
+  }
+  const body = el("div", { class: "body" });
+  const close = () => dialog.close();
+  const dialog = el(
+    "dialog",
+    { "data-name": name, "aria-labelledby": `dialog-${name}` },
+    el(
+      "header",
+      { class: "panel-head" },
+      el("h2", { id: `dialog-${name}` }, title),
+      el("div", { class: "tools" }, button("close", "Close", close, { quiet: true })),
+    ),
+    body,
+  );
+  add(body, content(close));
+  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("click", (event) => event.target === dialog && close());
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+/**
+ * Ask for the token that write access needs; it stays in this page's memory.
+ * @param {string} why
+ * @returns {Promise<string | null>} null where the viewer would rather not
+ */
+export function askForToken(why) {
+  return new Promise((resolve) => {
+    const field = el("input", { type: "password", autocomplete: "off", "aria-label": "Token", required: true });
+    const dialog = openDialog("token", "Token", (close) => [
+      el("p", {}, why),
+      el(
+        "form",
+        {
+          class: "token-form",
+          onsubmit: (/** @type {Event} */ event) => {
+            event.preventDefault();
+            resolve(field.value.trim() || null);
+            close();
+          },
+        },
+        field,
+        el("button", { type: "submit", class: "primary" }, "Use token"),
+      ),
+      el("p", { class: "muted" }, "It stays in this page’s memory until the page is closed."),
+    ]);
+    dialog.addEventListener("close", () => resolve(null));
+    field.focus();
+  });
+}
