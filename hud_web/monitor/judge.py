@@ -1,0 +1,175 @@
+"""The judge of one session: turns its entries, in order, into annotations.
+
+Deterministic: the same entries and the same memory give the same annotations on every replica. No I/O and no clock.
+Called by `monitor`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from hud_web.monitor.annotations import Annotation, follow
+from hud_web.monitor.detectors import (
+    BestEpisode,
+    Collapse,
+    EnvRunners,
+    Finding,
+    Life,
+    Milestones,
+    NonFinite,
+    Observation,
+    SessionState,
+    Steps,
+    Vision,
+    is_number,
+)
+from hud_web.monitor.rhythm import Phase, Stall
+from hud_web.store.roles import RoleMap, Roles
+
+#: The detectors of entries, by the name under which their memory is stored.
+DETECTORS: dict[str, type[Any]] = {
+    "non_finite": NonFinite,
+    "best_episode": BestEpisode,
+    "collapse": Collapse,
+    "milestones": Milestones,
+    "steps": Steps,
+    "env_runners": EnvRunners,
+}
+
+
+class Judge:
+    """Watches one session; `memory` holds all that another replica needs to continue."""
+
+    def __init__(self, memory: Mapping[str, Any] | None = None, chosen_roles: Mapping[str, str] | None = None) -> None:
+        """Make a judge.
+
+        Args:
+            memory: of the judge of the earlier entries; None for the session's first entry.
+            chosen_roles: role → field path, as the user decided.
+        """
+        known = memory or {}
+        self._detectors = {name: _restore(kind, known.get(name)) for name, kind in DETECTORS.items()}
+        self._vision: Vision = _restore(Vision, known.get("vision"))
+        self._stall: Stall = _restore(Stall, known.get("stall"))
+        self._phase: Phase = _restore(Phase, known.get("phase"))
+        self._life: Life = _restore(Life, known.get("life"))
+        self._roles = RoleMap(chosen_roles)
+        for path in known.get("role_paths", ()):
+            self._roles.add(path)
+        self._step: int | None = known.get("step")
+        self._iteration: int | None = known.get("iteration")
+
+    @property
+    def roles(self) -> Roles:
+        """The roles of the session's known fields."""
+        return self._roles.roles
+
+    def memory(self) -> dict[str, Any]:
+        """Return the memory for a later judge, as JSON values."""
+        parts = {
+            **self._detectors,
+            "vision": self._vision,
+            "stall": self._stall,
+            "phase": self._phase,
+            "life": self._life,
+        }
+        paths = [field["path"] for fields in self.roles.values() for field in fields]
+        return {
+            **{name: dataclasses.asdict(part) for name, part in parts.items()},
+            "role_paths": paths, "step": self._step, "iteration": self._iteration,
+        }  # fmt: skip
+
+    @property
+    def not_finite(self) -> dict[str, Any]:
+        """The fields that are NaN or infinite now: path → value, and the time and step at which each became so."""
+        detector: NonFinite = self._detectors["non_finite"]
+        return detector.now
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the session's end was reported."""
+        return self._life.is_done
+
+    def rhythm(self) -> dict[str, Any]:
+        """Return the limits beyond which a page shows this run as stalled or hung, in milliseconds."""
+        return {
+            "stall_after_ms": self._stall.limit_ms(),
+            "last_entry_ms": self._stall.last_ms,
+            "phase": self._phase.name,
+            "phase_since_ms": self._phase.since_ms,
+            "phase_usual_ms": self._phase.usual_ms(),
+            "phase_hung_after_ms": self._phase.limit_ms(),
+        }
+
+    def see(self, entry: Observation) -> list[Annotation]:
+        """Process an entry of metrics or iterations."""
+        for path, value in entry.data.items():
+            if is_number(value):
+                self._roles.add(path)
+        for path in entry.not_finite:
+            self._roles.add(path)
+        if entry.step is not None:
+            self._step = entry.step
+        self._learn_iteration(entry.data)
+        findings = list(self._stall.arrive(entry.time_ms))
+        phase = entry.data.get("phase")
+        if isinstance(phase, str):
+            findings += self._phase.enter(phase[:80], entry.time_ms)
+        findings += self._phase.arrive(entry.time_ms)
+        for detector in self._detectors.values():
+            findings += detector.look(entry, self._roles)
+        return list(self._annotate(findings, entry.time_ms, entry.entry_id))
+
+    def see_vision(self, entry_id: str, time_ms: int, error: str | None) -> list[Annotation]:
+        """Process a call of the vision LLM and its error, if it failed."""
+        findings = [*self._stall.arrive(time_ms), *self._vision.look_at_call(error)]
+        return list(self._annotate(findings, time_ms, entry_id))
+
+    def begin(self, started_ms: int) -> list[Annotation]:
+        """Process the beginning of the session; called before its first entry."""
+        return list(self._annotate(self._life.begin(), started_ms, None))
+
+    def see_session(self, state: SessionState, now_ms: int) -> list[Annotation]:
+        """Process the state of the session at a moment of Redis' clock, after all entries that it had then."""
+        found = self._life.look_at_session(state, now_ms)
+        annotations = [annotation for at_ms, one in found for annotation in self._annotate([one], at_ms, None)]
+        if state.ended_ms is None and state.has_lease:
+            if state.last_batch_ms is not None:
+                annotations += self.see_other(state.last_batch_ms)
+            annotations += self.pass_time(now_ms)
+        return annotations
+
+    def see_other(self, time_ms: int) -> list[Annotation]:
+        """Process the time of a batch, which may hold entries that are not judged, such as frames."""
+        if self._stall.last_ms is not None and time_ms <= self._stall.last_ms:
+            return []
+        findings = [*self._stall.arrive(time_ms), *self._phase.arrive(time_ms)]
+        return list(self._annotate(findings, time_ms, None))
+
+    def pass_time(self, now_ms: int) -> list[Annotation]:
+        """Judge the time since the last entry."""
+        findings = list(self._phase.pass_time(now_ms))
+        if not self._phase.is_silent:
+            findings += self._stall.pass_time(now_ms)
+        return list(self._annotate(findings, now_ms, None))
+
+    def _learn_iteration(self, data: Mapping[str, Any]) -> None:
+        for field in self.roles.get("iteration", ()):
+            value = data.get(field["path"])
+            if is_number(value):
+                self._iteration = int(value)
+
+    def _annotate(self, findings: Iterable[Finding], time_ms: int, entry_id: str | None) -> Iterator[Annotation]:
+        for kind, text, fields, value in findings:
+            annotation = Annotation(kind, time_ms, text, self._step, self._iteration, entry_id, fields, value)
+            follow(self.not_finite, annotation)
+            yield annotation
+
+
+def _restore(kind: type[Any], memory: object) -> Any:
+    """Return a detector with its memory; unknown parts of another version's memory are dropped."""
+    names = {item.name for item in dataclasses.fields(kind)}
+    known = memory if isinstance(memory, Mapping) else {}
+    return kind(**{name: value for name, value in known.items() if name in names})
