@@ -40,7 +40,7 @@ class Camera:
         self._browser, self._server = browser, server
 
     def open(self, query: str = "", size: Any = DESK, scale: float = 1) -> Page:
-        """Open the page in a profile of its own."""
+        """Open the page in a new profile."""
         context = self._browser.new_context(viewport=size, device_scale_factor=scale, has_touch=size is PHONE)
         page = context.new_page()
         page.goto(f"{self._server.url}/?{query}")

@@ -1,4 +1,4 @@
-"""A small adventure game that is made up here, and a training run that plays it: what the screenshots show."""
+"""A small invented adventure game, and a training run that plays it, for the screenshots."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Run:
         self._server.post("/api/publish", body, {"Content-Type": MEDIA_TYPE})
 
     def train(self, iterations: int) -> None:
-        """Publish the results of so many iterations."""
+        """Publish the results of this number of iterations."""
         entries: list[Entry] = []
         for _ in range(iterations):
             self.iteration += 1
