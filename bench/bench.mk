@@ -10,21 +10,21 @@ bench-publisher: .make/dev system ## Cost of one call on the training thread, be
 	$(BENCH_PEERS)/bin/pip install --quiet --requirement bench/peers.txt
 	$(BIN)/python bench/publisher.py --peers $(BENCH_PEERS)/bin/python --write
 
-bench-faults: .make/dev system ## What training feels while Redis or the HUD server is killed, frozen, slow or full
+bench-faults: .make/dev system ## Effects on training while Redis or the HUD server is killed, frozen, slow or full
 	$(BIN)/python bench/faults.py --write
 
 bench-rllib: .make/rllib .make/dev system ## What HudCallbacks cost a PPO run: paired runs with and without, watched at 20 fps
 	$(BIN)/python bench/rllib.py --write
 
-bench-frame: .make/rllib .make/dev system ## What one frame costs the env runners of an RLlib run (3 min)
+bench-frame: .make/rllib .make/dev system ## Cost of one frame for the env runners of an RLlib run (3 min)
 	$(BIN)/python bench/frame.py --write
 
-bench-page: .make/dev system ## What the page costs its viewer: main thread, memory, frame to paint, first picture (10 min)
+bench-page: .make/dev chromium ## Cost of the page for its viewer: main thread, memory, frame to paint, first picture (10 min)
 	$(BIN)/python bench/page.py --write
 
 ## Fan-out, latency, slow viewers, restarts and history, beside nginx with nchan, a bare C loop and an sse-starlette app
 
-bench: .make/dev system .make/bench/load .make/bench/bare .make/peers/ok ## What a viewer costs, beside other servers (20 min)
+bench: .make/dev chromium .make/bench/load .make/bench/bare .make/peers/ok ## What a viewer costs, beside other servers (20 min)
 	bench/install-nchan.sh
 	$(BIN)/python bench/run.py --write
 

@@ -1,4 +1,4 @@
-"""What a delivery costs: our server beside nchan, the bare C loop and a typical sse-starlette app.
+"""The cost of a delivery: our server beside nchan, the bare C loop and a typical sse-starlette app.
 
 Each function takes one server through one measurement and returns its figures by name. Called by `run`.
 """
@@ -16,17 +16,17 @@ Start = Callable[[], AbstractContextManager[Server]]
 SERVERS: dict[str, Start] = {"hud": hud, "nchan": nchan, "bare": bare, "typical": typical}
 
 VIEWERS, RATE, SECONDS = 1_000, 20, 8
-#: The search for the most a server sustains: where it begins, in events per second, and its steps.
+#: The search for the greatest rate that a server sustains: its first rate, in events per second, and its steps.
 BEGIN_AT = {"hud": 300.0, "nchan": 60.0, "bare": 120.0, "typical": 8.0}
 STEP, STEP_SECONDS, MOST_STEPS, SATURATED_VIEWERS = 1.5, 3.0, 10, 500
-#: Later than this is not sustained, whatever arrives in the end.
+#: A rate is not sustained if events are later than this, even if all arrive.
 LATE_MS = 500.0
 FRAME_BYTES, FRAME_VIEWERS, FRAME_RATE = 20_000, 200, 20
 
 
 @contextmanager
 def running(kind: str) -> Iterator[Server]:
-    """A server that has seen its first event, so that nothing is made for the first time later."""
+    """A server that has delivered its first event, so that lazy parts are started."""
     with SERVERS[kind]() as server:
         with Load(server, 2) as load:
             load.wait_open()
@@ -56,7 +56,7 @@ def fan_out(kind: str) -> Figures:
 
 
 def sustained(kind: str) -> Figures:
-    """The most deliveries per second to 500 viewers: all arrive, and none late."""
+    """The greatest number of deliveries per second to 500 viewers: all arrive, and none late."""
     best: Figures = {"deliveries_per_s": 0.0, "cpu_us": 0.0, "p99_ms": 0.0, "client_cores": 0.0}
     with running(kind) as server:
         rate = BEGIN_AT[kind]

@@ -1,15 +1,15 @@
-"""What training feels while the server is killed, frozen, slow or full: the slowest call, memory, and what arrives.
+"""Effects on training while the server is killed, frozen, slow or full: the slowest call, memory, and arrived entries.
 
     python bench/faults.py [--seconds 10] [--only "baseline,Redis killed"] [--write]
 
-A training thread, busy between the calls, logs 10 scalars 200 times and offers a frame 20 times a second while the
-fault lasts; `baseline` is the same without a fault, in the same run. Afterwards the fault ends, and every entry that
-was taken must be there once, in order, but for those that the counters name. Through Redis itself and through a HUD
-server over HTTP.
+While the fault lasts, a training thread logs 10 scalars 200 times per second, offers 20 frames per second, and is busy
+between the calls; `baseline` is the same without a fault, in the same run. After the fault, every entry that the
+publisher accepted must be stored once, in order, except those that its counters name. Each fault runs twice: with the
+publisher on Redis, and on a HUD server over HTTP.
 
-An operating system takes the processor from any thread now and then, also within a call of 10 µs. So the same loop runs
-without a publisher too, half of it before and half after: it copies the same fields into a list. What HUD itself is
-to answer for is measured beside it: the processor time that HUD's thread had while one call lasted, at most.
+An operating system sometimes takes the processor from a thread, also within a call of 10 µs. So the same loop also runs
+without a publisher, half of it before and half after: it copies the same fields into a list. HUD's share is measured
+separately: the greatest processor time that HUD's thread had during one call.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from tests.fixtures.servers import Server, redis_binary, running, wait_until  # 
 from tests.fixtures.web import WebServer  # noqa: E402
 
 CALLS_PER_S = 200
-#: What a call may take.
+#: The longest permitted call.
 LIMIT_US = 1000
 FRAME: Any = np.random.default_rng(1).integers(0, 255, (144, 160, 3), dtype=np.uint8)
 NAMES = [f"metric_{number}" for number in range(10)]
 
 
 class Network:
-    """A FaultProxy in a process of its own: its threads must not compete with training's for the interpreter."""
+    """A FaultProxy in a separate process: its threads must not compete with training's for the interpreter."""
 
     def __init__(self, target_port: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -59,7 +59,7 @@ class Network:
         self.port: int = self._pipe.recv()
 
     def set(self, name: str, value: object) -> None:
-        """Change an attribute of the proxy; return once it is changed."""
+        """Change an attribute of the proxy; return after the change."""
         self._pipe.send((name, value))
         self._pipe.recv()
 
@@ -78,7 +78,7 @@ def _run_proxy(target_port: int, pipe: Any) -> None:
 
 @dataclass
 class Stage:
-    """A Redis, a HUD server on it, and a bad network in front of whichever the publisher talks to."""
+    """A Redis, a HUD server on it, and a faulty network between the publisher and its destination."""
 
     server: Server
     web: WebServer | None
@@ -160,7 +160,7 @@ def resident_mb() -> float:
 
 @dataclass
 class Calls:
-    """What each call took, and the processor time that HUD's thread had meanwhile at most, in µs."""
+    """The duration of each call, and the most processor time that HUD's thread had during one, in µs."""
 
     took: list[float] = field(default_factory=list)
     ours: float = 0.0
@@ -174,7 +174,7 @@ class Calls:
 
 
 class Nothing:
-    """In the publisher's place: takes the same arguments and keeps a copy of the fields."""
+    """Replaces the publisher: takes the same arguments and keeps a copy of the fields."""
 
     def __init__(self) -> None:
         self.kept: deque[Any] = deque(maxlen=1000)
@@ -187,7 +187,7 @@ class Nothing:
 
 
 def train(hud: Any, first: int, seconds: float, calls: Calls) -> None:
-    """Log for so long; note what each call took."""
+    """Log for `seconds`; note the duration of each call."""
     thread = getattr(hud, "_thread", None)
     clock = time.pthread_getcpuclockid(thread.ident) if thread else None
     weights = np.random.default_rng(1).random((96, 96))
@@ -262,7 +262,7 @@ def measure(name: str, over_http: bool, seconds: float) -> Row:
 
 
 def verdict(rows: list[Row]) -> str:
-    """Say whether the criterion holds, and whose the long calls are."""
+    """Return whether the criterion holds, and the share of HUD in the long calls."""
     slowest = max(row.with_hud.at(1.0) for row in rows)
     alone = max(row.without.at(1.0) for row in rows)
     ours = max(row.with_hud.ours for row in rows)
@@ -302,7 +302,7 @@ def main() -> None:
     if chosen.write:
         about = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
         about += f", load average {os.getloadavg()[1]:.0f}"
-        title = f"# What training feels while the server is in trouble\n\n{(__doc__ or '').strip()}\n\n"
+        title = f"# Effects of server faults on training\n\n{(__doc__ or '').strip()}\n\n"
         whole = f"{title}Measured on {about}; each fault lasted {chosen.seconds:g} s.\n\n{text}\n"
         (ROOT / "bench" / "RESULTS-faults.md").write_text(whole, encoding="utf-8")
 

@@ -1,9 +1,9 @@
-"""Publishes events or frames at a steady rate to one of the servers under test; each carries when it was sent.
+"""Publishes events or frames at a steady rate to one of the servers under test; each carries its time of sending.
 
     python bench/feed.py KIND ADDRESS --rate 20 --seconds 10
 
-KIND is hud (ADDRESS a Redis URL), typical (a Redis URL), nchan or bare (host:port). What is due within 5 ms goes
-together, as the publisher does it; every event keeps a time of its own.
+KIND is hud (ADDRESS a Redis URL), typical (a Redis URL), nchan or bare (host:port). Events due within 5 ms are sent
+together, as by the publisher; every event keeps its time.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def to_hud(address: str, size: int, is_frames: bool) -> Send:
 
 
 def texts(size: int, is_frames: bool) -> Callable[[int], str]:
-    """What every other server is sent, by number."""
+    """The texts for the other servers, by number."""
     image = base64.b64encode(os.urandom(size)).decode()
     return lambda number: frame_text(image) if is_frames else metrics_text(number, size)
 
@@ -144,7 +144,7 @@ SINKS: dict[str, Callable[[str, int, bool], Send]] = {
 
 
 def main() -> None:
-    """Publish, then print how many and in what time."""
+    """Publish, then print the number of events and the duration."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("kind", choices=SINKS)
     options.add_argument("address")

@@ -1,13 +1,13 @@
-"""What one frame costs the env runners of an RLlib run: how much longer their steps take after one.
+"""The cost of one frame for the env runners of an RLlib run: how much longer their steps take after one.
 
     python bench/frame.py [--env-runners 1,2] [--rounds 3] [--seconds 20] [--write]
 
-Steps per second over minutes tell it badly: where processors are shared with others their speed changes by half within
-a second, and what is looked for is a hundredth. A frame comes every 50 ms, and its cost is over within some steps. So
-each frame is compared with the moment before it: all env runners of a PPO algorithm on Breakout (RAM) sample, watched
-at 20 fps, each notes when its first env makes a step, and the ten steps after a frame are compared with the four before
-it. The difference holds everything: rendering, copying, waiting for the interpreter, for a processor, and for memory
-that others pushed out of the caches. Redis, web tier and viewer run on the same machine.
+Steps per second over minutes are too noisy: the speed of shared processors changes by half within a second, and the
+effect is a hundredth. A frame comes every 50 ms, and its cost ends within some steps. So each frame is compared with
+the time just before it: all env runners of a PPO algorithm on Breakout (RAM) sample, watched at 20 fps, and record the
+time of each step of their first env. The ten steps after a frame are compared with the four before it. The difference
+includes rendering, copying, and waiting for the interpreter, for a processor, and for memory that other programs pushed
+out of the caches. Redis, web tier and viewer run on the same machine.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from bench.rllib import build, ready_to_train, viewer  # noqa: E402
 
 #: Steps of one call of `sample`.
 CHUNK_STEPS = 200
-#: Steps before a frame that say how long one takes; the one right before it may belong to the frame already.
+#: Steps before a frame that give the usual duration of a step; the last one may already belong to the frame.
 BEFORE = (2, 3, 4, 5)
-#: Steps after it; a frame comes every twenty-odd.
+#: Steps after it; a frame comes about every twenty steps.
 AFTER = 10
-#: Of median steps: one that takes longer is an episode's reset or another sampling.
+#: In median steps: a longer step is the reset of an episode or another sampling.
 LONGEST = 4.0
-#: Of the frames at both ends, in percent, that are left out: the machine did something else.
+#: Share of the frames that is left out at both ends, in percent: the machine had other work.
 TRIM = 5.0
 
 #: When the first env made steps and when frames were taken, in Unix seconds.
@@ -101,7 +101,7 @@ def measure(options: argparse.Namespace, env_runners: int, url: str, redis_url: 
     usuals: list[list[float]] = [[] for _ in range(env_runners)]
     seen: list[int] = []
     try:
-        algorithm.train()  # what is started lazily
+        algorithm.train()  # for parts that start lazily
         with viewer(url, seen):
             algorithm.train()
             for _ in range(options.rounds):
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS-frame.md")
     options = parser.parse_args()
     lines = [
-        "# What one frame costs the env runners",
+        "# Cost of one frame for the env runners",
         "",
         f"`{' '.join(['python', 'bench/frame.py', *sys.argv[1:]])}` on {time.strftime('%Y-%m-%d')}: sampling only, "
         f"{options.envs} envs per env runner, {options.fps:g} fps, one viewer; ray {version('ray')}, Python "

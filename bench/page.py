@@ -1,14 +1,14 @@
-"""What the page costs its viewer: main thread, memory, frame to paint, and the first picture of a run of 40 hours.
+"""The cost of the page for its viewer: main thread, memory, frame to paint, and first picture of a run of 40 hours.
 
     python bench/page.py            # about 10 minutes
-    python bench/page.py --quick    # about 2 minutes, and as much less certain
+    python bench/page.py --quick    # about 2 minutes, with less certain figures
     python bench/page.py --write    # puts the figures into bench/RESULTS-page.md, too
 
 Three measurements, each in a real Chromium on a real `hud up`: a live run (20 frames and 20 × 100 values per second)
 for the main thread's share of a core, long tasks and the time from Redis to the painted frame; an hour of that run,
 fed ten times as fast, for the growth of the JavaScript heap; and the load of a page on a channel with the history of
 40 hours.
-Prints a Markdown table, each figure beside its criterion. Needs nothing but Chromium.
+Prints a Markdown table, each figure beside its criterion. Needs Chromium only.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FLAGS = (
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--js-flags=--expose-gc",
 )  # fmt: skip
 RESULTS = Path(__file__).with_name("RESULTS-page.md")
-_HEAD = """# What the page costs its viewer
+_HEAD = """# Cost of the page for its viewer
 
 Made by `make bench-page` on {cores} cores: a headless Chromium without a GPU, `hud up` and the run beside it. The run
 has 20 frames a second of 160×144 and 100 metrics 20 times a second. The heap's row is an hour of that, fed ten times as
@@ -54,13 +54,13 @@ fast.
 """
 METRICS = 100
 RATE_HZ = 20
-#: Fast enough for an hour in six minutes, slow enough for the server to take all of it.
+#: Fast enough for an hour in six minutes, slow enough for the server to keep up.
 SPEED_UP = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure, and what is asked of it."""
+    """One figure and its criterion."""
 
     criterion: str
     measured: str
@@ -94,7 +94,7 @@ def hud_up() -> Iterator[int]:
 
 
 class Run:
-    """A made-up run that publishes over HTTP."""
+    """A synthetic run that publishes over HTTP."""
 
     def __init__(self, port: int, channel: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -109,6 +109,9 @@ class Run:
         self._connection.request("POST", path, body, {"Content-Type": kind})
         response = self._connection.getresponse()
         answer: dict[str, Any] = json.loads(response.read())
+        if response.status == 503:  # a busy machine: send the batch again, as a publisher does
+            time.sleep(0.5)
+            return self._post(path, body, kind)
         if response.status != 200:
             raise RuntimeError(f"{path}: {response.status} {answer}")
         return answer
@@ -121,7 +124,7 @@ class Run:
         )
 
     def tick(self, ticks: int = 1) -> None:
-        """Publish so many moments of the run: a frame and all metrics of each."""
+        """Publish `ticks` moments of the run: a frame and all metrics of each."""
         entries: list[Entry] = []
         for _ in range(ticks):
             self.step += 1
@@ -234,7 +237,7 @@ def measure_live(browser: Browser, port: int, seconds: float) -> dict[str, Row]:
 
 
 def measure_heap(browser: Browser, port: int, run_minutes: float) -> dict[str, Row]:
-    """The JavaScript heap over so many minutes of a run, fed SPEED_UP times as fast."""
+    """The JavaScript heap over `run_minutes` of a run, fed SPEED_UP times as fast."""
     run = Run(port, "hour")
     run.tick()
     page, session = _open(browser, port, "hour")
@@ -315,7 +318,7 @@ def main() -> None:
         if options.only in (None, "heap"):
             results |= measure_heap(browser, port, 10 if options.quick else 60)
         browser.close()
-    table = ["| what | criterion | measured | holds |", "|---|---|---|---|"]
+    table = ["| figure | criterion | measured | holds |", "|---|---|---|---|"]
     table += [f"| {name} | {row.criterion} | {row.measured} | {row.verdict} |" for name, row in results.items()]
     print("\n".join(table))
     if options.write:

@@ -1,4 +1,4 @@
-"""What only our own server is asked: idle halls, viewers that stop reading, restarts, Redis' share, history.
+"""Measurements of our server only: idle viewers, viewers that stop reading, restarts, the load of Redis, history.
 
 Each function returns its figures by name. Called by `run`.
 """
@@ -35,7 +35,7 @@ from bench.servers import (
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.entries import MetricsEntry
-from hud_publisher.redis_client import execute
+from hud_publisher.sinks.redis_client import execute
 
 IDLE_VIEWERS, HALL = 5_000, 10_000
 HALL_SECONDS = 10
@@ -46,7 +46,7 @@ EPISODES = 100_000
 
 
 def idle(kind: str) -> Figures:
-    """Memory of each of 5,000 viewers who get nothing."""
+    """Memory of each of 5,000 idle viewers."""
     with running(kind) as server:
         before_kb = server.memory_kb()
         with Load(server, IDLE_VIEWERS) as load:
@@ -56,7 +56,7 @@ def idle(kind: str) -> Figures:
 
 
 def hall(kind: str) -> Figures:
-    """10,000 viewers: how long until all are in, then one event per second to each."""
+    """10,000 viewers: the time until all are connected, then one event per second to each."""
     with running(kind) as server, Load(server, HALL) as load:
         load.wait_open()
         opened_s = load.ask("report")["opened_s"]
@@ -100,7 +100,7 @@ def slow_viewer() -> Figures:
 
 
 def redis_share() -> Figures:
-    """What Redis is asked with 1 and with 1,000 viewers: commands per second in quiet, reads at 20 events/s."""
+    """Load of Redis with 1 and with 1,000 viewers: commands per second in quiet, reads at 20 events/s."""
     found: Figures = {}
     for count in (1, 1_000):
         with running("hud") as server, Load(server, count) as load:

@@ -1,9 +1,9 @@
-"""What one call costs the training thread: ours beside other trackers, in one run on one machine.
+"""The cost of one call for the training thread: ours beside other trackers, in one run on one machine.
 
-    make bench-publisher        # installs the others into a folder of their own, then runs this
+    make bench-publisher        # installs the others into a separate folder, then runs this
     python bench/publisher.py [--peers PYTHON] [--rounds 3] [--only hud,wandb] [--write]
 
-Each tracker runs in a process of its own, one after another, round by round, so that a slow moment of the machine meets
+Each tracker runs in a separate process, one after another, round by round, so that a slow moment of the machine meets
 all of them. The training thread is busy between the calls (a small matrix product and plain Python), as in training.
 Scalars: 10 per call, 50 calls per second. Image: one of 160×144×3 random tiles, 20 per second. Ours publishes into a
 real Redis and sends every frame (`HUD_FRAMES=always`); the others write to a temporary folder, without any server.
@@ -31,7 +31,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 SCALARS_PER_S, SCALAR_CALLS = 50, 400
 IMAGES_PER_S, IMAGE_CALLS = 20, 160
-#: Nothing leaves the machine, nobody is asked for an account, and numpy's own threads do not compete for the cores.
+#: No tracker sends data or asks for an account, and the threads of numpy do not compete for the cores.
 QUIET = {
     "WANDB_MODE": "offline", "WANDB_SILENT": "true", "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False",
     "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "GIT_PYTHON_REFRESH": "quiet",
@@ -50,7 +50,7 @@ def hud(folder: str) -> Tracker:
 
 
 def hud_unwatched(folder: str) -> Tracker:
-    """As it is when nobody looks: one frame per second, all others cost a clock read."""
+    """Without a viewer: one frame per second is taken, all others cost a clock read."""
     from hud_publisher import Publisher
 
     return _hud(Publisher(redis_url=os.environ["BENCH_REDIS_URL"]))
@@ -69,7 +69,7 @@ def _hud(publisher: Any) -> Tracker:
 
 
 def bare_queue(folder: str) -> Tracker:
-    """The least that one could write by hand: a bounded queue and a thread that empties it into a file."""
+    """The simplest hand-written tracker: a bounded queue and a thread that writes it into a file."""
     waiting: queue.Queue[Any] = queue.Queue(1000)
 
     def work() -> None:
@@ -170,7 +170,7 @@ def void(_value: object) -> None:
 
 
 def train(call: Callable[[Any, int], None], make: Callable[[int], Any], calls: int, per_s: int) -> list[float]:
-    """Return what each call took, in µs, with what `make` made for it; between the calls the thread is busy."""
+    """Return the duration of each call, in µs, with data from `make`; between the calls the thread is busy."""
     import numpy as np
 
     weights = np.random.default_rng(1).random((128, 128))
@@ -189,7 +189,7 @@ def train(call: Callable[[Any, int], None], make: Callable[[int], Any], calls: i
 
 
 def measure(name: str) -> None:
-    """In a process of its own: print the times of one tracker as JSON."""
+    """Print the times of one tracker as JSON; runs in a separate process."""
     import numpy as np
 
     make, package = TRACKERS[name]
@@ -216,7 +216,7 @@ def quantile(values: list[float], share: float) -> float:
 
 @contextlib.contextmanager
 def redis_url() -> Iterator[str]:
-    """A Redis of the benchmark's own."""
+    """A Redis for this benchmark only."""
     sys.path.insert(0, str(ROOT))
     from tests.fixtures.servers import redis_binary, running
 
@@ -225,7 +225,7 @@ def redis_url() -> Iterator[str]:
 
 
 def run(name: str, python: str, url: str) -> dict[str, Any] | None:
-    """Measure one tracker in a process of its own; None where it cannot run."""
+    """Measure one tracker in a separate process; None if it cannot run."""
     environment = os.environ | QUIET | {"BENCH_REDIS_URL": url, "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory() as home:
         ended = subprocess.run(
@@ -259,7 +259,7 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def verdict(results: dict[str, list[dict[str, Any]]]) -> str:
-    """Say whether ours is lowest, and whether scalars cost at most a tenth of the best of the others."""
+    """Return whether ours is lowest, and whether scalars cost at most a tenth of the best of the others."""
 
     def figure(name: str, kind: str, share: float) -> float:
         return median(quantile(one[kind], share) for one in results[name])

@@ -1,11 +1,11 @@
-"""What HudCallbacks cost an RLlib run: paired PPO runs on Breakout (RAM) with and without it, watched at 20 fps.
+"""The cost of HudCallbacks for an RLlib run: paired PPO runs on Breakout (RAM) with and without, watched at 20 fps.
 
     python bench/rllib.py [--pairs 5] [--iterations 32] [--env-runners 2] [--write]
     python bench/rllib.py --iterations 10 --envs 1 --batch 4000 --epochs 30 --minibatch 128  # as RLlib's PPO has them
 
 Each pair builds two algorithms that differ in their callbacks alone and trains them in turns, one iteration each, first
-the one and then the other; so whatever else the machine does meets both alike. They learn with a rate of 0: all of
-PPO's work is done, but both keep the policy that they began with, so that neither has longer episodes. A real `hud up`
+one and then the other, so that other work of the machine affects both alike. Their learning rate is 0: PPO does all of
+its work, but both keep their first policy, so that neither has longer episodes. A real `hud up`
 (Redis and web tier) runs beside them on the same machine, and a viewer reads the stream with all its frames. Figures
 are environment steps per second of whole iterations, sampling and learning, and the processor time that driver and env
 runners took for them, HUD's threads in them included.
@@ -35,22 +35,22 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-#: At most so many fewer environment steps per second.
+#: The largest permitted loss of environment steps per second, as a share.
 MOST_LOSS = 0.02
-#: Fewer say too little of a machine that does other things too.
+#: Fewer pairs are too uncertain on a machine with other work.
 LEAST_PAIRS = 5
 QUIET = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_worker_niceness": "0",  # by default env runners yield to whatever else runs, such as the viewer
+    "RAY_worker_niceness": "0",  # by default env runners yield to other processes, such as the viewer
     "PYTHONWARNINGS": "ignore",
 }
 
 
 @dataclass
 class Tally:
-    """What the iterations of one kind took, in seconds of the clock and of processors."""
+    """The total time of the iterations of one kind, in seconds of the clock and of processors."""
 
     steps: int = 0
     seconds: float = 0.0
@@ -87,9 +87,9 @@ def display() -> Iterator[tuple[str, str]]:
 
 @contextlib.contextmanager
 def viewer(url: str, frames: list[int]) -> Iterator[None]:
-    """Watch the stream for the length of the block; append how many frames came.
+    """Watch the stream during a `with` block; append the number of frames that came.
 
-    It takes as little of the machine as it can, for real viewers sit elsewhere.
+    It takes little of the machine, because real viewers run on other machines.
     """
     again = 'while :; do curl --silent --no-buffer "$0" >> "$1"; sleep 0.1; done'  # streams end after some minutes
     with tempfile.NamedTemporaryFile() as stream:
@@ -103,7 +103,7 @@ def viewer(url: str, frames: list[int]) -> Iterator[None]:
 
 
 def start_ray(num_cpus: int) -> None:
-    """Start ray; it gives its own processes 30 s, which a busy machine may exceed."""
+    """Start ray; its processes have 30 s to start, which a busy machine may exceed."""
     import ray
 
     for attempts_left in (2, 1, 0):
@@ -121,7 +121,7 @@ def start_ray(num_cpus: int) -> None:
 
 @contextlib.contextmanager
 def ready_to_train(num_cpus: int) -> Iterator[tuple[str, str]]:
-    """A display, and ray with Breakout for `build`, both quiet and leaving nothing behind; give the display's URLs."""
+    """Start a display, and ray with Breakout for `build`, without output or remaining files; give both URLs."""
     os.environ.update(QUIET)
     import ray
     from ray.tune.registry import register_env
@@ -165,7 +165,7 @@ def iterate(algorithm: Any, tally: Tally) -> None:
 
 
 def cpu_time_s(algorithm: Any) -> float:
-    """Processor time of the driver and of the env runners so far."""
+    """Processor time of the driver and of the env runners since their start."""
     runners = algorithm.env_runner_group.foreach_env_runner(lambda _runner: time.process_time(), local_env_runner=False)
     return float(time.process_time() + sum(runners))
 
@@ -183,7 +183,7 @@ def measure_pair(options: argparse.Namespace, url: str, redis_url: str, frames: 
     tallies = (Tally(), Tally())
     pair = list(zip((without, with_hud), tallies, strict=True))
     try:
-        for algorithm, _tally in pair:  # the first iteration starts what is started lazily
+        for algorithm, _tally in pair:  # the first iteration starts the lazy parts
             iterate(algorithm, Tally())
         with viewer(url, frames):
             for number in range(options.iterations):
@@ -198,7 +198,7 @@ def measure_pair(options: argparse.Namespace, url: str, redis_url: str, frames: 
 def interval(pairs: list[tuple[Tally, Tally]]) -> tuple[float, float]:
     """The 95 % interval of the ratio of both rates, by resampling the pairs.
 
-    Not their iterations: those of one pair have the same processes, so they may be alike.
+    It does not resample iterations: those of one pair run in the same processes, so they may be correlated.
     """
     draw = random.Random(1)
     ratios = []
@@ -257,7 +257,7 @@ def report(options: argparse.Namespace, pairs: list[tuple[Tally, Tally]], frames
 
 
 def verdict(pairs: int, ratio: float, low: float, high: float) -> str:
-    """Say whether the criterion holds by these figures."""
+    """Return whether the criterion holds with these figures."""
     bound = 1 - MOST_LOSS
     says = "holds" if ratio >= bound else "does not hold"
     if pairs < LEAST_PAIRS:

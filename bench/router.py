@@ -1,10 +1,10 @@
-"""What OpenShift's router adds: the way of one metric, from being logged to being read, with and without it.
+"""The delay of OpenShift's router: the time of one metric from its log call to its reading, with and without it.
 
     make bench-router
     python bench/router.py [--seconds 20] [--write]
 
-Two viewers of the same run at once, one at a replica, one through haproxy with the settings and TLS of the router; the
-numbers are differences of one clock, so the sum of everything in between. Medians of three rounds.
+Two viewers watch the same run: one at a replica, one through haproxy with the settings and TLS of the router. All times
+come from one clock, so a figure is the sum of all delays in between. Figures are medians of three rounds.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def main() -> None:
             "second."
         )
         text = (__doc__ or "").strip()
-        whole = f"# What OpenShift's router adds\n\n{text}\n\n{measured}\n\n{told}\n"
+        whole = f"# Delay of OpenShift's router\n\n{text}\n\n{measured}\n\n{told}\n"
         (ROOT / "bench" / "RESULTS-router.md").write_text(whole, encoding="utf-8")
 
 

@@ -1,10 +1,10 @@
-"""Runs the fan-out measurements side by side and writes bench/RESULTS.md; `make bench` builds what it needs first.
+"""Runs the fan-out measurements side by side and writes bench/RESULTS.md; `make bench` builds the programs first.
 
     python bench/run.py [--runs 3] [--only fan_out,frames] [--write]
 
 Round by round, each server goes through a measurement before the next round begins, so that a slow moment of the
-machine meets all of them; the table has medians. What is under test has one core to itself, and Redis, the feed and the
-load client share another. Only ratios within one run mean anything.
+machine meets all of them; the table has medians. The server under test has one core to itself, and Redis, the feed and
+the load client share another. Only ratios within one run are meaningful.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def table(results: Results) -> str:
 
 
 def claims(results: Results, names: list[str]) -> str:
-    """What was to hold, and whether it did; what was tried and could not be measured does not hold."""
+    """The claims and whether they hold; a claim whose measurement failed does not hold."""
     lines: list[str] = []
 
     def claim(text: str, name: str, value: float | None, limit: float, *, least: bool = False) -> None:
@@ -200,12 +200,12 @@ def claims(results: Results, names: list[str]) -> str:
 
 
 def divided(ours: float | None, theirs: float | None) -> float | None:
-    """A ratio of what was measured; None where one of both was not."""
+    """The ratio of two measured values; None if one is missing."""
     return ours / theirs if ours is not None and theirs else None
 
 
 def machine() -> str:
-    """What it ran on."""
+    """A description of the machine."""
     cpu = next(
         (
             line.partition(":")[2].strip()
@@ -246,11 +246,11 @@ def main() -> None:
     began_s = time.monotonic()
     results = measure(names, arguments.runs)
     text = (
-        f"# Fan-out: what was measured\n\n`make bench`, medians of {arguments.runs}. {machine()}\n\n"
-        "The first table is what was to hold. CPU is user and system time of the processes under test; on loopback\n"
-        "that includes the receivers' half of TCP, which everybody pays. Every event carries the time of its\n"
-        "publishing; latency runs from there to the client. Load client, Redis and publisher share a core.\n"
-        "Absolute figures depend on the machine and what else it does: compare within a table. "
+        f"# Fan-out\n\n`make bench`, medians of {arguments.runs}. {machine()}\n\n"
+        "The first table compares each claim with its limit. CPU is user and system time of the processes under\n"
+        "test; on loopback that includes the receivers' half of TCP, which is the same for all servers. Every event\n"
+        "carries the time of its publishing; latency runs from there to the client. Load client, Redis and publisher\n"
+        "share a core. Absolute figures depend on the machine and its load: compare within a table. "
         f"All took {(time.monotonic() - began_s) / 60:.0f} minutes.\n\n"
         f"{claims(results, names)}\n\n{table(results)}\n"
     )

@@ -1,7 +1,7 @@
-"""Starts what is measured: our server, nchan, the bare C loop and a typical sse-starlette app, each pinned to one core.
+"""Starts the servers under test: ours, nchan, the bare C loop and a typical sse-starlette app, each on one core.
 
-Owns processes, ports and the counters of the kernel about them. Everything that is not under test (Redis, the feed, the
-load client) has the other core. Called by `run`.
+Owns processes, ports and the counters of the kernel about them. The other processes (Redis, the feed, the load client)
+share the other core. Called by `run`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / ".make" / "bench"
 PEERS = ROOT / ".make" / "peers"
 CPUS = sorted(os.sched_getaffinity(0))
-#: What is under test has this core to itself; everything else shares the other.
+#: The server under test has the first core to itself; all other processes share the second.
 TESTED, OTHERS = CPUS[0], CPUS[-1]
 NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
@@ -60,7 +60,7 @@ def wait_for(claim: Callable[[], Any], what: str, deadline_s: float = 30.0) -> A
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of processor time that a process has had so far, user and system (proc(5), schedstat)."""
+    """Seconds of processor time of a process since its start, user and system (proc(5), schedstat)."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
@@ -101,11 +101,11 @@ class Server:
         return pids
 
     def cpu_s(self) -> float:
-        """Seconds of processor time so far."""
+        """Seconds of processor time since the start."""
         return sum(cpu_s(pid) for pid in self.pids)
 
     def memory_kb(self) -> int:
-        """Resident memory of its own, in KB; what is shared with nginx's master counts once."""
+        """Resident memory in KB; memory shared with nginx's master counts once."""
         total = 0
         for pid in self.pids:
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -131,7 +131,7 @@ class Redis:
         return is_listening(self.port)
 
     def stats(self) -> dict[str, int]:
-        """Commands and blocking reads so far, and connections now."""
+        """Commands and blocking reads since the start, and current connections."""
         with redis.Redis.from_url(self.url) as client:
             about: dict[str, Any] = client.info("all")  # type: ignore[assignment]
         return {
@@ -164,7 +164,8 @@ def hud_process(redis_url: str, port: int, cpu: int = TESTED, **environment: str
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("HUD_", "REDIS_"))}
     process = spawn(
         [sys.executable, "-m", "hud_web", "serve", "--port", str(port), "--log-level", "error"],
-        cpu, cwd=ROOT, env=clean | {"REDIS_URL": redis_url} | environment, stdout=subprocess.DEVNULL,
+        cpu, cwd=ROOT, stdout=subprocess.DEVNULL,
+        env=clean | {"REDIS_URL": redis_url, "HUD_STREAMS_PER_ADDRESS": "0"} | environment,
     )  # fmt: skip
     wait_for(lambda: is_listening(port), "hud")
     return process
@@ -231,7 +232,7 @@ def bare() -> Iterator[Server]:
 
 
 class Load:
-    """The load client, with so many streams open."""
+    """The load client, with `count` open streams."""
 
     def __init__(self, server: Server, count: int, *, rate: float = 0, port: int = 0, resume: bool = False) -> None:
         self.count = count
@@ -250,7 +251,7 @@ class Load:
         stop(self.process)
 
     def cpu_s(self) -> float:
-        """Seconds of processor time so far: it must not be what limits."""
+        """Seconds of processor time since the start: the load client must not be the bottleneck."""
         return cpu_s(self.process.pid)
 
     def ask(self, command: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The application that one finds in tutorials: sse-starlette, and a Redis subscription of its own for every viewer."""
+"""The usual application of tutorials: sse-starlette, and a separate Redis subscription for every viewer."""
 
 from __future__ import annotations
 
