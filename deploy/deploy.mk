@@ -4,8 +4,8 @@
 
 .make/tools/ok: deploy/tools.txt | .make/venv
 	@echo "installing kubectl, docker-compose and the checkers of manifests …"
-	@rm -rf .make/tools && $(PYTHON) -m venv .make/tools
-	@.make/tools/bin/pip --disable-pip-version-check install --quiet -r deploy/tools.txt
+	@rm -rf .make/tools && $(PYTHON) -m venv --without-pip .make/tools
+	@$(PIP) --python .make/tools/bin/python install --no-compile --quiet -r deploy/tools.txt
 	@touch $@
 
 test-deploy: export HUD_ROUTER_S = 330

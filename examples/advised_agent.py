@@ -1,12 +1,13 @@
-"""An agent that asks a vision LLM what to do: every so often it shows the screen and follows the advice.
+"""An agent that asks a vision LLM for advice: it regularly sends the screen and follows the answer.
 
-    pip install rl-hud openai gymnasium pyboy
-    hud up                                             # prints a REDIS_URL: export it
+    make wheel && pip install 'dist/rl_hud-0.1.0-py3-none-any.whl[web,embedded]' openai gymnasium pyboy
+    hud up                                             # the page; leave it running
+    export HUD_URL=http://localhost:8086               # in another terminal
     python examples/advised_agent.py --llm-url http://localhost:8000/v1 --model MODEL [--rom FILE]
 
-Any OpenAI-compatible server will do (vLLM, Ollama, llama.cpp …); the key is taken from OPENAI_API_KEY. The page shows
-exactly the picture that the model was shown, the prompt, its answer and how long it took. In between the agent goes on
-in the advised direction with some steps of its own.
+Any OpenAI-compatible server works (vLLM, Ollama, llama.cpp …); the key comes from OPENAI_API_KEY. The page shows the
+picture that the model was given, the prompt, its answer and how long it took. In between the agent continues in the
+advised direction, and takes some steps without advice.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from hud_publisher import HudWrapper, Publisher, watch_openai
 PROMPT = (
     "This is the screen of a Game Boy. Move the face to the diamond. Answer with one word: RIGHT, LEFT, UP or DOWN."
 )
-#: The share of steps on which the agent tries something else than what it was told.
+#: The share of steps on which the agent ignores the advice.
 EXPLORATION = 0.2
 
 
 class Advisor:
-    """Asks the model; keeps count of what came of it."""
+    """Asks the model and counts the usable answers."""
 
     def __init__(self, client: OpenAI, model: str) -> None:
         self._client = client

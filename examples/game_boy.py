@@ -1,7 +1,8 @@
 """A Game Boy agent on the HUD: PPO of RLlib on PyBoy, with your cartridge or a small one made here.
 
-    pip install 'rl-hud[rllib]' pyboy
-    hud up                                             # prints a REDIS_URL: export it
+    make wheel && pip install 'dist/rl_hud-0.1.0-py3-none-any.whl[web,embedded,rllib]' pyboy
+    hud up                                             # the page; leave it running
+    export HUD_URL=http://localhost:8086               # in another terminal
     python examples/game_boy.py [--rom FILE] [--score 0xC000] [--iterations N]
 
 The agent sees the screen at a quarter of its size and presses one button for four frames. Its reward is the growth of
@@ -77,7 +78,7 @@ class GameBoy(gymnasium.Env):
 
     def render(self) -> Any:
         """The screen as it is: 144 × 160 pixels."""
-        return self._console.screen.ndarray[:, :, :3].copy()  # the console goes on drawing into its own
+        return self._console.screen.ndarray[:, :, :3].copy()  # the console continues to draw into its array
 
     def close(self) -> None:
         """Switch it off without writing a save file."""

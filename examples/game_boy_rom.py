@@ -1,4 +1,4 @@
-"""A Game Boy game of our own, assembled on the spot: catch the diamond. It contains nobody else's code or pictures.
+"""A small Game Boy game, assembled by this module: catch the diamond. It contains no code or pictures of others.
 
 `python examples/game_boy_rom.py FILE` writes the cartridge. The player (a face) moves with the direction pad; each
 diamond caught adds one to the byte at SCORE and puts the next diamond elsewhere. The console's start-up logo is left

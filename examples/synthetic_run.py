@@ -29,7 +29,7 @@ PADDLE = 24
 
 @dataclass
 class Rally:
-    """A ball, a paddle, and a player who gets better with time."""
+    """A ball, a paddle, and a player that improves with time."""
 
     skill: float
     luck: random.Random
@@ -85,7 +85,7 @@ def rallies(luck: random.Random) -> Iterator[Rally]:
 
 
 def publish_vision(hud: Publisher, rally: Rally, step: int, luck: random.Random) -> None:
-    """Show what a vision LLM would have been shown, and what it would have said."""
+    """Publish a call of an imaginary vision LLM."""
     side = "LEFT" if rally.x < rally.paddle else "RIGHT"
     hud.vision(
         rally.draw().resize((WIDTH * 2, HEIGHT * 2), Image.Resampling.NEAREST),

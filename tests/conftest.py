@@ -1,3 +1,18 @@
-"""What every folder of tests shares: real servers to start, kill, stop and restart."""
+"""Shared by all test folders: signals as in a foreground job, and real servers to start, kill and restart."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+
+from tests.fixtures.signals import restore_signals
+
+restore_signals()
 
 pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.web", "tests.fixtures.browser"]
+
+# Publishers without an address look here for the `hud up` of this user, which a developer may be running.
+os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="hud-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A real stack for the whole browser suite, with a channel of its own for each test; and runs to show on it."""
+"""One real stack for the whole browser suite, a separate channel for each test, and runs to show on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.fixtures.browser"]
 
-#: The runs of these tests send no heartbeat, and on a busy machine a page may take its time between two entries.
+#: These runs send no heartbeat, and a page on a busy machine may delay the time between two entries.
 LONG_LEASE = {"HUD_SESSION_TTL": "600"}
 
 _channels = itertools.count(1)
@@ -60,7 +60,7 @@ def run(start_run: Callable[..., Run]) -> Run:
 
 @pytest.fixture
 def open_page(chromium: Browser, stack: WebServer, channel: str) -> Iterator[Callable[..., Screen]]:
-    """Open the page, each time in a browser profile of its own; nothing may go wrong in its console."""
+    """Open the page, each time in a new browser profile; its console must stay free of errors."""
     screens: list[Screen] = []
 
     def open_(
@@ -77,5 +77,5 @@ def open_page(chromium: Browser, stack: WebServer, channel: str) -> Iterator[Cal
 
 @pytest.fixture
 def unique() -> str:
-    """Text that stands nowhere else on the page."""
+    """Text that occurs nowhere else on the page."""
     return uuid.uuid4().hex[:12]

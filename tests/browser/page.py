@@ -1,4 +1,4 @@
-"""The page in Chromium, as a test looks at it."""
+"""The page in Chromium, with the queries that tests make."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.fixtures.web import WebServer, poll
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
 
-#: A machine of two busy cores paints a page within a second or two; this is for the worst of them.
+#: Two busy cores paint a page within 1 to 2 s; this limit covers the slowest machine.
 WAIT_S = 30.0
 
 _PIXEL = """([selector, x, y]) => {
@@ -31,7 +31,7 @@ _INK = """(canvas) => {
 
 
 class Screen:
-    """One page in a browser profile of its own."""
+    """One page in a separate browser profile."""
 
     def __init__(
         self,
@@ -70,16 +70,16 @@ class Screen:
         return page
 
     def expect_problem(self, pattern: str) -> None:
-        """The console may say this: a server that was killed on purpose cannot answer."""
+        """The console may contain these errors: a server that the test killed cannot answer."""
         self.expected.append(pattern)
 
     def close(self) -> None:
-        """Close the profile, and fail if the console had anything to say."""
+        """Close the profile, and fail if the console contains a message."""
         self.context.close()
         unexpected = [text for text in self.problems if not any(re.search(pattern, text) for pattern in self.expected)]
         assert not unexpected, unexpected
 
-    # -- what it says -------------------------------------------------------------------------------------------------
+    # -- texts --------------------------------------------------------------------------------------------------------
 
     def find(self, selector: str, **options: Any) -> Locator:
         return self.page.locator(selector, **options)
@@ -135,7 +135,7 @@ class Screen:
     def wait_metric(self, name: str, value: str | None) -> None:
         self.wait(lambda: self.metric(name) == value, f"{name} = {value}")
 
-    # -- what it shows ------------------------------------------------------------------------------------------------
+    # -- pictures -----------------------------------------------------------------------------------------------------
 
     def pixel(self, selector: str = "#frame", x: int = 3, y: int = 3) -> tuple[int, int, int] | None:
         """The colour of one pixel of a canvas; None while there is nothing on it."""
@@ -164,7 +164,7 @@ class Screen:
         self.page.keyboard.press(key)
 
     def save(self, click: Callable[[], Any], folder: Path) -> Path:
-        """Click what saves a file, and return the file."""
+        """Click a control that saves a file, and return the file."""
         with self.page.expect_download() as waiting:
             click()
         path = folder / waiting.value.suggested_filename

@@ -1,4 +1,4 @@
-"""A training run as the server sees it: what a publisher sends, sent by the test, so that every value is known."""
+"""A training run as the server receives it: the test sends a publisher's entries, so it knows every value."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from PIL import Image
 from hud_publisher.protocol.batch import MEDIA_TYPE, Batch, encode_batch
 from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.values import clean_metrics
+from hud_publisher.protocol.values import NotFinite, clean_metrics
 from tests.fixtures.web import WebServer, poll
 
 Color = tuple[int, int, int]
 
 
 def png(color: Color, size: tuple[int, int] = (16, 12)) -> bytes:
-    """A picture of one colour, which a canvas can be asked for."""
+    """A picture of one colour, which a test can find on a canvas."""
     buffer = io.BytesIO()
     Image.new("RGB", size, color).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def color_of(number: int) -> Color:
-    """A colour by which a frame is known again."""
+    """A colour that identifies a frame."""
     return (number * 37 % 256, number * 91 % 256, 40 + number % 200)
 
 
@@ -64,11 +64,11 @@ class Run:
         assert status == 200, answer
 
     def log(self, data: dict[str, Any], *, step: int | None = None, kind: Any = "metrics") -> None:
-        """Publish fields; a publisher names what is not finite and leaves it out, and so does this."""
+        """Publish fields; non-finite values are named and left out, as a publisher does."""
         self.step = self.step + 1 if step is None else step
-        not_finite: list[str] = []
+        not_finite: dict[str, NotFinite] = {}
         cleaned = clean_metrics(data, not_finite=not_finite)
-        self.publish(MetricsEntry(cleaned, now_ms(), self.step, kind, tuple(not_finite)))
+        self.publish(MetricsEntry(cleaned, now_ms(), self.step, kind, not_finite))
 
     def iterate(self, iteration: int, **data: Any) -> None:
         """Publish the results of one training iteration."""
@@ -106,7 +106,7 @@ class Run:
                     MetricsEntry({"episode": episode, "episode_reward": reward}, now_ms(), self.step),
                     FrameEntry(png(color), now_ms(), "image/png", self.step, episode, (1, 0)),
                 )
-                time.sleep(pause_s)  # so that each frame has a moment of its own
+                time.sleep(pause_s)  # gives each frame a distinct time
             self.log({"episode": episode, "episode_return": 10.0 * episode}, step=self.step)
         return colors
 
@@ -116,7 +116,7 @@ class Run:
         assert status == 200
 
     def wait_for_viewers(self, count: int) -> None:
-        """Return when so many viewers are known to watch."""
+        """Return when the server counts this number of viewers."""
         poll(
             lambda: self.server.post("/api/heartbeat", {"session_id": self.session_id})[1]["viewers"] == count,
             f"{count} viewers",
@@ -131,7 +131,7 @@ class OldClient:
         self.session_id = server.post("/api/register_session", {"channel": channel})[1]["session_id"]
 
     def update(self, data: dict[str, Any]) -> None:
-        """Send fields; what is NaN goes out as Python's JSON writes it."""
+        """Send fields; a NaN is sent as Python's JSON writes it."""
         self._post("/api/update_training", {"data": data})
 
     def vision(self, image: bytes, **parts: Any) -> None:

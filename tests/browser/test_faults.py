@@ -1,4 +1,4 @@
-"""What goes wrong, as the page tells it; and that it heals without a reload."""
+"""The page reports each fault and recovers without a reload."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Serve = Callable[..., WebServer]
 
 @pytest.fixture
 def server(serve: Serve) -> WebServer:
-    """A web server of the test's own, to be hurt."""
+    """A web server that only this test uses, and may damage."""
     return serve(environment=LONG_LEASE)
 
 
-def test_a_killed_server_is_said_and_the_page_heals_by_itself(
+def test_the_page_reports_a_killed_server_and_recovers_by_itself(
     server: WebServer, start_run: StartRun, open_page: Open
 ) -> None:
     run = start_run(server=server)
@@ -36,7 +36,7 @@ def test_a_killed_server_is_said_and_the_page_heals_by_itself(
     server.kill()
     screen.wait_state("RECONNECTING")
     screen.wait_text("#lights", "Server down")
-    screen.wait_text("#banner", "What you see may be old.")
+    screen.wait_text("#banner", "The data shown may be old.")
     assert screen.page.title().startswith("RECONNECTING")
     assert screen.metric("n") == "1"
     server.start()
@@ -49,13 +49,15 @@ def test_a_killed_server_is_said_and_the_page_heals_by_itself(
     assert screen.page.evaluate("() => window.stayed") is True
 
 
-def test_a_refused_stream_is_tried_again_until_it_is_let_in(serve: Serve, start_run: StartRun, open_page: Open) -> None:
+def test_a_refused_stream_is_retried_until_the_server_accepts_it(
+    serve: Serve, start_run: StartRun, open_page: Open
+) -> None:
     server = serve(environment=LONG_LEASE | {"HUD_STREAMS_PER_ADDRESS": "1"})
     run = start_run(server=server)
     run.log({"n": 1})
     first = open_page(server=server)
     first.wait_metric("n", "1")
-    second = open_page(server=server)  # 429: an EventSource would give up for good
+    second = open_page(server=server)  # 429: an EventSource would never reconnect
     second.expect_problem("429|ERR_|Failed to load")
     second.wait_state("CONNECTING")
     second.wait_text("#banner", "Too many pages are open from this address.")
@@ -63,7 +65,7 @@ def test_a_refused_stream_is_tried_again_until_it_is_let_in(serve: Serve, start_
     second.wait_metric("n", "1")
 
 
-def test_redis_away_is_said_and_the_page_heals(
+def test_the_page_reports_a_lost_redis_and_recovers(
     redis_server: Server, server: WebServer, start_run: StartRun, open_page: Open
 ) -> None:
     run = start_run(server=server)
@@ -87,9 +89,7 @@ def test_redis_away_is_said_and_the_page_heals(
     screen.wait_metric("n", "2")
 
 
-def test_the_page_needs_its_link_and_says_so_when_it_is_locked_out(
-    serve: Serve, start_run: StartRun, open_page: Open
-) -> None:
+def test_the_page_asks_for_its_link_when_access_is_denied(serve: Serve, start_run: StartRun, open_page: Open) -> None:
     server = serve(environment=LONG_LEASE | {"HUD_VIEW_TOKEN": "look"})
     run = start_run(server=server)
     run.log({"n": 1})
@@ -101,4 +101,4 @@ def test_the_page_needs_its_link_and_says_so_when_it_is_locked_out(
     server.kill()
     screen.wait_state("RECONNECTING")
     server.start()
-    screen.wait_text("#banner", "This HUD needs its link")
+    screen.wait_text("#banner", "This HUD requires a viewing token")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
+from hud_publisher.protocol.entries import MetricsEntry
 from tests.browser.page import Screen
-from tests.browser.run import OldClient, Run, png
+from tests.browser.run import OldClient, Run, now_ms, png
 from tests.fixtures.web import WebServer
 
 Open = Callable[..., Screen]
 
 
-def test_a_figure_shows_its_way_and_its_change_from_before_the_page_was_opened(run: Run, open_page: Open) -> None:
+def test_a_figure_shows_its_course_and_change_from_before_the_page_was_opened(run: Run, open_page: Open) -> None:
     for iteration in range(1, 30):
         run.iterate(iteration, episode_return_mean=float(iteration))
     screen = open_page()
-    screen.wait_tile("Episode return", "29")
+    screen.wait_tile("Episode return (mean)", "29")
     spark = screen.find(".tile canvas").first
     screen.wait(lambda: screen.ink(spark) > 30, "the sparkline")
 
@@ -42,9 +44,20 @@ def test_panels_of_the_game_appear_when_their_fields_do(run: Run, open_page: Ope
     assert screen.find("#game .milestone.done").inner_text().startswith("maku tree entered")
     for text in ("rooms discovered", "31", "[sword]", "TRAINING PROGRESS", "EXPLORATION", "ENTITIES"):
         assert text in screen.text("#game")
-    run.log({"position": "-"})  # an old client's way of saying that it does not know
+    run.log({"position": "-"})  # an old client's text for an unknown value
     screen.wait(lambda: "x 12" not in screen.text("#game"), "the position to go")
     assert "undefined" not in screen.text("#game")
+
+
+def test_fields_of_a_trainer_are_no_game(run: Run, open_page: Open) -> None:
+    screen = open_page()
+    run.log({"entities": {"npcs": 2}})
+    screen.wait_text("#game", "ENTITIES")
+    trainer = ("timers", "env_runners", "learners", "info", "sampler_results", "time", "rollout", "train", "losses",
+               "charts", "perf", "Loss", "Train", "Perf", "replay_buffer", "Reward", "eval")  # fmt: skip
+    run.log({name: {"sample": {"mean": 3.5}, "entropy": 0.5} for name in trainer} | {"inventory": ["sword"]})
+    screen.wait_text("#game", "sword")
+    assert screen.find("#game h3").all_inner_texts() == ["GAME STATE", "ENTITIES"]
 
 
 def test_the_panels_of_the_old_page_appear_one_by_one_from_its_clients_fields(
@@ -107,78 +120,90 @@ def test_the_table_filters_sorts_holds_and_copies(run: Run, open_page: Open) -> 
     screen.press("/")
     screen.page.keyboard.type("beta")
     screen.wait(lambda: screen.metric("alpha") is None, "the filter")
-    screen.find("[aria-label='Copy what is listed']").click()
+    screen.find("[aria-label='Copy the list']").click()
     copied = screen.page.evaluate("async () => navigator.clipboard.readText()")
     assert copied == "beta/one\t2.5\nbeta/two\ttext"
     screen.find("[aria-label='Filter metrics by name']").fill("")
     screen.find("[aria-label='Newest first']").click()
     run.log({"zeta": 1})
     screen.wait(lambda: next(iter(screen.rows())) == "zeta", "the newest first")
-    screen.find("[aria-label='What to list']").select_option("updates")
+    screen.find("[aria-label='List values or updates']").select_option("updates")
     screen.wait_text("#table", "zeta 1")
-    screen.find("[aria-label='Hold the table']").click()
+    screen.find("[aria-label='Pause the table']").click()
     run.log({"eta": 9})
-    screen.find("[aria-label='What to list']").select_option("values")
-    screen.find("[aria-label='Hold the table']").click()
+    screen.find("[aria-label='List values or updates']").select_option("values")
+    screen.find("[aria-label='Pause the table']").click()
     screen.wait_metric("eta", "9")
 
 
-def test_alerts_are_said_once_listed_and_marked(run: Run, open_page: Open) -> None:
+def test_alerts_are_announced_once_and_listed(run: Run, open_page: Open) -> None:
     run.frame((1, 2, 3), step=1)
-    for iteration in range(1, 14):
-        run.iterate(iteration, policy_loss=0.1, episode_return_mean=100.0)
     screen = open_page()
-    screen.wait_tile("Iteration", "13")
-    for iteration in range(14, 26):
+    screen.wait_text("#run-name", run.name)
+    for iteration in range(1, 26):
         run.iterate(iteration, policy_loss=0.1, episode_return_mean=100.0)
     screen.wait_tile("Iteration", "25")
     run.iterate(26, policy_loss=float("nan"), episode_return_mean=100.0)
-    screen.wait_text("#toasts", "Loss is not a number")
-    screen.wait_text("#log", "policy_loss")
-    for iteration in range(27, 32):
+    screen.wait_text("#toasts", "policy_loss is NaN")
+    screen.wait_text("#log", "policy_loss is NaN")
+    for iteration in range(27, 60):
         run.iterate(iteration, policy_loss=0.1, episode_return_mean=1.0)
-    screen.wait_text("#toasts", "The return collapses")
+    screen.wait_text("#toasts", "The return collapsed")
     for _ in range(3):
         run.vision(png((9, 9, 9)), error="time-out")
-    screen.wait_text("#toasts", "The vision LLM fails")
+    screen.wait_text("#toasts", "The vision LLM failed 3 times in a row")
     run.log({"milestones": {"dungeon_entered": False}})
     run.log({"milestones": {"dungeon_entered": True}})
-    screen.wait_text("#log", "Milestone dungeon entered")
-    assert screen.text("#log").count("The return collapses") == 1
+    screen.wait_text("#log", "Milestone: dungeon entered")
+    assert screen.text("#log").count("The return collapsed") == 1
 
 
-def test_an_alert_needs_no_iterations_and_no_luck(stack: WebServer, channel: str, open_page: Open) -> None:
+def test_fields_that_break_together_are_one_alert(stack: WebServer, channel: str, open_page: Open) -> None:
     old = OldClient(stack, channel)
-    old.update({"n": 1, "llm_calls": 0, "llm_success_rate": 0})
+    old.update({"n": 1})
     screen = open_page()
     screen.wait_metric("n", "1")
     old.update({"learner": {"vf_loss": float("inf"), "fine": 1}, "reward": float("nan")})  # the first loss of all
-    screen.wait_text("#toasts", "learner/vf_loss: NaN or infinite")
-    old.update({"n": 2})  # says nothing of the loss: that is no mistake
-    for _ in range(12):
-        old.update({"episode_return": 100.0})
-    screen.wait_tile("Episode return", "100")
-    assert "success rate is low" not in screen.text("#log")  # there was no call yet
-    for _ in range(12):
-        old.update({"episode_return": 0.0})
-    screen.wait_text("#toasts", "The return collapses")
-    old.update({"llm_calls": 10, "llm_success_rate": 0.2})
-    screen.wait_text("#log", "success rate is low: 20.0 %")
-    assert screen.text("#log").count("not a number") == 1
+    screen.wait_text("#toasts", "learner/vf_loss is Infinity")
+    screen.wait_text("#toasts", "reward is NaN")
+    assert screen.find("#toasts .toast").count() == 1
 
 
-def test_the_limits_of_the_alerts_are_the_viewers(run: Run, open_page: Open) -> None:
-    run.log({"llm_success_rate": 0.9})
+def test_numbers_are_as_exact_as_they_need_to_be(run: Run, open_page: Open) -> None:
+    run.log({"num_env_steps_sampled_lifetime": 1_002_345_678, "episode_return_mean": 197.7}, step=1)
+    run.log({"explained_variance": 0.99999, "almost_three": 2.99999, "just_one": 1.0, "share": 0.5}, step=2)
+    run.publish(MetricsEntry({"seed": 18_446_744_073_709_551_557, "small": 9_007_199_254_740_991}, now_ms(), 3))
     screen = open_page()
-    screen.wait_metric("llm_success_rate", "0.9000")
-    run.vision(png((1, 1, 1)), response="fine")
-    screen.wait_text("#vision", "fine")
-    screen.wait_text("#vision", "ok 90.0 %")
-    assert "success rate is low" not in screen.text("#log")
-    screen.find("[aria-label=Settings]").click()
-    field = screen.page.get_by_label("Vision LLM fails below")
-    field.fill("95")
-    field.press("Tab")
-    screen.press("Escape")
-    run.vision(png((1, 1, 1)), response="fine again")
-    screen.wait_text("#toasts", "success rate is low")
+    screen.wait_tile("Env steps", "1.00235B")
+    run.log({"num_env_steps_sampled_lifetime": 1_002_365_678, "episode_return_mean": 197.577})
+    screen.wait_tile("Env steps", "1.00237B")
+    wanted = {
+        "explained_variance": "0.99999", "almost_three": "2.99999", "just_one": "1", "share": "0.5000",
+        "seed": "18446744073709551557", "small": "9.01e15",
+    }  # fmt: skip
+    screen.wait(lambda: wanted.items() <= screen.rows().items(), "exact numbers")
+    cut = "(cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth).map((cell) => cell.innerText)"
+    screen.page.evaluate("() => document.fonts.ready.then(() => null)")  # the font of the system is wider
+    assert screen.find("#table .row:not([hidden]) .value").evaluate_all(cut) == []
+    change = screen.find(".tile", has_text="EPISODE RETURN").locator(".change")
+    screen.wait(lambda: re.fullmatch(r"−0\.1 in \d+ s", change.inner_text()), "a change no more exact than its value")
+
+
+def test_a_share_in_per_cent_stays_one_when_it_is_small(run: Run, open_page: Open) -> None:
+    run.log({"llm_calls": 10, "success_rate": 42.0}, step=1)
+    screen = open_page()
+    screen.wait_text("#vision", "ok 42.0 %")
+    run.log({"success_rate": 0.8}, step=2)
+    screen.wait_text("#vision", "ok 0.8 %")
+
+
+def test_a_browser_that_refuses_notifications_turns_the_switch_off(run: Run, open_page: Open) -> None:
+    run.log({"n": 1})
+    refusing = """window.Notification = class { constructor() { throw new TypeError('Illegal constructor'); }
+      static permission = 'granted'; static requestPermission() { return Promise.resolve('granted'); } };"""
+    screen = open_page(init=refusing)
+    screen.wait_metric("n", "1")
+    screen.find("[aria-label='Settings']").click()
+    switch = screen.find("dialog label", has_text="Browser notifications").locator("input")
+    switch.click()
+    screen.wait(lambda: not switch.is_checked(), "the switch to be off")

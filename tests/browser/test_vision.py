@@ -1,7 +1,8 @@
-"""The vision LLM's panel: the very picture, the words, the figures, and the calls before."""
+"""The vision LLM's panel: the exact picture, the texts, the figures, and earlier calls."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from tests.browser.page import Screen
@@ -48,7 +49,7 @@ def test_a_call_is_shown_with_its_very_picture_its_words_and_its_figures(run: Ru
     screen.wait_text("#vision pre", "prompt 4")
 
 
-def test_the_calls_before_are_stepped_through_and_the_moment_has_its_own(run: Run, open_page: Open) -> None:
+def test_earlier_calls_are_stepped_through_and_each_moment_shows_its_call(run: Run, open_page: Open) -> None:
     for number in range(1, 5):
         run.frame((number, 0, 0), step=number * 10, episode=1)
         call(run, number, (number * 50, 0, 0))
@@ -73,6 +74,26 @@ def test_the_calls_before_are_stepped_through_and_the_moment_has_its_own(run: Ru
     screen.wait_text("#vision", "response 4")
 
 
+def test_live_shows_the_newest_call_after_an_older_one_was_chosen(run: Run, open_page: Open) -> None:
+    for number in range(1, 5):
+        run.frame((number, 0, 0), step=number * 10, episode=1)
+        call(run, number, (number * 50, 0, 0))
+        time.sleep(0.03)
+    screen = open_page()
+    screen.wait_text("#vision", "4/4")
+    screen.wait_pixel((4, 0, 0))
+    screen.press("Space")
+    screen.wait_state("PAUSED")
+    screen.find("[aria-label='Older call']").click()
+    screen.wait_text("#vision", "response 2")
+    screen.press("l")
+    screen.wait_text("#vision", "response 4")
+    screen.find("[aria-label='Older call']").click()  # while live, too
+    screen.wait_text("#vision", "response 3")
+    screen.find(".bottom .live").click()
+    screen.wait_text("#vision", "response 4")
+
+
 def test_the_last_fifty_calls_are_stepped_through(run: Run, open_page: Open) -> None:
     for number in range(1, 56):
         call(run, number, (number * 4, 0, 0))
@@ -85,7 +106,36 @@ def test_the_last_fifty_calls_are_stepped_through(run: Run, open_page: Open) -> 
     assert screen.find("[aria-label='Older call']").is_disabled()
 
 
-def test_a_failed_call_says_so_and_hides_nothing(run: Run, open_page: Open) -> None:
+def test_all_choices_a_refusal_and_the_reasoning_are_shown_separately(run: Run, open_page: Open) -> None:
+    screen = open_page()
+    run.vision(png((1, 2, 3)), response="go left", choices=["go left", "wait"], finish_reason="stop, length")
+    screen.wait_text("#vision .vision-text", "1. go left\n2. wait")
+    screen.wait_text("#vision .vision-extras", "finish_reason stop, length")
+    run.vision(png((1, 2, 4)), refusal="I cannot help.", finish_reason="content_filter")
+    screen.wait_text("#vision .vision-action.failed", "Refused: I cannot help.")
+    assert screen.find("#vision .vision-text").is_hidden()
+    run.vision(png((1, 2, 5)), reasoning="There is a wall.", finish_reason="length")
+    screen.wait_text("#vision [aria-label='Reasoning']", "There is a wall.")
+    run.vision(png((1, 2, 6)), response="left", reasoning="A door.")
+    screen.wait_text("#vision .vision-text", "left")
+    assert screen.find("#vision [aria-label='Reasoning']").is_hidden()
+    screen.find("#vision summary >> text=Reasoning").click()
+    screen.wait_text("#vision [aria-label='Reasoning']", "A door.")
+
+
+def test_the_reason_for_a_missing_picture_is_shown(run: Run, open_page: Open) -> None:
+    screen = open_page()
+    run.vision(
+        png((1, 2, 3)), response="left", picture="the picture is at https://host/cat.png; HUD fetches no addresses"
+    )
+    screen.wait_text("#vision", "picture the picture is at https://host/cat.png")
+    picture = png((1, 2, 4))
+    run.vision(picture[:33] + bytes(60) + picture[-12:], response="right")  # a header and an end, and nothing between
+    screen.wait_text("#vision .vision-text", "right")
+    screen.wait_text("#vision", "picture the browser cannot decode the picture")
+
+
+def test_a_failed_call_is_marked_and_hides_nothing(run: Run, open_page: Open) -> None:
     run.log({"loss": 0.25})
     screen = open_page()
     run.vision(png((1, 2, 3)), error="504 Gateway Time-out")

@@ -1,4 +1,4 @@
-"""The places that a publisher can write to, each with a way to look behind it."""
+"""The destinations that a publisher can write to, each with a client of the Redis behind it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import fakeredis
 import pytest
 import redis
 
-from hud_publisher.http_sink import HttpSink
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.scripts import Limits, ScriptCall
-from hud_publisher.redis_client import execute
-from hud_publisher.redis_sink import RedisSink
-from hud_publisher.sink import Sink
+from hud_publisher.sinks.http_sink import HttpSink
+from hud_publisher.sinks.redis_client import execute
+from hud_publisher.sinks.redis_sink import RedisSink
+from hud_publisher.sinks.sink import Sink
 from tests.fixtures.servers import Server, redis_binary, running, valkey_binary
 from tests.fixtures.web import WebServer
 
@@ -25,13 +25,13 @@ LIMITS = Limits()
 
 @dataclass
 class Place:
-    """Somewhere to write to.
+    """A destination for a run's data.
 
     Attributes:
-        name: which.
+        name: fakeredis, redis, valkey or http.
         redis: a client of the Redis behind it.
         make_sink: makes a sink of a run.
-        server: the process, where there is one to kill.
+        server: the server process, if the test may kill it.
         options: arguments of a Publisher that writes here.
     """
 
@@ -47,7 +47,7 @@ class Place:
         return self.opened[-1]
 
     def close(self) -> None:
-        """Close what the test opened."""
+        """Close every sink that the test opened."""
         while self.opened:
             self.opened.pop().close()
 
@@ -83,7 +83,7 @@ def http_place(server: Server, web: WebServer) -> Place:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Place]]:
-    """Places that are started once per module, when first asked for."""
+    """Start each place once per module, when a test first requests it."""
     with contextlib.ExitStack() as stack:
         places: dict[str, Place] = {}
 
@@ -129,6 +129,6 @@ def store(request: pytest.FixtureRequest, shared: Callable[[str], Place]) -> Ite
 
 @pytest.fixture(params=["redis", "valkey"])
 def real_store(request: pytest.FixtureRequest, shared: Callable[[str], Place]) -> Iterator[Place]:
-    """Each real server, empty: fakeredis does not know what a key weighs, and is ten times slower."""
+    """Each real server, empty: fakeredis does not report the memory of a key, and is ten times slower."""
     with contextlib.closing(shared(request.param)) as found:
         yield found

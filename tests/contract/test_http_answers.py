@@ -1,9 +1,13 @@
-"""What the HTTP sink makes of every answer: a HUD server's, a proxy's, and nonsense."""
+"""The HTTP sink handles every response: a HUD server's, a proxy's and a malformed one."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import socket
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from hud_publisher.http_sink import HttpSink, parse_hud_url
-from hud_publisher.protocol.batch import Batch, decode_batch
+from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry
 from hud_publisher.protocol.errors import (
     ConfigError,
@@ -27,7 +30,9 @@ from hud_publisher.protocol.errors import (
     UnavailableError,
 )
 from hud_publisher.protocol.keys import SessionId
-from tests.fixtures.publishing import JPEG
+from hud_publisher.protocol.transport.http_client import HudServer, parse_hud_url
+from hud_publisher.sinks.http_sink import HttpSink
+from tests.fixtures.publishing import JPEG, decode_batch
 from tests.fixtures.servers import free_port
 
 SESSION = SessionId("default.1." + "s" * 24)
@@ -43,7 +48,7 @@ METRICS = Batch("w", 1, (MetricsEntry({"n": 1}, 1),))
 
 
 class Script(ThreadingHTTPServer):
-    """Answers as it is told, and keeps what it was asked."""
+    """An HTTP server that gives scripted responses and records the requests."""
 
     daemon_threads = True
 
@@ -128,7 +133,7 @@ def test_a_reply_is_read_whole(sink: HttpSink) -> None:
     assert (told.reporter.worker_index, told.reporter.env_index) == (1, 0)
 
 
-def test_a_registration_says_who_asks(server: Script, make: Callable[..., HttpSink]) -> None:
+def test_a_registration_names_its_run(server: Script, make: Callable[..., HttpSink]) -> None:
     server.answer = {"session_id": SESSION, "status": "joined", "fence": 1763800000000, "ttl_s": 12.5}
     session = make(token="first,second").register()
     assert (session.session_id, session.sid, session.joined, session.ttl_ms) == (SESSION, "1763800000000", True, 12_500)
@@ -171,7 +176,7 @@ def test_every_status_is_an_error_of_its_kind(
     assert type(error.value) is kind
 
 
-def test_a_full_redis_is_told_from_one_that_is_away(server: Script, sink: HttpSink) -> None:
+def test_a_full_redis_is_distinguished_from_an_unavailable_one(server: Script, sink: HttpSink) -> None:
     server.status, server.answer = 503, {"error": "Redis is full", "detail": "because"}
     with pytest.raises(StorageFullError):
         sink.publish(SESSION, METRICS)
@@ -188,7 +193,7 @@ def test_an_answer_that_no_hud_server_gives_is_unavailable(server: Script, sink:
         sink.register()
 
 
-def test_a_held_channel_says_by_whom_and_for_how_long(server: Script, sink: HttpSink) -> None:
+def test_a_held_channel_names_its_holder_and_the_remaining_time(server: Script, sink: HttpSink) -> None:
     server.status = 409
     server.answer = {
         "error": "Another session is active",
@@ -202,7 +207,7 @@ def test_a_held_channel_says_by_whom_and_for_how_long(server: Script, sink: Http
 
 
 @pytest.mark.parametrize("answer", [{"error": "held"}, b"held", {"holder": "x", "retry_after_s": "soon"}])
-def test_a_held_channel_is_that_whatever_the_body(server: Script, sink: HttpSink, answer: Any) -> None:
+def test_a_held_channel_is_recognized_with_any_body(server: Script, sink: HttpSink, answer: Any) -> None:
     server.status, server.answer, server.extra_headers = 409, answer, {"Retry-After": "9"}
     with pytest.raises(SessionHeldError) as refusal:
         sink.register()
@@ -245,23 +250,124 @@ def test_metrics_go_packed_and_pictures_as_they_are(server: Script, sink: HttpSi
     assert decode_batch(server.requests[1][2]) == (SESSION, pictures)
 
 
-def test_where_nobody_listens_it_is_unavailable(make: Callable[..., HttpSink]) -> None:
+def test_a_port_without_a_server_is_unavailable(make: Callable[..., HttpSink]) -> None:
     sink = make(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(UnavailableError, match="ConnectionRefused"):
         sink.publish(SESSION, METRICS)
 
 
+EVIL = "\x1b[31mred\x1b[0m\n2026-01-01 ERROR forged \u202eline\u2028 \x00 \udcff" + "x" * 5000
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429, 500, 503])
+@pytest.mark.parametrize("where", ["detail", "error"])
+def test_a_servers_own_words_stay_one_short_printable_line(
+    server: Script, sink: HttpSink, status: int, where: str
+) -> None:
+    server.status, server.answer = status, {where: EVIL}
+    with pytest.raises(HudError) as refusal:
+        sink.publish(SESSION, METRICS)
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 400
+
+
+def test_a_holders_name_stays_one_short_printable_line(server: Script, sink: HttpSink) -> None:
+    server.status, server.answer = 409, {"holder": {"name": EVIL, "sid": EVIL}, "retry_after_s": 1}
+    with pytest.raises(SessionHeldError) as refusal:
+        sink.register()
+    assert refusal.value.holder.name.isprintable()
+    assert refusal.value.holder.sid.isprintable()
+    assert str(refusal.value).isprintable()
+
+
+def test_a_wrong_server_that_echoes_the_request_does_not_bring_the_token_into_a_message(
+    server: Script, make: Callable[..., HttpSink]
+) -> None:
+    server.answer = b"you sent: Authorization: Bearer QXZVTOKEN\x1b[2J"
+    with pytest.raises(UnavailableError, match="check HUD_URL") as strange:
+        make(token="QXZVTOKEN").publish(SESSION, METRICS)
+    assert "QXZV" not in str(strange.value)
+    assert str(strange.value).isprintable()
+
+
+class Dripping:
+    """Sends one byte of `answer` every 50 ms without end."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._answer = answer
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _address = self._listener.accept()
+                threading.Thread(target=self._drip, args=(client,), daemon=True).start()
+
+    def _drip(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client:
+            client.recv(65536)
+            for byte in itertools.chain(self._answer, itertools.repeat(ord("x"))):
+                client.sendall(bytes([byte]))
+                time.sleep(0.05)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
 @pytest.mark.parametrize(
-    ("url", "parts"),
+    "answer",
     [
-        ("http://host", (False, "host", 80, "")),
-        ("https://host", (True, "host", 443, "")),
-        ("http://host:8086/", (False, "host", 8086, "")),
-        ("https://[::1]:8443/hud/", (True, "::1", 8443, "/hud")),
+        b"",
+        b"HTTP/1.1 200 OK\r\nX-A: ",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
+    ],
+    ids=["status line", "header", "continue", "body", "endless body"],
+)
+def test_a_server_that_drips_holds_a_call_no_longer_than_the_time_limit(
+    answer: bytes, make: Callable[..., HttpSink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hud_publisher.sinks.http_sink.TIMEOUT_S", 0.4)
+    dripping = Dripping(answer)
+    began = time.monotonic()
+    with pytest.raises(UnavailableError, match="TimeoutError"):
+        make(dripping.url).publish(SESSION, METRICS)
+    assert time.monotonic() - began < 1.5
+    dripping.close()
+
+
+def test_a_server_that_reads_nothing_holds_a_large_batch_no_longer_than_the_time_limit(
+    make: Callable[..., HttpSink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hud_publisher.sinks.http_sink.TIMEOUT_S", 0.4)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        frames = tuple(FrameEntry(JPEG + b"x" * 4_000_000, 1) for _ in range(8))
+        began = time.monotonic()
+        with pytest.raises(UnavailableError, match="TimeoutError"):
+            make(f"http://127.0.0.1:{deaf.getsockname()[1]}").publish(SESSION, Batch("w", 1, frames))
+        assert time.monotonic() - began < 1.5
+
+
+def test_a_proxy_of_the_environment_is_not_used(sink: HttpSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert sink.publish(SESSION, METRICS).viewers == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("http://host", HudServer(False, "host", 80)),
+        ("https://host", HudServer(True, "host", 443)),
+        ("http://host:8086/?channel=a", HudServer(False, "host", 8086)),
+        ("https://[::1]:8443/hud/", HudServer(True, "::1", 8443, "/hud")),
     ],
 )
-def test_the_address_is_read(url: str, parts: tuple[bool, str, int, str]) -> None:
-    assert parse_hud_url(url) == parts
+def test_the_address_is_read(url: str, server: HudServer) -> None:
+    assert parse_hud_url(url) == server
 
 
 @pytest.mark.parametrize(

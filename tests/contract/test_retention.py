@@ -1,4 +1,4 @@
-"""What is kept of a run when its entries have gone, and of past runs when new ones begin: on every server."""
+"""Retention on every server: the pieces kept of trimmed entries, and the past runs kept when new ones begin."""
 
 from __future__ import annotations
 
@@ -55,23 +55,46 @@ def test_every_number_is_within_the_piece_that_took_its_place(store: Place, batc
     entries = logged(1_500 if batch > 1 else 300, stream=stream)
     for number, start in enumerate(range(0, len(entries), batch), 1):
         publish(store, session, entries[start : start + batch], number)
+    ids = [entry_id.decode() for entry_id, _ in store.redis.xrange(KEYS.session(session.sid).stream(stream))]
+    arrived = [int(entry_id.partition("-")[0]) for entry_id in ids]  # the time of Redis: a writer's clock may be wrong
+    assert len(arrived) == len(entries)
     at = 0
     for piece in pieces(store, session, stream):
-        inside = entries[at : at + piece["n"]]
+        end = at + piece["n"]
+        inside = entries[at:end]
         values = [entry.data["v"] for entry in inside]
         assert (piece["low"], piece["high"]) == (
             {"v": min(values), "at/x": inside[0].data["at"]["x"]},
             {"v": max(values), "at/x": inside[-1].data["at"]["x"]},
         )
-        assert (int(piece["time"]), int(piece["step"])) == (inside[0].time_ms, inside[0].step)
-        assert (int(piece["until_time"]), int(piece["until_step"])) == (inside[-1].time_ms, inside[-1].step)
-        at += piece["n"]
-    assert len(entries) - at < 20  # in the making, and not folded yet
+        assert (int(piece["time"]), int(piece["step"])) == (arrived[at], inside[0].step)
+        assert (int(piece["until_time"]), int(piece["until_step"])) == (arrived[end - 1], inside[-1].step)
+        at = end
+    assert len(entries) - at < 20  # in an unfinished piece
     waiting = store.redis.hgetall(KEYS.session(session.sid).piece(stream))
     assert int(waiting[b"total"]) + int(waiting[b"count"]) == len(entries)
     assert b"error" not in waiting
-    ids = [entry_id.decode() for entry_id, _ in store.redis.xrange(KEYS.session(session.sid).stream(stream))]
     assert {piece["id"] for piece in pieces(store, session, stream)} <= set(ids)
+
+
+def test_annotations_about_many_fields_stay_within_their_memory(
+    real_store: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripts, "MAX_ANNOTATIONS_BYTES", 100_000)
+    session = register(real_store)
+    key = KEYS.session(session.sid).annotations
+    real_store.run(scripts.lease("default", "me", 60_000))
+    fields = ["kind", "non_finite", "fields", json.dumps([f"layer{n}" for n in range(500)])]
+    for version in range(100):
+        call = scripts.annotate(
+            "default", session.sid, token="me", version=version, memory="{}", rhythm="{}", not_finite="{}",
+            annotations=[fields, ["kind", "stall", "number", str(version)]],
+        )  # fmt: skip
+        assert real_store.run(call) == [b"saved"]
+    kept = [raw[b"number"] for _id, raw in real_store.redis.xrange(key) if b"number" in raw]
+    assert kept == [str(number).encode() for number in range(100)][-len(kept) :]
+    assert 5 < len(kept) < 100
+    assert real_store.redis.memory_usage(key) < 2 * scripts.MAX_ANNOTATIONS_BYTES
 
 
 def test_pieces_grow_with_the_run_so_that_their_number_hardly_does(real_store: Place) -> None:
@@ -86,7 +109,7 @@ def test_pieces_grow_with_the_run_so_that_their_number_hardly_does(real_store: P
     assert min(piece["low"]["v"] for piece in found) == -777
 
 
-def test_what_is_no_number_is_left_out_and_what_is_no_json_costs_only_itself(store: Place) -> None:
+def test_other_values_than_numbers_are_left_out_and_invalid_json_costs_only_itself(store: Place) -> None:
     session = register(store)
     odd = {"t": "text", "b": True, "list": [1, 2], "deep": {"list": [{"x": 1}], "n": 3}, "none": None}
     if store.name != "fakeredis":  # its JSON decoder refuses such a number
@@ -126,7 +149,7 @@ def test_names_that_change_with_every_step_fill_no_memory(store: Place) -> None:
     assert max(len(piece["low"]) for piece in pieces(store, session)) == 500
 
 
-def test_a_stream_keeps_no_more_than_the_setting_says_and_its_course_stays(store: Place) -> None:
+def test_a_stream_stays_within_its_setting_and_its_course_is_kept(store: Place) -> None:
     session = register(store)
     limits = Settings.from_env({"HUD_RETENTION": "metrics:200entries,vision:2entries"}).limits
     for number, start in enumerate(range(0, 1_000, 100), 1):
@@ -170,3 +193,61 @@ def test_no_number_and_no_size_keep_everything(store: Place) -> None:
     limits = Limits(past_sessions=0, past_bytes=0)
     sessions = [register(store, limits) for _ in range(120)]
     assert store.redis.zcard(KEYS.sessions) == len(sessions)
+
+
+def test_a_state_of_long_texts_stops_growing_and_its_numbers_go_on(real_store: Place) -> None:
+    store = real_store
+    session = register(store)
+    for number in range(1, 31):
+        data = {f"text {number}/{part}": "x" * 16_000 for part in range(16)} | {"n": number}
+        publish(store, session, [MetricsEntry(data, 1_000, number)], number)
+    key = KEYS.session(session.sid).state
+    stored = store.redis.hgetall(key)
+    assert sum(len(name) + len(value) for name, value in stored.items()) < 3 * 1024 * 1024
+    assert stored[b"n"].endswith(b" 30")
+    assert any(name.startswith(b"text 1/") for name in stored)
+    assert store.redis.xlen(KEYS.session(session.sid).stream("metrics")) == 30
+
+
+def test_a_state_of_long_names_stops_growing(real_store: Place) -> None:
+    store = real_store
+    session = register(store)
+    for number in range(1, 31):
+        data: dict[str, Any] = {}
+        for part in range(100):
+            data[f"{number}/{part}/" + "n" * 240] = {"m" * 250: {"o" * 250: {"p" * 250: 1}}}
+        publish(store, session, [MetricsEntry(data, 1_000, number)], number)
+    stored = store.redis.hgetall(KEYS.session(session.sid).state)
+    assert sum(len(name) + len(value) for name, value in stored.items()) < 3 * 1024 * 1024
+
+
+def test_a_session_that_never_wrote_is_soon_forgotten_and_one_that_wrote_is_kept(store: Place) -> None:
+    limits = Limits()
+    session = register(store, limits)
+    keys = KEYS.session(session.sid)
+    for _ in range(3):
+        publish(store, session, [], 0)
+        for key in (keys.info, KEYS.sessions, KEYS.events):
+            assert 0 < store.redis.pttl(key) <= 600_000
+    publish(store, session, logged(1), 1)
+    for _ in range(2):
+        for key in (keys.info, keys.state, keys.seq, keys.stream("metrics"), KEYS.sessions, KEYS.events):
+            assert store.redis.pttl(key) > 0.98 * limits.retention_ms
+        publish(store, session, [], 0)
+    newer = register(store, limits)
+    assert store.redis.pttl(KEYS.session(newer.sid).info) <= 600_000
+    for key in (keys.info, KEYS.sessions, KEYS.events):
+        assert store.redis.pttl(key) > 0.98 * limits.retention_ms
+
+
+def test_a_session_that_only_has_a_short_retention_keeps_it(store: Place) -> None:
+    limits = Limits(retention_ms=60_000)
+    session = register(store, limits)
+    publish(store, session, [], 0, limits)
+    assert 0 < store.redis.pttl(KEYS.session(session.sid).info) <= 60_000
+
+
+def test_a_lease_longer_than_ten_minutes_does_not_outlive_its_session(store: Place) -> None:
+    limits = Limits(ttl_ms=86_400_000)
+    session = register(store, limits)
+    assert store.redis.pttl(KEYS.session(session.sid).info) > limits.ttl_ms

@@ -1,4 +1,4 @@
-"""Who may write, for how long, and what remains: on every server that runs our scripts."""
+"""The rules of a session on every server that runs our scripts: the holder, the lease and the stored data."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_run_whose_lease_ran_out_goes_on_in_its_session_under_a_new_secret(sto
     assert length(store, first.sid) == 2
 
 
-def test_a_released_session_is_over_even_for_its_own_run(store: Place) -> None:
+def test_a_released_session_is_over_even_for_its_run(store: Place) -> None:
     first = register(store)
     replies.parse_release(store.run(scripts.release(first.session_id)))
     second = register(store)
@@ -177,7 +177,7 @@ def test_a_takeover_by_the_run_itself_is_a_join(store: Place) -> None:
     assert (again.session_id, again.joined) == (first.session_id, True)
 
 
-def test_the_fence_only_grows_whatever_the_clock_says(store: Place) -> None:
+def test_the_fence_grows_even_if_the_clock_is_behind_it(store: Place) -> None:
     future = milliseconds(store) + 3_600_000
     store.redis.set(KEYS.fence, future)
     assert int(register(store).sid) == future + 1
@@ -212,7 +212,7 @@ def test_only_the_holder_releases(store: Place) -> None:
     publish(store, second.session_id, fields(a=1), number=1)
 
 
-def test_a_reset_ends_whoever_holds_the_channel_and_nobody_where_nobody_does(store: Place) -> None:
+def test_a_reset_ends_the_holder_of_a_channel_if_there_is_one(store: Place) -> None:
     assert replies.parse_release(store.run(scripts.reset("default"))) == ("not held", None)
     session = register(store)
     assert replies.parse_release(store.run(scripts.reset("default"))) == ("released", session.sid)
@@ -221,7 +221,7 @@ def test_a_reset_ends_whoever_holds_the_channel_and_nobody_where_nobody_does(sto
         publish(store, session.session_id)
 
 
-def test_numbers_are_each_writers_own(store: Place) -> None:
+def test_each_writer_has_separate_numbers(store: Place) -> None:
     session = register(store)
     for writer in ("driver", "w1", "w2"):
         assert not publish(store, session.session_id, fields(a=1), number=1, writer=writer).is_duplicate
@@ -238,7 +238,7 @@ def test_a_number_that_is_not_above_the_last_is_a_repetition(store: Place) -> No
     assert state(store, session.sid) == {"a": 8}
 
 
-def test_numbers_beyond_32_bits_are_told_apart(store: Place) -> None:
+def test_numbers_beyond_32_bits_are_distinguished(store: Place) -> None:
     session = register(store)
     for number in (2**40, 2**40 + 1, 2**53 - 1):
         assert not publish(store, session.session_id, fields(a=1), number=number).is_duplicate
@@ -293,7 +293,7 @@ def test_the_reporter_stays_while_it_claims_and_is_replaced_once_silent(store: P
     assert publish(store, session.session_id, claim=Claim((2, 0))).shown == (2, 0)
 
 
-def test_frames_of_an_env_that_is_not_shown_any_more_are_passed_over(store: Place) -> None:
+def test_frames_of_an_env_that_is_not_shown_any_more_are_skipped(store: Place) -> None:
     session = register(store)
     both = (fields(a=1), FrameEntry(JPEG, 1, env=(1, 0)))
     assert publish(store, session.session_id, *both, number=1, claim=Claim((1, 0))).shown == (1, 0)
@@ -321,7 +321,7 @@ def test_streams_stay_within_their_bounds(store: Place) -> None:
         frame = FrameEntry(picture, number, stream="thumbs")
         publish(store, session.session_id, frame, number=number, limits=limits)
     kept = length(store, session.sid, "thumbs") * len(picture)
-    # Redis trims whole nodes of up to 4 KB or 100 entries: a few pictures more than the bound can stand.
+    # Redis trims whole nodes of up to 4 KB or 100 entries: a few pictures above the bound may remain.
     assert kept <= small["thumbs"].stream_bytes * 1.5
 
 
@@ -346,7 +346,7 @@ def test_a_session_stays_for_its_retention_after_its_last_entry(store: Place) ->
     assert {key: store.redis.pttl(key) for key in ours if store.redis.pttl(key) < 59_000} == {}
 
 
-def test_what_a_session_has_anew_ends_with_it(store: Place) -> None:
+def test_new_keys_of_a_session_end_with_it(store: Place) -> None:
     limits = Limits(retention_ms=60_000)
     session = register(store, limits=limits)
     publish(store, session.session_id, fields(a=1), number=1, limits=limits)
@@ -367,8 +367,8 @@ def test_no_key_or_value_shows_the_run_id_and_only_the_lock_holds_the_secret(sto
     assert holding == ([KEYS.lock.encode()] if store.name != "fakeredis" else [])
 
 
-def test_a_channels_events_stay_bounded(store: Place) -> None:
+def test_a_channels_events_stay_bounded(real_store: Place) -> None:
     for _ in range(scripts.MAX_EVENTS // 2 + 300):
-        session = register(store)
-        store.run(scripts.release(session.session_id))
-    assert store.redis.xlen(KEYS.events) <= scripts.MAX_EVENTS + 100
+        session = register(real_store)
+        real_store.run(scripts.release(session.session_id))
+    assert real_store.redis.xlen(KEYS.events) <= scripts.MAX_EVENTS + 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def test_a_free_channel_is_taken(place: Place) -> None:
     assert not session.joined
     assert 29_000 <= session.ttl_ms <= 30_000
     info = place.redis.hgetall(KEYS.session(session.sid).info)
-    assert (info[b"name"], info[b"env"]) == (b"ppo", b"Breakout")
+    assert (info[b"name"], json.loads(info[b"info"])) == (b"ppo", {"env": "Breakout"})
     assert place.redis.get(KEYS.lock) == session.session_id.encode()
 
 
@@ -49,7 +50,7 @@ def test_the_same_run_joins_its_session(place: Place) -> None:
     assert (runner.session_id, runner.sid, runner.joined) == (driver.session_id, driver.sid, True)
 
 
-def test_another_run_is_told_who_holds_the_channel_and_for_how_long(place: Place) -> None:
+def test_another_run_gets_the_name_of_the_holder_and_the_remaining_time(place: Place) -> None:
     holder = place.sink("one", name="the first").register()
     with pytest.raises(SessionHeldError) as refusal:
         place.sink("two").register()
@@ -81,7 +82,7 @@ def test_every_kind_of_entry_lands_as_it_was(place: Place) -> None:
     session = sink.register()
     entries: tuple[Entry, ...] = (
         MetricsEntry({"a": 1, "b": {"c": [1, None, "ü\u2028"]}, "d": 1e300, "e": True}, 1, 7),
-        MetricsEntry({"loss": 0.5}, 2, None, "iterations"),
+        MetricsEntry({"loss": 0.5}, 2, None, "iterations", {"kl": "NaN", "a/b": "Infinity", "c": "-Infinity"}),
         FrameEntry(JPEG, 3, "image/jpeg", 7, 2, (1, 0)),
         FrameEntry(JPEG, 4, "image/jpeg", None, None, (2, 1), "thumbs"),
         VisionEntry(JPEG, 5, "image/jpeg", 412.5, 7, "what?", "left\n“now”", {"action": "LEFT"}),
@@ -185,7 +186,7 @@ def test_a_release_frees_the_channel_and_repeating_it_changes_nothing(place: Pla
         sink.publish(session.session_id, Batch("w", 1, (entry(),)))
 
 
-def test_the_newest_value_of_every_field_stands_in_the_state(place: Place) -> None:
+def test_the_state_has_the_newest_value_of_every_field(place: Place) -> None:
     sink = place.sink()
     session = sink.register()
     sink.publish(session.session_id, Batch("w", 1, (entry(a=1, b={"c": 1, "d": 2}), entry(b={"c": 3}))))

@@ -1,4 +1,4 @@
-"""A viewer that comes back: reads one stream through whatever stands before it, as a browser does."""
+"""A viewer that reconnects: reads one stream through any proxy, as a browser does."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-#: A browser waits for what `retry:` said; a fixed short time keeps the tests quick.
+#: A browser waits for the time in `retry:`; a fixed short time keeps the tests quick.
 RECONNECT_S = 0.3
-#: Two heartbeats: a connection that is silent for longer leads nowhere, as a page concludes too.
+#: Two heartbeats: a connection that is silent for longer is dead; the page applies the same rule.
 SILENT_S = 17.0
 
 
@@ -28,7 +28,7 @@ class Follower:
         lags_s: time.monotonic() - field "sent_s", where an update has one.
         ages_s: how long each ended stream lived.
         resets: reasons of `reset` events, each of which means lost history.
-        statuses: what each `status` event said of Redis.
+        statuses: the state of Redis in each `status` event.
     """
 
     url: str
@@ -63,7 +63,7 @@ class Follower:
 
     def _follow(self) -> None:
         while not self._is_closed:
-            # Whatever failed on the way, the next stream goes on from the last id.
+            # After any failure the next stream resumes from the last id.
             with contextlib.suppress(OSError, ValueError, AttributeError, http.client.HTTPException):
                 self._read_once()
             if not self._is_closed:

@@ -1,4 +1,4 @@
-"""Renders k8s/ with kubectl's kustomize, and finds things in what came out."""
+"""Renders k8s/ with kubectl's kustomize, and finds objects in the result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tool(name: str, *arguments: str, check: bool = True, cwd: Path = ROOT) -> su
 
 @dataclass(frozen=True)
 class Manifests:
-    """What one rendering holds."""
+    """The objects of one rendering."""
 
     documents: tuple[Document, ...]
 
@@ -64,7 +64,7 @@ class Manifests:
 
 @cache
 def render(folder: str) -> Manifests:
-    """Return what a kustomization makes."""
+    """Return the objects of a kustomization."""
     text = tool("kubectl", "kustomize", folder).stdout
     return Manifests(tuple(document for document in yaml.safe_load_all(text) if document))
 

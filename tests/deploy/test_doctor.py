@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,9 +20,9 @@ from typing import Any, get_args
 import pytest
 import redis
 
-from hud_web import doctor
 from hud_web.cli import main
-from hud_web.findings import Cause, Finding
+from hud_web.command import doctor
+from hud_web.doctor.findings import Cause, Finding
 from tests.fixtures.servers import Server, free_port, redis_binary, running, wait_until
 from tests.fixtures.web import WebServer
 
@@ -30,7 +31,7 @@ Examine = Callable[..., list[Finding]]
 
 @pytest.fixture
 def examine(monkeypatch: pytest.MonkeyPatch) -> Examine:
-    """What the doctor finds with this environment and nothing else of ours in it."""
+    """The doctor's findings with this environment and no other setting of HUD."""
     for name in [name for name in os.environ if name.startswith(("HUD_", "REDIS_"))]:
         monkeypatch.delenv(name)
 
@@ -101,7 +102,7 @@ def test_wrong_url_that_asks_for_tls_where_there_is_none(examine: Examine, web: 
     assert problems(examine(HUD_URL=web.url.replace("http:", "https:"))) == ["tls"]
 
 
-def test_wrong_url_that_is_none(examine: Examine) -> None:
+def test_wrong_url_that_is_no_url(examine: Examine) -> None:
     found = examine(HUD_URL="zelda-hud-service:8086")
     assert problems(found) == ["settings"]
     assert "HUD_URL" in found[0].text
@@ -138,13 +139,24 @@ def test_no_redis_socket(examine: Examine, tmp_path: Path) -> None:
 
 def test_no_redis_behind_the_server(examine: Examine, web: WebServer, redis_server: Server) -> None:
     redis_server.kill()
-    assert problems(examine(HUD_URL=web.url)) == ["server-no-redis"]
+    knows(web, "no-redis")
+    assert problems(examine(HUD_URL=web.url)) == ["no-redis"]
 
 
-def test_a_redis_that_is_frozen_is_told_from_one_that_is_not_there(
+def knows(web: WebServer, cause: str) -> None:
+    """Wait until the server reports the problem of its Redis."""
+
+    def is_known() -> bool:
+        body = web.get("/ready")[1]
+        return bool((body.get("redis_trouble") or {}).get("cause") == cause)
+
+    wait_until(is_known, f"the server to know {cause}")
+
+
+def test_a_frozen_redis_is_distinguished_from_a_missing_one(
     examine: Examine, redis_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hud_web.doctor_redis.TIMEOUT_S", 0.5)
+    monkeypatch.setattr("hud_web.doctor.redis.TIMEOUT_S", 0.5)
     redis_server.stop()
     assert problems(examine(REDIS_URL=redis_server.url)) == ["redis-silent"]
 
@@ -175,7 +187,8 @@ def test_right_password(examine: Examine, locked: str) -> None:
 
 def test_wrong_password_of_the_server(examine: Examine, locked: str, serve: Callable[..., WebServer]) -> None:
     web = serve(redis_url=locked.format(":wrong@"))
-    assert problems(examine(HUD_URL=web.url)) == ["server-redis-password"]
+    knows(web, "redis-password")
+    assert problems(examine(HUD_URL=web.url)) == ["redis-password"]
 
 
 def test_a_user_without_the_rights_that_are_needed(examine: Examine, redis_server: Server) -> None:
@@ -184,6 +197,36 @@ def test_a_user_without_the_rights_that_are_needed(examine: Examine, redis_serve
         assert link.recv(16) == b"+OK\r\n"
     url = redis_server.url.replace("redis://", "redis://reader:pw@")
     assert problems(examine(REDIS_URL=url)) == ["redis-rights"]
+
+
+def break_disk(client: redis.Redis, server: Server) -> None:
+    shutil.rmtree(server.folder)
+    client.config_set("save", "3600 1")
+    client.bgsave()
+
+
+#: The change that an operator or a full disk makes to Redis → the cause, and words of the fix.
+REFUSALS: dict[str, tuple[Callable[[redis.Redis, Server], object], str, str]] = {
+    "full": (lambda client, _server: client.config_set("maxmemory", "1mb"), "redis-full", "maxmemory"),
+    "replica": (lambda client, _server: client.replicaof("127.0.0.1", "1"), "redis-replica", "primary"),
+    "alone": (lambda client, _server: client.config_set("min-replicas-to-write", 1), "redis-refuses", "replication"),
+    "disk": (break_disk, "redis-refuses", "bgsave"),
+    "clients": (lambda client, _server: client.config_set("maxclients", 1), "redis-clients", "client list"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_redis_that_refuses_is_named_from_both_ends(
+    examine: Examine, web: WebServer, redis_server: Server, name: str
+) -> None:
+    refuse, cause, fix = REFUSALS[name]
+    with redis.Redis.from_url(redis_server.url) as client:
+        refuse(client, redis_server)
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        knows(web, cause)
+        for found in (examine(HUD_URL=web.url), examine(HUD_URL="", REDIS_URL=redis_server.url)):
+            assert problems(found) == [cause]
+            assert fix in the(found, cause).fix
 
 
 # ---------------------------------------------------------------- 5 evicting policy
@@ -206,7 +249,7 @@ def test_a_redis_that_is_full(examine: Examine, tmp_path: Path) -> None:
         assert problems(examine(REDIS_URL=server.url)) == ["redis-full"]
 
 
-# ---------------------------------------------------------------- 6 what stands in between
+# ---------------------------------------------------------------- 6 proxies
 
 
 @contextmanager
@@ -223,15 +266,21 @@ def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
 
 @contextmanager
 def buffering_proxy(target: int, *, buffer_bytes: int = 16_384) -> Iterator[int]:
-    """Passes answers on once 16 KB are there or they end, as nginx does unasked."""
+    """Forwards an answer once it has 16 KB or ends, as nginx does by default."""
     listener = socket.create_server(("127.0.0.1", 0))
     links: list[socket.socket] = [listener]
+
+    def ask(client: socket.socket, upstream: socket.socket) -> None:
+        with suppress(OSError):  # a body may come apart from its head
+            while data := client.recv(65_536):
+                upstream.sendall(data)
 
     def pass_on(client: socket.socket) -> None:
         upstream = socket.create_connection(("127.0.0.1", target))
         links.append(upstream)
         try:
             upstream.sendall(client.recv(65_536).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+            threading.Thread(target=ask, args=(client, upstream), daemon=True).start()
             held = b""
             while data := upstream.recv(65_536):
                 held += data
@@ -265,7 +314,7 @@ def buffering_proxy(target: int, *, buffer_bytes: int = 16_384) -> Iterator[int]
 
 
 def test_buffering_proxy(examine: Examine, web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hud_web.doctor_stream.BUFFERED_S", 1.0)
+    monkeypatch.setattr("hud_web.doctor.stream.BUFFERED_S", 1.0)
     with buffering_proxy(web.port) as port:
         found = examine(HUD_URL=f"http://127.0.0.1:{port}")
     assert problems(found) == ["buffered"]
@@ -360,12 +409,20 @@ def test_no_viewing_token_where_one_is_wanted(examine: Examine, serve: Callable[
     assert problems(examine(HUD_URL=web.url, HUD_VIEW_TOKEN="see")) == []
 
 
+def test_a_wrong_viewing_token_beside_the_right_one_for_writing(
+    examine: Examine, serve: Callable[..., WebServer]
+) -> None:
+    web = serve(environment={"HUD_TOKEN": "write", "HUD_VIEW_TOKEN": "look"})
+    assert problems(examine(HUD_URL=web.url, HUD_TOKEN="write", HUD_VIEW_TOKEN="old")) == ["view-token"]
+    assert problems(examine(HUD_URL=web.url, HUD_TOKEN="write", HUD_VIEW_TOKEN="look")) == []
+
+
 # ---------------------------------------------------------------- 9 clock skew
 
 
 @pytest.fixture
 def patched(tmp_path: Path, serve: Callable[..., WebServer]) -> Callable[[str], WebServer]:
-    """A server process in which these lines ran first."""
+    """A server process that ran these lines first."""
 
     def start(lines: str) -> WebServer:
         (tmp_path / "sitecustomize.py").write_text(lines)
@@ -417,7 +474,7 @@ def test_the_command_prints_the_cause_and_the_fix_and_fails() -> None:
         env=environment, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "!! server    nothing listens at 127.0.0.1" in done.stdout
+    assert "!! server    no program listens at 127.0.0.1" in done.stdout
     assert "fix: correct the port in HUD_URL" in done.stdout
 
 

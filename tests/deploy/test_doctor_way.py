@@ -1,27 +1,29 @@
-"""`hud doctor` where the way itself is wrong: what was written into HUD_URL and REDIS_URL leads somewhere else."""
+"""`hud doctor` with a wrong address: the value of HUD_URL or REDIS_URL leads somewhere else."""
 
 from __future__ import annotations
 
 import http.server
-import json
 import socket
 import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from types import MappingProxyType
 
 import pytest
 import redis
 from redis.exceptions import MovedError
 
 from hud_publisher.protocol.redis_url import parse_redis_url
-from hud_web.doctor_redis import explain
-from hud_web.reach import reach
-from tests.deploy.test_doctor import Examine, examine, problems, serving, the
+from hud_web.doctor.reach import reach
+from hud_web.doctor.redis import explain
+from tests.deploy.test_doctor import Examine, examine, notes, problems, serving, the
 from tests.deploy.test_secret_job import make_certificate
+from tests.fixtures.proxy import KEPT, PARTIAL, STRIPPED, prefix_proxy
 from tests.fixtures.servers import Server, die_with_parent, free_port, redis_binary, running, wait_until
 from tests.fixtures.web import WebServer
 
@@ -30,7 +32,7 @@ __all__ = ["examine"]
 
 class Quiet(http.server.BaseHTTPRequestHandler):
     status = 200
-    headers_sent: ClassVar[dict[str, str]] = {}
+    headers_sent: Mapping[str, str] = MappingProxyType({})
     body = b""
 
     def do_GET(self) -> None:
@@ -44,9 +46,20 @@ class Quiet(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def relay(web: WebServer, path: str) -> tuple[int, str, bytes]:
+    """Return (status, media type, body) of the server's answer; a stream is empty."""
+    if path.startswith("/stream"):
+        return 200, "text/event-stream", b""
+    try:
+        with urllib.request.urlopen(web.url + path, timeout=10) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["Content-Type"], error.read()
+
+
 @pytest.fixture
 def tls_port(tmp_path: Path) -> Iterator[int]:
-    """Something that speaks TLS with a certificate of nobody's authority."""
+    """A TLS server whose certificate no known authority signed."""
     make_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "ca.crt", tmp_path / "key")
@@ -60,9 +73,9 @@ def tls_port(tmp_path: Path) -> Iterator[int]:
 
 @pytest.fixture
 def silent_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Something that takes connections and says nothing, as a frozen process does."""
-    for module in ("doctor_server", "doctor_redis"):
-        monkeypatch.setattr(f"hud_web.{module}.TIMEOUT_S", 0.3)
+    """A server that accepts connections and sends nothing, as a frozen process does."""
+    for module in ("reach", "redis"):
+        monkeypatch.setattr(f"hud_web.doctor.{module}.TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield int(listener.getsockname()[1])
 
@@ -71,15 +84,57 @@ def silent_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("end", ["/", "//", "/?x=1"])
-def test_what_a_publisher_reads_past_is_no_problem(examine: Examine, web: WebServer, end: str) -> None:
+def test_a_slash_or_query_that_a_publisher_ignores_is_no_problem(examine: Examine, web: WebServer, end: str) -> None:
     assert problems(examine(HUD_URL=web.url + end)) == []
 
 
 @pytest.mark.parametrize("path", ["/stream", "/api/register_session/", "/hud"])
-def test_a_path_that_is_too_much(examine: Examine, web: WebServer, path: str) -> None:
+def test_a_superfluous_path(examine: Examine, web: WebServer, path: str) -> None:
     found = examine(HUD_URL=web.url + path)
     assert problems(found) == ["wrong-path"]
     assert the(found, "wrong-path").fix == f"HUD_URL={web.url}"
+
+
+def test_the_page_below_a_path_prefix(examine: Examine, web: WebServer, tmp_path: Path) -> None:
+    with prefix_proxy(web.port, tmp_path) as origin:
+        stripped, kept = (examine(HUD_URL=f"{origin}{prefix}/") for prefix in (STRIPPED, KEPT))
+        assert problems(stripped) == problems(kept) == []
+        assert "view-only" not in notes(stripped)
+        assert "view-only" in notes(kept)  # one cannot publish this way
+        for found in stripped, kept:
+            assert [finding.level for finding in found if finding.check == "page"] == ["ok"]
+        partial = examine(HUD_URL=f"{origin}{PARTIAL}/")
+        assert problems(partial) == ["page-files"]
+        assert "static/" in the(partial, "page-files").text
+        assert "404" in the(partial, "page-files").text
+
+
+def test_a_login_page_in_the_place_of_a_script_is_not_taken_for_it(examine: Examine, web: WebServer) -> None:
+    class Login(Quiet):
+        def do_GET(self) -> None:
+            self.status, media_type, self.body = relay(web, self.path)
+            if "/static/" in self.path:
+                media_type, self.body = "text/html", b"<h1>Log in</h1>"
+            self.headers_sent = {"Content-Type": media_type}
+            super().do_GET()
+
+    with serving(Login) as port:
+        found = examine(HUD_URL=f"http://127.0.0.1:{port}")
+    assert "page-files" in problems(found)
+    assert "text/html" in the(found, "page-files").text
+
+
+def test_a_page_whose_url_lacks_its_last_slash(examine: Examine, web: WebServer) -> None:
+    class Mapped(Quiet):
+        """Maps both `/hud` and `/hud/` to the page, as a rule without a slash does."""
+
+        def do_GET(self) -> None:
+            self.status, media_type, self.body = relay(web, self.path.removeprefix("/hud") or "/")
+            self.headers_sent = {"Content-Type": media_type}
+            super().do_GET()
+
+    with serving(Mapped) as port:
+        assert "no-slash" in notes(examine(HUD_URL=f"http://127.0.0.1:{port}/hud"))
 
 
 @pytest.mark.parametrize("url", ["http://:8086", "http://me:secret@127.0.0.1:8086"])
@@ -101,29 +156,29 @@ def test_a_certificate_of_an_authority_that_nobody_knows(examine: Examine, tls_p
 
 def test_a_certificate_of_an_authority_that_was_told(examine: Examine, tls_port: int, tmp_path: Path) -> None:
     found = examine(HUD_URL=f"https://127.0.0.1:{tls_port}", SSL_CERT_FILE=str(tmp_path / "ca.crt"))
-    assert problems(found) == ["not-a-hud"]  # so far it was let
+    assert problems(found) == ["not-a-hud"]  # TLS accepted the certificate
 
 
 def test_tls_where_something_else_waits_for_more(examine: Examine, silent_port: int) -> None:
     assert problems(examine(HUD_URL=f"https://127.0.0.1:{silent_port}")) == ["tls"]
 
 
-def test_a_program_that_says_nothing(examine: Examine, silent_port: int) -> None:
+def test_a_program_that_sends_nothing(examine: Examine, silent_port: int) -> None:
     assert problems(examine(HUD_URL=f"http://127.0.0.1:{silent_port}")) == ["not-a-hud"]
 
 
 def test_redis_as_hud_url(examine: Examine, redis_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hud_web.doctor_server.TIMEOUT_S", 0.5)
+    monkeypatch.setattr("hud_web.doctor.reach.TIMEOUT_S", 0.5)
     assert problems(examine(HUD_URL=f"http://127.0.0.1:{redis_server.port}")) == ["not-a-hud"]
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_what_sends_on_to_another_address(examine: Examine, status: int) -> None:
+def test_a_redirect_to_another_address(examine: Examine, status: int) -> None:
     there = {"Location": "https://hud.example.org/health?secret=1"}
     with serving(type("Redirect", (Quiet,), {"status": status, "headers_sent": there})) as port:
         found = examine(HUD_URL=f"http://127.0.0.1:{port}")
     assert problems(found) == ["redirected"]
-    assert "https://hud.example.org/health" in the(found, "redirected").text
+    assert "redirects to https://hud.example.org/…" in the(found, "redirected").text
     assert "secret" not in str(found)
 
 
@@ -141,16 +196,17 @@ def test_a_name_that_the_hud_does_not_answer_to(examine: Examine, serve: Callabl
 
 
 def test_compression_on_the_way_is_seen(examine: Examine, web: WebServer) -> None:
-    """A proxy compresses for those only who say that they can unpack it, as browsers do."""
+    """A proxy compresses only for clients that send Accept-Encoding, as browsers do."""
 
     class Compressing(Quiet):
         def do_GET(self) -> None:
-            status, body = web.get(self.path) if not self.path.startswith("/stream") else (200, None)
+            status, media_type, body = relay(web, self.path)
             self.send_response(status)
+            self.send_header("Content-Type", media_type)
             if "gzip" in self.headers.get("Accept-Encoding", ""):
                 self.send_header("Content-Encoding", "gzip")
             self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
+            self.wfile.write(body)
 
         def do_POST(self) -> None:
             self.send_response(403)
@@ -166,7 +222,7 @@ def test_compression_on_the_way_is_seen(examine: Examine, web: WebServer) -> Non
 def test_a_server_that_is_newer_than_this_client(
     examine: Examine, web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hud_web.doctor_server.distribution_version", lambda: "0.0.9")
+    monkeypatch.setattr("hud_web.doctor.server.distribution_version", lambda: "0.0.9")
     found = examine(HUD_URL=web.url)
     assert problems(found) == ["old-client"]
     assert "0.0.9" in the(found, "old-client").text
@@ -190,12 +246,13 @@ def test_a_hud_as_redis_url(examine: Examine, web: WebServer) -> None:
     assert problems(examine(REDIS_URL=f"redis://127.0.0.1:{web.port}/0")) == ["not-a-redis"]
 
 
-def test_a_redis_that_says_nothing(examine: Examine, silent_port: int) -> None:
+def test_a_redis_that_sends_nothing(examine: Examine, silent_port: int) -> None:
     assert problems(examine(REDIS_URL=f"redis://127.0.0.1:{silent_port}/0")) == ["redis-silent"]
 
 
 def test_tls_to_a_redis_without(examine: Examine, redis_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hud_web.doctor_redis.TIMEOUT_S", 0.5)
+    for module in ("reach", "redis"):
+        monkeypatch.setattr(f"hud_web.doctor.{module}.TIMEOUT_S", 0.5)
     assert problems(examine(REDIS_URL=redis_server.url.replace("redis:", "rediss:"))) == ["redis-tls"]
 
 
@@ -203,6 +260,18 @@ def test_a_redis_with_tls_called_without(examine: Examine, tls_port: int) -> Non
     found = examine(REDIS_URL=f"redis://127.0.0.1:{tls_port}/0")
     assert problems(found) == ["redis-tls"]
     assert "rediss://" in the(found, "redis-tls").fix
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_certificate_file_that_cannot_be_read(
+    examine: Examine, tls_port: int, tmp_path: Path, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "odd.crt").write_text(content)
+    for option in ("ssl_ca_certs", "ssl_certfile"):
+        found = examine(REDIS_URL=f"rediss://127.0.0.1:{tls_port}/0?{option}={tmp_path}/odd.crt")
+        assert problems(found) == ["redis-tls"]
+        assert "PEM" in the(found, "redis-tls").fix
 
 
 def test_a_redis_whose_certificate_nobody_knows(examine: Examine, tls_port: int) -> None:
@@ -251,7 +320,7 @@ def test_sentinels_that_know_no_such_primary(examine: Examine, tmp_path: Path) -
     command = [str(redis_binary()), str(tmp_path / "sentinel.conf"), "--sentinel"]
     sentinel = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=die_with_parent)
     try:
-        wait_until(lambda: reach("127.0.0.1", port, 1) is None, "the Sentinel")
+        wait_until(lambda: reach("127.0.0.1", port) is None, "the Sentinel")
         found = examine(REDIS_URL=f"redis+sentinel://127.0.0.1:{port}/hud/0")
     finally:
         sentinel.kill()
@@ -271,7 +340,7 @@ def test_a_primary_that_has_too_few_replicas_to_write(examine: Examine, redis_se
         client.config_set("min-replicas-to-write", 2)
     found = examine(REDIS_URL=redis_server.url)
     assert problems(found) == ["redis-refuses"]
-    assert "NOREPLICAS" in the(found, "redis-refuses").text
+    assert "min-replicas-to-write" in the(found, "redis-refuses").text
 
 
 def test_looking_at_redis_leaves_nothing_there(examine: Examine, redis_server: Server) -> None:
@@ -282,12 +351,10 @@ def test_looking_at_redis_leaves_nothing_there(examine: Examine, redis_server: S
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [("", "wants a password, and REDIS_URL has none"), (":wrong@", "refuses the default user with this password"),
+    [("", "requires a password, and REDIS_URL has none"), (":wrong@", "refuses the default user with this password"),
      ("nobody:right@", "refuses user nobody with this password")],
 )  # fmt: skip
-def test_which_part_of_the_login_is_wrong_is_said(
-    examine: Examine, redis_server: Server, given: str, words: str
-) -> None:
+def test_the_wrong_part_of_the_login_is_named(examine: Examine, redis_server: Server, given: str, words: str) -> None:
     with redis.Redis.from_url(redis_server.url) as client:
         client.config_set("requirepass", "right")
     found = examine(REDIS_URL=f"redis://{given}127.0.0.1:{redis_server.port}/0")
@@ -298,10 +365,10 @@ def test_which_part_of_the_login_is_wrong_is_said(
 def test_a_password_where_none_is_wanted(examine: Examine, redis_server: Server) -> None:
     found = examine(REDIS_URL=f"redis://:any@127.0.0.1:{redis_server.port}/0")
     assert problems(found) == ["redis-password"]
-    assert "knows no password" in the(found, "redis-password").text
+    assert "has no password" in the(found, "redis-password").text
 
 
-def test_a_redis_of_long_ago(examine: Examine) -> None:
+def test_a_redis_of_an_old_version(examine: Examine) -> None:
     """Answers as Redis 5 did."""
     info = (
         b"# Server\r\nredis_version:5.0.14\r\nmaxmemory:1000000000\r\nmaxmemory_policy:noeviction\r\nused_memory:1\r\n"

@@ -13,8 +13,10 @@ import jsonschema
 import pytest
 import yaml
 
-from hud_publisher.protocol.settings import Settings
-from hud_web import hub, reading, rooms, server
+from hud_web.api import reading
+from hud_web.command import server
+from hud_web.live import channels, hub
+from hud_web.settings import WebSettings
 from tests.deploy.manifests import COMPONENTS, NAMESPACE, ROOT, Document, Manifests, compose, render, tool
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -66,7 +68,7 @@ def test_the_image_build_for_openshift_is_valid() -> None:
     assert documents[0]["spec"]["lookupPolicy"]["local"] is True
 
 
-def test_the_file_for_oc_apply_is_what_the_overlay_renders() -> None:
+def test_the_file_for_oc_apply_equals_the_rendered_overlay() -> None:
     rendered = tool("kubectl", "kustomize", "k8s/overlays/openshift").stdout
     assert (ROOT / "k8s/hud-deployment.yaml").read_text() == rendered, "run `make manifests`"
 
@@ -75,12 +77,14 @@ def test_yaml_dockerfile_and_compose_file_have_no_complaint() -> None:
     tool("yamllint", "--strict", "-c", "deploy/yamllint.yaml", "k8s", "deploy", "docker-compose.yml")
     # DL3002: the build stage is root's; the image itself names a user.
     tool("hadolint", "--ignore", "DL3002", "Dockerfile")
+    tool("hadolint", "Dockerfile.ray")
     tool("docker-compose", "--file", "docker-compose.yml", "--profile", "demo", "config", "--quiet")
 
 
-def test_a_policy_scan_finds_nothing_but_what_is_explained(tmp_path: Path) -> None:
-    """Every overlay, all components, and the Dockerfile; .checkov.yaml, which is not read there, explains just that."""
+def test_every_finding_of_a_policy_scan_is_explained(tmp_path: Path) -> None:
+    """Every overlay, all components, and the Dockerfile; the scan ignores .checkov.yaml, which explains findings."""
     shutil.copy(ROOT / "Dockerfile", tmp_path)
+    shutil.copy(ROOT / "Dockerfile.ray", tmp_path / "ray.Dockerfile")
     shutil.copy(ROOT / "k8s/hud-deployment.yaml", tmp_path)
     everything = compose(tmp_path / "kustomize", "openshift", COMPONENTS)
     for name, folder in (("local", "k8s/overlays/local"), ("all", everything)):
@@ -109,7 +113,7 @@ def test_every_explanation_of_the_policy_scan_has_its_reason() -> None:
             assert before.startswith("  # "), line
 
 
-# ---------------------------------------------------------------- as the first user knows it
+# ---------------------------------------------------------------- compatible with existing users
 
 
 def test_names_are_those_that_scripts_and_notebooks_in_the_field_use(manifests: Manifests) -> None:
@@ -168,7 +172,7 @@ def test_the_route_keeps_long_streams(openshift: Manifests) -> None:
     noted = {name.removeprefix("haproxy.router.openshift.io/"): value
              for name, value in route["metadata"]["annotations"].items()}  # fmt: skip
     assert (noted["timeout"], noted["balance"], noted["disable_cookies"]) == ("1h", "leastconn", "true")
-    # The router's client time-out cannot be lifted; the heartbeat must come well before it.
+    # The router's client timeout cannot be raised; the heartbeat must come well before it.
     assert hub.HEARTBEAT_S <= 10
 
 
@@ -245,16 +249,16 @@ def test_the_public_way_in_never_leads_to_the_port_that_takes_writes(manifests: 
             assert "http" not in {port["port"] for port in rule["ports"]}
 
 
-def test_nothing_reaches_a_pod_of_the_hud_unless_a_policy_says_so(manifests: Manifests) -> None:
+def test_nothing_reaches_a_pod_of_the_hud_unless_a_policy_allows_it(manifests: Manifests) -> None:
     deny = manifests.one("NetworkPolicy", "zelda-hud-default-deny")["spec"]
     assert (deny["policyTypes"], "ingress" in deny, "egress" in deny) == (["Ingress", "Egress"], False, False)
     ours = {owner for owner, _pod in manifests.pods() if not owner.startswith("RayJob/")}
     assert manifests.matching(deny["podSelector"]["matchLabels"]) == ours
-    # Every other pod of the namespace stays as it was.
+    # Every other pod of the namespace is unaffected.
     assert all(policy["spec"]["podSelector"] for policy in manifests.of_kind("NetworkPolicy"))
 
 
-def test_probes_ask_what_the_web_tier_answers_and_wait_longer_than_it_may_take(manifests: Manifests) -> None:
+def test_probes_ask_paths_of_the_web_tier_and_wait_longer_than_its_time_limit(manifests: Manifests) -> None:
     (web,) = manifests.one("Deployment", "zelda-hud")["spec"]["template"]["spec"]["containers"]
     paths = {probe: web[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert paths == {"startupProbe": "/health", "livenessProbe": "/health", "readinessProbe": "/ready"}
@@ -266,21 +270,21 @@ def test_a_pod_that_ends_has_time_for_its_drain(manifests: Manifests) -> None:
     pod = manifests.one("Deployment", "zelda-hud")["spec"]["template"]["spec"]
     command, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     assert command == "sleep"
-    assert pod["terminationGracePeriodSeconds"] > int(seconds) + rooms.DRAIN_S + server.GRACE_S
+    assert pod["terminationGracePeriodSeconds"] > int(seconds) + channels.DRAIN_S + server.GRACE_S
 
 
 def test_variables_are_settings_that_exist_and_can_be_read(manifests: Manifests) -> None:
-    known = {item.metadata["variable"] for item in fields(Settings)}
+    known = {item.metadata["variable"] for item in fields(WebSettings)}
     for name, container in manifests.containers():
         given = {item["name"]: item.get("value") for item in container.get("env", [])}
         ours = {variable for variable in given if variable.startswith(("HUD_", "REDIS_URL"))}
         assert ours - {"HUD_REDIS_PASSWORD"} <= known, name
         plain = {variable: str(given[variable]) for variable in ours & known if given[variable] is not None}
         plain = {variable: re.sub(r"\$\((\w+)\)", "secret", value) for variable, value in plain.items()}
-        Settings.from_env(plain)
+        WebSettings.from_env(plain)
 
 
-def test_variables_that_others_are_made_of_stand_before_them(manifests: Manifests) -> None:
+def test_a_variable_precedes_the_variables_that_contain_it(manifests: Manifests) -> None:
     for name, container in manifests.containers():
         seen: set[str] = set()
         for item in container.get("env", []):
@@ -288,7 +292,7 @@ def test_variables_that_others_are_made_of_stand_before_them(manifests: Manifest
             seen.add(item["name"])
 
 
-def test_every_secret_is_made_by_a_job_or_optional_and_none_stands_in_a_file(manifests: Manifests) -> None:
+def test_every_secret_is_made_by_a_job_or_optional_and_none_is_in_a_file(manifests: Manifests) -> None:
     made: dict[str, set[str]] = {}
     for job in manifests.of_kind("Job"):
         (container,) = job["spec"]["template"]["spec"]["containers"]
@@ -343,7 +347,7 @@ def test_every_pod_meets_the_restricted_standard(manifests: Manifests) -> None:
         context = container["securityContext"]
         assert context["allowPrivilegeEscalation"] is False, name
         assert context["capabilities"] == {"drop": ["ALL"]}, name
-        # Ray writes into its own root.
+        # Ray writes into its root file system.
         assert name.startswith("RayJob/") or context["readOnlyRootFilesystem"] is True, name
 
 
@@ -382,7 +386,7 @@ def test_the_dashboard_and_the_alerts_ask_for_metrics_that_exist(manifests: Mani
     board = json.loads(dashboards[0]["data"]["hud.json"])
     asked: list[Any] = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     asked += [rule["expr"] for document in rules for group in document["spec"]["groups"] for rule in group["rules"]]
-    source = (ROOT / "hud_web/metrics.py").read_text()
+    source = (ROOT / "hud_web/api/metrics.py").read_text()
     known = set(re.findall(r'"(hud_[a-z_]+)"', source))
     for expression in asked:
         for name in re.findall(r"\bhud_[a-z_]+", expression):

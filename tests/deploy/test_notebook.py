@@ -1,4 +1,4 @@
-"""examples/run-kuberay.ipynb, run with an `oc` and a Ray that note what they are asked."""
+"""examples/run-kuberay.ipynb, run with a fake `oc` and a fake Ray that record their calls."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = json.loads((ROOT / "examples/run-kuberay.ipynb").read_text())
 
-#: Stands in for oc: notes its arguments, and answers as a cluster does.
+#: A fake oc that records its arguments and answers as a cluster does.
 OC = """#!/bin/sh
 echo "$*" >> "$OC_LOG"
 case "$*" in
+    *"get service"*) echo service/zelda-training-head-svc ;;
     *"get route"*) printf hud.apps.example.org ;;
     *"hud doctor"*) echo '{"ok": true, "findings": [{"cause": "held"}]}' ;;
     *) echo done ;;
@@ -45,9 +46,11 @@ def test_it_applies_waits_prints_the_route_and_submits_a_job_with_hud_url(
     for name in ("NAMESPACE", "ENTRYPOINT", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     submitted: list[dict[str, Any]] = []
+    asked_at: list[str] = []
     ray, jobs = ModuleType("ray"), ModuleType("ray.job_submission")
     client = SimpleNamespace(submit_job=lambda **options: submitted.append(options) or "job-1")
-    jobs.JobSubmissionClient = lambda _address: client  # type: ignore[attr-defined]
+    jobs.JobSubmissionClient = lambda address: asked_at.append(address) or client  # type: ignore[attr-defined]
+    monkeypatch.setattr("time.sleep", lambda _s: None)  # it waits for the port-forward
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setitem(sys.modules, "ray.job_submission", jobs)
 
@@ -64,6 +67,9 @@ def test_it_applies_waits_prints_the_route_and_submits_a_job_with_hud_url(
         "get route zelda-hud-route -o jsonpath={.spec.host}",
     ]
     assert applied.exists()
+    assert names["forward"].wait(10) == 0
+    assert "port-forward service/zelda-training-head-svc 8265" in log.read_text()
+    assert asked_at == ["http://localhost:8265"]
     url = "http://zelda-hud-service.zelda-hybrid-rl-llm.svc.cluster.local:8086"
     assert submitted[0]["runtime_env"]["env_vars"]["HUD_URL"] == url
     told = capsys.readouterr().out

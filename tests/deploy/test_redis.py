@@ -1,4 +1,4 @@
-"""The Redis of k8s/, started with its own script and configuration: what its users may do, and what nobody may."""
+"""The Redis of k8s/, started with its script and configuration: each user has the rights it needs and no others."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from PIL import Image
 
 from hud_publisher import Publisher
+from hud_publisher.protocol.scripts import PUBLISHER_SCRIPTS, load_script
 from hud_publisher.protocol.settings import Settings
-from hud_web.doctor_redis import examine_redis
+from hud_web.doctor.redis import examine_redis
 from tests.deploy.manifests import render
 from tests.fixtures.servers import free_port, redis_binary, wait_until
-from tests.fixtures.web import SseClient, WebServer
+from tests.fixtures.web import SseClient, WebServer, poll
 
 PASSWORDS = {"web": "web-secret", "publisher": "publisher-secret", "admin": "admin-secret"}
 
@@ -36,7 +38,7 @@ class Locked:
 
 @contextmanager
 def redis_of_the_pod(folder: Path, port: int | None = None) -> Iterator[Locked]:
-    """redis-server as the pod starts it, but for port and folders."""
+    """redis-server as the pod starts it, except for port and folders."""
     data = next(c["data"] for c in render("k8s/base").of_kind("ConfigMap") if "redis.conf" in c["data"])
     for name in ("redis.conf", "start.sh"):
         (folder / name).write_text(data[name])
@@ -86,10 +88,12 @@ def test_replicas_and_publishers_can_do_all_their_work_with_the_rights_they_have
         hud.frame(picture, step=1)
         client.wait(lambda seen: any(data["source"] == "env" for data in seen.named("vision_update")), "the frame")
         client.wait(lambda seen: any(data["source"] == "vlm" for data in seen.named("vision_update")), "the call")
+        client.wait(lambda seen: seen.named("annotation"), "the annotation of its start")
         assert web.post("/api/reporter", {"worker_index": 2, "env_index": 1})[0] == 200
         for path in ("/ready", "/api/state", "/api/sessions", "/api/history", "/api/frames", "/api/vision",
                      "/api/export"):  # fmt: skip
             assert web.get(path)[0] == 200, path
+        assert [channel["name"] for channel in web.get("/api/channels")[1]["channels"]] == ["default"]
         assert client.named("status")[-1]["redis"] == "ok"
     resumed = watch(web, last_id=client.events[2].id or client.last_id)
     resumed.wait(lambda seen: seen.named("session"), "the resumed stream")
@@ -112,14 +116,21 @@ def test_the_doctor_finds_nothing_wrong_with_the_rights_they_have(
     assert [finding.level for finding in found] == ["ok"] * len(found), found
 
 
-def test_every_command_of_the_scripts_is_among_the_rights_of_those_who_run_them() -> None:
-    """A command that is missing shows only once a script comes to it."""
+def test_every_command_of_the_scripts_is_among_the_rights_of_their_users() -> None:
+    """A missing right causes an error only when a script reaches that command."""
     root = Path(__file__).parents[2]
-    scripts = "".join(path.read_text() for path in (root / "hud_publisher/protocol/lua").glob("*.lua"))
-    used = {command.lower() for command in re.findall(r"redis\.p?call\('(\w+)'", scripts)}
-    (writes,) = re.findall(r'^writes="(\+.*)"$', (root / "k8s/base/redis/start.sh").read_text().replace(
-        '"\nwrites="$writes', ""), re.M)  # fmt: skip
-    assert used <= {right.partition("|")[0] for right in writes.replace("+", "").split()}
+    lists = dict(
+        re.findall(r'^(writes|reads)="(?:\$writes )?(\+.*)"$', (root / "k8s/base/redis/start.sh").read_text(), re.M)
+    )
+    rights = {
+        name: {right.partition("|")[0] for right in text.replace("+", "").split()} for name, text in lists.items()
+    }
+    files = (root / "hud_publisher/protocol/lua").glob("*.lua")
+    every = {path.stem for path in files} - {"prelude", "downsample", "forget"}
+    for name in every:
+        found = re.findall(r"(?:redis\.p?call|safe_call)\('(\w+)'", load_script(name).source)
+        used = {command.lower() for command in found}
+        assert used <= rights["writes"] | (set() if name in PUBLISHER_SCRIPTS else rights["reads"]), name
 
 
 @pytest.mark.parametrize("user", ["web", "publisher"])
@@ -137,6 +148,34 @@ def test_nobody_can_do_more_than_the_work_of_the_hud(locked: Locked, user: str, 
     with redis.Redis.from_url(locked.url(user)) as client, pytest.raises(redis.exceptions.ResponseError) as caught:
         client.execute_command(*words)
     assert "permission" in str(caught.value) or "can't access" in str(caught.value)
+
+
+@pytest.mark.parametrize("command", [("EVAL", "while true do end", "0"), ("SCRIPT", "LOAD", "while true do end")])
+def test_a_publisher_cannot_run_or_load_a_new_script(locked: Locked, command: tuple[str, ...]) -> None:
+    with (
+        redis.Redis.from_url(locked.url("publisher"), socket_timeout=5) as client,
+        pytest.raises(redis.exceptions.NoPermissionError),
+    ):
+        client.execute_command(*command)
+
+
+def test_a_publisher_waits_for_the_server_that_loads_its_scripts_also_after_redis_forgot_them(
+    locked: Locked, serve: Callable[..., WebServer], watch: Callable[..., SseClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Publisher(redis_url=locked.url("publisher"), name="early", frames="off") as hud:
+        hud.log({"early": 1})
+        poll(lambda: "does not have the scripts of this version yet" in caplog.text, "the reason in the log")
+        client = watch(serve(redis_url=locked.url("web")))
+        client.wait(lambda seen: any(shows(data, "early") for data in seen.events), "the entry that waited", 10)
+        with redis.Redis.from_url(locked.url("admin")) as admin:
+            admin.script_flush()
+        hud.log({"later": 1})
+        client.wait(lambda seen: any(shows(data, "later") for data in seen.events), "the entry after the loss", 10)
+
+
+def shows(event: Any, field: str) -> bool:
+    """Whether an event has a field, by itself or in a snapshot's state."""
+    return isinstance(event.data, dict) and (field in event.data or field in event.data.get("state", {}))
 
 
 def test_a_publisher_cannot_read_streams(locked: Locked) -> None:

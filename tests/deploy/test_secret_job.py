@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).parents[2] / "k8s/base/secret/make_secret.py"
 
 
 class Cluster:
-    """Takes Secrets once each, from whoever has the right token."""
+    """Accepts each Secret once, from clients with the right token."""
 
     def __init__(self, folder: Path) -> None:
         self.secrets: dict[str, dict[str, Any]] = {}
@@ -104,7 +104,7 @@ def test_it_leaves_a_secret_that_exists(tmp_path: Path, cluster: Cluster) -> Non
     assert "exists already" in done.stdout
 
 
-def test_it_fails_when_it_is_refused_and_says_what_to_do(tmp_path: Path, cluster: Cluster) -> None:
+def test_it_fails_with_advice_when_it_is_refused(tmp_path: Path, cluster: Cluster) -> None:
     cluster.refuses = True
     done = run(tmp_path, cluster)
     assert done.returncode == 1

@@ -2,8 +2,6 @@
 
 .PHONY: test-faults test-faults-quick soak
 
-test: test-faults-quick
-
 test-faults-quick: .make/dev system # a part of `make test`
 	$(PYTEST) tests/faults -m "not long"
 

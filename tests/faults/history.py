@@ -1,29 +1,29 @@
-"""What happened in a run under faults, and the judgement of it: `History.violations` lists every broken promise.
+"""The history of a run under faults, and its verdict: `History.violations` lists every broken promise.
 
-Knows nothing of processes or faults: it compares three accounts of the same run. What the writers were told
-(acknowledgements), what stands in Redis (read directly), and what each viewer saw.
+This module knows nothing of processes or faults. It compares three accounts of the same run: the acknowledgements that
+the writers received, the entries in Redis (read directly), and the events that each viewer received.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hud_web.sse import Position, order
+from hud_web.store.sse import Position, order
 from tests.faults.viewer import Seen
 
-#: The streams whose every entry counts here; frames are newest-wins.
+#: The streams in which every entry counts; of frames, the newest wins.
 Stream = Literal["metrics", "iterations"]
 STREAMS: tuple[Stream, ...] = ("metrics", "iterations")
-#: The only loss that a viewer may be told of while Redis keeps its data.
+#: The only loss that a viewer may receive as a reset while Redis keeps its data.
 FELL_BEHIND = "this viewer fell behind"
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One entry as its writer knows it: its number in that writer's row of a stream."""
+    """One entry as its writer knows it: its number among that writer's entries of a stream."""
 
     writer: str
     stream: Stream
@@ -32,7 +32,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session as it stands in Redis.
+    """A session as Redis stores it.
 
     Attributes:
         sid: its fence.
@@ -55,10 +55,11 @@ class History:
 
     Attributes:
         sessions: by fence, oldest first.
-        acknowledged: (SID, number) of each entry that a writer was told of, in that order.
+        acknowledged: (SID, number) of each entry that was acknowledged to a writer, in that order.
         runs: which run each writer belongs to.
-        viewers: what each viewer saw.
+        viewers: the events of each viewer.
         at_takeover: SID → how many entries its streams had when another run had taken its channel.
+        wiped: SIDs of the sessions that were in Redis when it was flushed.
     """
 
     sessions: list[Session] = field(default_factory=list)
@@ -66,20 +67,21 @@ class History:
     runs: dict[str, str] = field(default_factory=dict)
     viewers: list[list[Seen]] = field(default_factory=list)
     at_takeover: dict[str, int] = field(default_factory=dict)
+    wiped: set[str] = field(default_factory=set)
 
     def violations(self) -> list[str]:
-        """Every promise that was broken, in words; empty if all held."""
+        """Every broken promise, in words; empty if all held."""
         found = [*self._of_streams(), *self._of_acknowledgements(), *self._of_sessions()]
         for index, seen in enumerate(self.viewers):
-            found += [f"viewer {index}: {text}" for text in _Watched(self.sessions, seen).violations()]
+            found += [f"viewer {index}: {text}" for text in _Watched(self.sessions, seen, self.wiped).violations()]
         return found
 
     def resets(self) -> list[str]:
-        """The reasons of every reset that any viewer was told."""
+        """The reasons of all resets that viewers received."""
         return [event.data["reason"] for seen in self.viewers for event in seen if event.name == "reset"]
 
     def _of_streams(self) -> Iterator[str]:
-        """Each writer's numbers stand in their order, none twice, in sessions of its own run."""
+        """Each writer's numbers are in order, without duplicates, in sessions of the writer's run."""
         for session in self.sessions:
             for stream, entries in session.entries.items():
                 last: dict[str, int] = defaultdict(int)
@@ -91,7 +93,7 @@ class History:
                         yield f"{session.sid} {stream} {entry_id}: {number} in a session of run {session.run!r}"
 
     def _of_acknowledgements(self) -> Iterator[str]:
-        """Each acknowledged entry stands in its session, and in no later one."""
+        """Each acknowledged entry is in its session, and in no later session."""
         places: dict[Number, list[str]] = defaultdict(list)
         for session in self.sessions:
             for entries in session.entries.values():
@@ -108,7 +110,7 @@ class History:
                 yield f"{number} was acknowledged in {sid} and stands again in {places[number][-1]}: doubled"
 
     def _of_sessions(self) -> Iterator[str]:
-        """After a takeover nothing is appended to the session before."""
+        """After a takeover, the previous session receives no entries."""
         for session, following in zip(self.sessions, self.sessions[1:], strict=False):
             for stream, entries in session.entries.items():
                 if entries and order(entries[-1][0])[0] > following.started_ms:
@@ -121,10 +123,10 @@ class History:
 
 
 class _Watched:
-    """One viewer's account, held against Redis."""
+    """One viewer's events, compared with Redis."""
 
-    def __init__(self, sessions: Sequence[Session], seen: Sequence[Seen]) -> None:
-        self._seen = seen
+    def __init__(self, sessions: Sequence[Session], seen: Sequence[Seen], wiped: Set[str] = frozenset()) -> None:
+        self._seen, self._wiped = seen, wiped
         self._sids = [session.sid for session in sessions]
         self._sessions = {session.sid: session for session in sessions}
         self._place = {
@@ -145,7 +147,7 @@ class _Watched:
                 self._frame = ""  # another replica may be a frame behind
             elif event.name == "reset":
                 self._is_excused = True
-                if event.data["reason"] != FELL_BEHIND:
+                if event.data["reason"] != FELL_BEHIND and self._sid not in self._wiped:
                     self._say(f"was told {event.data['reason']!r} though nothing was lost")
             elif event.name == "snapshot":
                 self._take_snapshot(event)
@@ -177,7 +179,7 @@ class _Watched:
             self._take_frame(event.data["frame"]["id"])
 
     def _index(self, position: Position, stream: Stream) -> int:
-        """How many entries of a stream a client at this position has had."""
+        """The number of entries of a stream up to this position of a client."""
         at = order(position.of(stream))
         return sum(order(entry_id) <= at for entry_id, _number in self._entries(position.sid, stream))
 
@@ -195,13 +197,17 @@ class _Watched:
         self._expect_end()
         if self._sid is not None and int(sid) < int(self._sid):
             self._say(f"was turned from session {self._sid} back to {sid}")
+        if self._sid in self._wiped and sid not in self._wiped:
+            self._say(f"was turned from session {self._sid} to {sid} and never told that Redis lost the first one")
         for between in self._sids:
             is_missed = int(self._sid or 0) < int(between) < int(sid)
-            if is_missed and any(self._entries(between, stream) for stream in STREAMS):
+            if is_missed and between not in self._wiped and any(self._entries(between, stream) for stream in STREAMS):
                 self._say(f"missed session {between} between {self._sid} and {sid}")
         self._sid, self._next, self._frame = sid, {"metrics": 0, "iterations": 0}, ""
 
     def _expect_end(self) -> None:
+        if self._sid in self._wiped:
+            return  # the entries before the flush may be gone before this viewer could read them
         for stream in STREAMS:
             entries = self._entries(self._sid, stream)
             if entries and self._next[stream] < len(entries) and not self._is_excused:

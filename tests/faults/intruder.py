@@ -12,7 +12,7 @@ from hud_publisher.protocol.entries import MetricsEntry
 from hud_publisher.protocol.errors import SessionNotActiveError
 from hud_publisher.protocol.replies import Registered
 from hud_publisher.protocol.scripts import Limits
-from hud_publisher.redis_client import connect, execute
+from hud_publisher.sinks.redis_client import connect, execute
 from tests.faults.history import Number
 
 BATCH_ENTRIES = 5
@@ -25,11 +25,11 @@ class Intruder:
     Attributes:
         run_name: of its run.
         writer: the field under which it logs.
-        acknowledged: (SID, number) of each entry that it was told of.
+        acknowledged: (SID, number) of each acknowledged entry.
     """
 
     def __init__(self, redis_url: str, writer: str, *, ttl_ms: int) -> None:
-        """Take the channel, whoever holds it; raises redis-py's errors where Redis is away."""
+        """Take the channel from any holder; raises redis-py's errors if Redis is unreachable."""
         self.run_name, self.writer = f"another-run-{writer}", writer
         self.acknowledged: list[tuple[str, Number]] = []
         self._limits = Limits(ttl_ms=ttl_ms)
@@ -50,7 +50,7 @@ class Intruder:
         self._stop.set()
         self._thread.join(30)
         if releases:
-            with contextlib.suppress(Exception):  # Redis is away: then the lease runs out
+            with contextlib.suppress(Exception):  # Redis is unreachable: the lease expires instead
                 execute(self._client, scripts.release(self._session.session_id))
         self._client.close()
 
@@ -64,7 +64,7 @@ class Intruder:
                 replies.parse_publish(execute(self._client, call))
             except SessionNotActiveError:
                 return
-            except Exception:  # Redis is away, or full: the same batch again
+            except Exception:  # Redis is unreachable or full: send the same batch again
                 continue
             self.acknowledged += [(session.sid, Number(self.writer, "metrics", n)) for n in numbers]
             number, first = number + 1, first + BATCH_ENTRIES

@@ -1,8 +1,8 @@
-"""What a process holds of memory at this moment, told from within, once a second, by a thread of its own.
+"""Reports the memory in use of a process once a second, from a daemon thread in that process.
 
 `python -m tests.faults.memory …` runs the module that HUD_TEST_PROGRAM names, with the same arguments, and writes into
-the file `memory-<pid>` of the folder that HUD_TEST_MEMORY names. What is resident, as the kernel tells it, is a
-high-water mark: an allocator gives little back. What is in use goes up and down with the work, so it shows a leak.
+the file `memory-<pid>` of the folder that HUD_TEST_MEMORY names. The resident memory that the kernel reports is a
+high-water mark: an allocator returns little. The memory in use rises and falls with the work, so it shows a leak.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Between two looks.
+#: Between two samples.
 PERIOD_S = 1.0
 FOLDER = "HUD_TEST_MEMORY"
 PROGRAM = "HUD_TEST_PROGRAM"
@@ -35,14 +35,14 @@ class _MallInfo(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """Python's blocks of memory (every object is at least one), and bytes that the C library has given out."""
+    """Python's blocks of memory (every object is at least one), and bytes that the C library has allocated."""
 
     blocks: int
     heap: int
 
 
 def told_by(folder: Path, pid: int) -> InUse | None:
-    """What a process told last; None where it has not yet."""
+    """The newest report of a process; None before its first report."""
     try:
         blocks, heap = (folder / f"memory-{pid}").read_text(encoding="ascii").split()
     except (FileNotFoundError, ValueError):
@@ -51,7 +51,7 @@ def told_by(folder: Path, pid: int) -> InUse | None:
 
 
 def tell(folder: Path) -> None:
-    """Begin to tell, until the process ends."""
+    """Start the reports; they go on until the process ends."""
     file = os.open(folder / f"memory-{os.getpid()}", os.O_WRONLY | os.O_CREAT)
     threading.Thread(target=_tell, args=(file,), daemon=True).start()
 

@@ -1,6 +1,6 @@
-"""What goes wrong in a run, and when: drawn from a seed, so that a run that failed can be had again.
+"""The faults of a run and their times, drawn from a seed, so that a failed run can be repeated.
 
-Knows no process: tests.faults.world does what a plan says.
+This module knows no process: tests.faults.world carries out a plan.
 """
 
 from __future__ import annotations
@@ -12,29 +12,32 @@ from dataclasses import dataclass
 #: Writers: two that write to Redis and one that writes through a web replica.
 WRITERS = ("w1", "w2", "h1")
 REPLICAS = ("web1", "web2")
-#: Every way that has a proxy on it: writers' and replicas' to Redis, h1's and the viewers' to a replica.
+#: Every connection with a proxy on it: writers' and replicas' to Redis, h1's and the viewers' to a replica.
 WAYS = ("w1", "w2", "h1", "web1", "web2", "view1", "view2")
+#: How a child that a writer forks by os.fork ends.
+CHILD_ENDS = ("close", "os._exit", "sys.exit", "del", "return")
 #: How long the writers log, in seconds.
 DURATION_S = 6.0
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Action:
-    """Something that the world does: `verb` is one of its methods."""
+    """One action of the world: `verb` is one of its methods, `how` a variant of it."""
 
     at_s: float
     verb: str
     target: str = ""
     value: float = 0.0
+    how: str = ""
 
     def __str__(self) -> str:
-        value = f" {self.value:g}" if self.value else ""
-        return f"{self.at_s:.2f} s {self.verb}{f' {self.target}' if self.target else ''}{value}"
+        value = f"{self.value:g}" if self.value else ""
+        return " ".join(part for part in (f"{self.at_s:.2f} s", self.verb, self.target, value, self.how) if part)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One run: everything that chance decides."""
+    """One run: all its random choices."""
 
     seed: int
     faults: tuple[str, ...]
@@ -143,6 +146,37 @@ def _net_half_open(rng: random.Random, at_s: float) -> list[Action]:
     return [Action(at_s, rng.choice(("half_open_server", "half_open_client")), rng.choice(WAYS))]
 
 
+def _net_deaf_long(rng: random.Random, at_s: float) -> list[Action]:
+    """Longer than several time-outs of a publisher: it must back off and still lose nothing."""
+    way = rng.choice(WAYS)
+    return [Action(at_s, "deafen", way), Action(at_s + rng.uniform(4.5, 6.5), "heal_way", way)]
+
+
+def _redis_flushed(_rng: random.Random, at_s: float) -> list[Action]:
+    return [Action(at_s, "flush_redis")]
+
+
+def _redis_failed_over(_rng: random.Random, at_s: float) -> list[Action]:
+    return [Action(at_s, "fail_over_redis")]
+
+
+def _writer_forks(rng: random.Random, at_s: float) -> list[Action]:
+    """One to three children, each with another end."""
+    return [
+        Action(at_s + turn * 0.1, "fork_writer", rng.choice(WRITERS), rng.randint(1, 300), rng.choice(CHILD_ENDS))
+        for turn in range(rng.randint(1, 3))
+    ]
+
+
+def _writer_multiprocesses(rng: random.Random, at_s: float) -> list[Action]:
+    method = rng.choice(("fork", "spawn", "forkserver"))
+    return [Action(at_s, "fork_writer", rng.choice(WRITERS), rng.randint(1, 300), method)]
+
+
+def _publisher_copied(rng: random.Random, at_s: float) -> list[Action]:
+    return [Action(at_s, "copy_writer", rng.choice(WRITERS))]
+
+
 def _session_taken_over(rng: random.Random, at_s: float) -> list[Action]:
     ends = rng.choice(("release", "lapse"))
     return [Action(at_s, "take_over"), Action(at_s + rng.uniform(0.4, 1.2), "leave", ends)]
@@ -163,16 +197,22 @@ FAULTS: dict[str, Draw] = {
     "redis frozen": _redis_frozen,
     "redis full": _redis_full,
     "redis forgets scripts": _redis_forgets_scripts,
+    "redis flushed": _redis_flushed,
+    "redis failed over": _redis_failed_over,
     "web killed": _web_killed,
     "web deployed": _web_deployed,
     "web frozen": _web_frozen,
     "writer killed": _writer_killed,
     "writer frozen": _writer_frozen,
+    "writer forks": _writer_forks,
+    "writer starts a process": _writer_multiprocesses,
+    "publisher copied": _publisher_copied,
     "all writers frozen": _all_writers_frozen,
     "net cut": _net_cut,
     "net cut in an answer": _net_cut_in_an_answer,
     "net swallows": _net_swallows,
     "net deaf": _net_deaf,
+    "net deaf for long": _net_deaf_long,
     "net slow": _net_slow,
     "net narrow": _net_narrow,
     "net half open": _net_half_open,
@@ -180,12 +220,13 @@ FAULTS: dict[str, Draw] = {
     "session reset": _session_reset,
     "session lapses": _session_lapses,
 }
-#: A publisher that was refused waits longer each time, so one change of runs is enough for a run of seconds.
-_ONCE = {"session taken over", "session reset", "redis killed thrice", "all writers frozen", "redis full"}
+#: A publisher that was refused waits longer each time, so a run of a few seconds has room for one change of runs only.
+_ONCE = {"session taken over", "session reset", "redis killed thrice", "all writers frozen", "redis full",
+         "redis flushed", "redis failed over"}  # fmt: skip
 
 
 def draw(seed: int) -> Plan:
-    """Two to five faults at any time, so they overlap as they do in life."""
+    """Two to five faults at random times, so they overlap as in production."""
     rng = random.Random(seed)
     faults: list[str] = []
     actions: list[Action] = []

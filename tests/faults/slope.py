@@ -1,6 +1,6 @@
 """Whether a series grows: its slope with a confidence interval that knows how much neighbouring samples are alike.
 
-Knows nothing of what was measured. Called by tests.faults.soak.
+This module knows nothing of the measured quantity. Called by tests.faults.soak.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Literal
 
 #: Two-sided 95 % of the normal distribution; there are more than thirty samples.
 Z = 1.96
-#: Growth over the whole run that is too small to matter even where it is certain, as a share of the mean.
+#: Growth over the whole run that is too small to matter even if it is certain, as a share of the mean.
 NEGLIGIBLE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """A series' course.
+    """The course of a series.
 
     Attributes:
         mean: of the samples.
@@ -36,12 +36,12 @@ class Slope:
 
     @property
     def is_growing(self) -> bool:
-        """Whether it grows beyond its noise, by an amount that matters."""
+        """Whether the series grows beyond its noise, by an amount that matters."""
         return self.verdict == "GROWS"
 
     @property
     def verdict(self) -> Literal["flat", "creeps", "GROWS"]:
-        """Flat: zero is within the noise, or it falls. Creeps: it grows, by less than matters in this time."""
+        """Flat: zero is within the noise, or the series falls. Creeps: it grows by a negligible amount."""
         if self.per_hour - self.error_per_hour <= 0:
             return "flat"
         return "GROWS" if self.per_hour * self.hours > NEGLIGIBLE * abs(self.mean) else "creeps"

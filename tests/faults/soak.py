@@ -31,8 +31,8 @@ from tests.fixtures.servers import Server, redis_binary
 from tests.fixtures.web import WebServer
 
 MINUTES = float(os.environ.get("SOAK_MINUTES") or 12)
-#: What belongs to the start: caches that fill, the first sessions before any of them has gone, and memory that was
-#: reserved and is touched for the first time, which takes eight minutes.
+#: Effects of the start end within this time: caches fill, the first sessions expire, and reserved memory is touched for
+#: the first time, which takes eight minutes.
 WARM_UP_MINUTES = float(os.environ.get("SOAK_WARM_UP") or 10)
 SAMPLES = os.environ.get("SOAK_SAMPLES")
 VIEWERS = int(os.environ.get("SOAK_VIEWERS") or 200)
@@ -40,10 +40,10 @@ VIEWERS = int(os.environ.get("SOAK_VIEWERS") or 200)
 ENTRIES_PER_S = 200
 FPS = 10
 SAMPLE_S = 3.0
-#: Sessions change and Redis restarts ten times as often as would be a bad day.
+#: Sessions change and Redis restarts ten times as often as on a bad day.
 SESSION_S = 20.0
 RESTART_S = 75.0
-#: The shortest that there is: past sessions go within the run, as they do within weeks.
+#: The shortest permitted retention: past sessions expire within the run, as they do within weeks.
 RETENTION_S = 60
 #: The most that resident memory may rise after the warm-up, as a share: one more arena of Python's allocator is 3 %.
 MOST_RISE = 0.05
@@ -51,7 +51,7 @@ QUERIES = ("", "frames=0", "fps=2", "fps=5")
 
 
 class Soak:
-    """The servers, what disturbs them, and what is measured."""
+    """The servers, the disturbances and the measurements."""
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self._stop = asyncio.Event()
@@ -80,7 +80,7 @@ class Soak:
         stack.callback(self._direct.close)
 
     async def run(self, seconds: float) -> None:
-        """Go on for so long; whatever fails here ends the soak with its error."""
+        """Run for this duration; any failure ends the soak with its error."""
         async with asyncio.TaskGroup() as group:
             for index in range(VIEWERS):
                 group.create_task(self._view(index))
@@ -101,10 +101,10 @@ class Soak:
         while await self._pause(seconds):
             await asyncio.to_thread(do)  # type: ignore[arg-type]
 
-    # -- what happens -------------------------------------------------------------------------------------------------
+    # -- disturbances -------------------------------------------------------------------------------------------------
 
     async def _view(self, index: int) -> None:
-        """One page after another: mostly closed soon, now and then left open, always with what it saw last."""
+        """One page after another: most close soon, some stay open, and each resumes from the last event id."""
         rng = random.Random(index)
         last_id = ""
         while await self._pause(rng.uniform(0.1, 3.0)):
@@ -129,7 +129,7 @@ class Soak:
         self.redis.start()
         self.counts["restarts"] += 1
 
-    # -- what is measured ---------------------------------------------------------------------------------------------
+    # -- measurements -------------------------------------------------------------------------------------------------
 
     def _sample(self) -> None:
         now = time.monotonic()
@@ -151,8 +151,8 @@ class Soak:
             self._note(now, f"{name} memory, blocks", in_use.blocks)
             self._note(now, f"{name} memory, heap kB", in_use.heap / 1024)
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        # What it has taken for itself. The rest of what is resident are pages of its program and libraries: each comes
-        # with the first use of what stands on it, there is an end to them, and the kernel takes them back.
+        # Anonymous memory only. The other resident pages belong to the files of the program and its libraries: each
+        # is loaded at its first use, their number is bounded, and the kernel can reclaim them.
         self.resident[name].append((now, int(status["RssAnon"].split()[0]) / 1024))
         self._note(now, f"{name} threads", int(status["Threads"]))
         self._note(now, f"{name} files", len(os.listdir(f"/proc/{pid}/fd")))
@@ -176,7 +176,7 @@ async def _stream(port: int, query: str, last_id: str) -> AsyncIterator[asyncio.
         writer.write(f"GET /stream?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n{resume}\r\n".encode())
         yield reader
     finally:
-        writer.transport.abort()  # a closed laptop says no good-bye
+        writer.transport.abort()  # like a closed laptop: no orderly end
 
 
 def _newest_id(data: bytes) -> str:
@@ -200,7 +200,7 @@ def report(soak: Soak) -> bool:
 
 
 def _print_resident(name: str, values: list[float]) -> float:
-    """A high-water mark has no noise that a slope could be within; return by what share it rose."""
+    """Print and return the rise as a share; a high-water mark has no noise to compare a slope with."""
     more = values[-1] / values[0] - 1
     print(f"{name:28}{values[0]:18.2f}{values[-1]:18.2f}{more:10.2%}")
     return more
@@ -214,7 +214,7 @@ def _counted(samples: list[tuple[float, float]]) -> tuple[list[float], list[floa
 
 
 def main() -> int:
-    # What the C library keeps at hand for each thread counts as in use, and takes an hour to fill: go without.
+    # The C library's cache of each thread counts as in use and takes an hour to fill: switch it off.
     os.environ["GLIBC_TUNABLES"] = "glibc.malloc.tcache_count=0"
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         soak = Soak(Path(folder), stack)

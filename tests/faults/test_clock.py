@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from hud_publisher import Publisher
-from hud_publisher.redis_client import connect
+from hud_publisher.sinks.redis_client import connect
 from tests.faults.ledger import read_sessions
 from tests.fixtures.servers import Server, valkey_binary, wait_until
 from tests.fixtures.web import SseClient, WebServer
 
 
 class ClockServer(Server):
-    """A server whose clock is as far off as `jump` says."""
+    """A server whose clock is off by the offset of the last `jump`."""
 
     def jump(self, offset: str) -> None:
         (self.folder.parent / "offset").write_text(offset)

@@ -1,4 +1,4 @@
-"""docs/guarantees.md cites tests that exist, and cites one for each thing that it says."""
+"""docs/guarantees.md cites tests that exist, and each claim cites at least one."""
 
 from __future__ import annotations
 

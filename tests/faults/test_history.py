@@ -1,4 +1,4 @@
-"""The judge itself: each kind of broken promise is seen, and a run that broke none is not accused."""
+"""The verdict itself: it finds each kind of broken promise, and does not accuse a run that broke none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from hud_publisher.protocol.entries import EntryId
 from hud_publisher.protocol.keys import Sid
-from hud_web.sse import Position
+from hud_web.store.sse import Position
 from tests.faults import plan
 from tests.faults.history import History, Number, Session
 from tests.faults.viewer import Seen
@@ -22,7 +22,7 @@ def number(n: int, writer: str = "w") -> Number:
 
 
 def session(*numbers: Number, sid: str = "1000", run: str = RUN) -> Session:
-    """Entry n of a session stands at `sid`-n."""
+    """Entry n of a session has the id `sid`-n."""
     entries = [(f"{sid}-{place}", found) for place, found in enumerate(numbers, start=1)]
     return Session(sid, run, int(sid), {"metrics": entries, "iterations": []})
 
@@ -72,7 +72,7 @@ def test_a_viewer_that_came_late_or_fell_behind_is_not_accused() -> None:
     assert replace(GOOD, viewers=[late, behind, [*frames, frame("1000-1")]]).violations() == []
 
 
-def test_an_entry_that_landed_unacknowledged_may_stand_again_in_the_next_session() -> None:
+def test_an_unacknowledged_entry_may_be_stored_again_in_the_next_session() -> None:
     again = session(number(3), number(4), sid="2000")
     seen = [*GOOD.viewers[0], snapshot(sid="2000"), update(1, 3, sid="2000"), update(2, 4, sid="2000")]
     told = [("1000", number(1)), ("1000", number(2)), ("2000", number(3)), ("2000", number(4))]
@@ -134,6 +134,23 @@ def broken_views_of_two() -> dict[str, list[Seen]]:
 @pytest.mark.parametrize("name", list(broken_histories()))
 def test_a_broken_promise_is_seen(name: str) -> None:
     assert broken_histories()[name].violations() != []
+
+
+LOST_DATA = Seen("reset", {"reason": "Redis lost its data"})
+
+
+def test_a_viewer_that_was_told_of_a_flush_is_not_accused() -> None:
+    first = GOOD.viewers[0]
+    after = [LOST_DATA, snapshot(sid="2000"), update(1, 1, "v", "2000")]
+    seen = [[*first, *after], [*first[:2], *after], [*first, LOST_DATA, *after], [snapshot(sid="2000"), after[2]]]
+    assert replace(TWO, viewers=seen, wiped={"1000"}).violations() == []
+
+
+@pytest.mark.parametrize("wiped", [set(), {"1000"}], ids=["nothing was flushed", "the viewer was not told"])
+def test_a_reset_must_come_with_a_flush_and_only_then(wiped: set[str]) -> None:
+    after = [snapshot(sid="2000"), update(1, 1, "v", "2000")]
+    seen = [*GOOD.viewers[0], *([] if wiped else [LOST_DATA]), *after]
+    assert len(replace(TWO, viewers=[seen], wiped=wiped).violations()) == 1
 
 
 def test_a_plan_is_the_same_for_the_same_seed_and_each_fault_is_drawn() -> None:

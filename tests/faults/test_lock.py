@@ -1,5 +1,5 @@
-"""The session lock under test: a model that hypothesis drives against a real Redis, and many contenders at once whose
-every append is held against the server's own log.
+"""The session lock under test: a model that hypothesis drives against a real Redis, and many contenders at once, whose
+appends are compared with the server's log.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from hud_publisher.protocol.errors import SessionHeldError, SessionNotActiveErro
 from hud_publisher.protocol.keys import ChannelKeys, SessionId, split_session_id
 from hud_publisher.protocol.replies import Published, Registered
 from hud_publisher.protocol.scripts import Limits, ScriptCall
-from hud_publisher.redis_client import connect, execute
+from hud_publisher.sinks.redis_client import connect, execute
 from tests.faults.server_log import commands
 from tests.fixtures.servers import Server, redis_binary, running, wait_until
 
 KEYS = ChannelKeys("default")
-#: Nothing runs out by itself while the model is driven: time passes by a rule.
+#: No lease expires by itself while the model is driven: a rule lets time pass.
 MODEL_LIMITS = Limits(ttl_ms=600_000)
 RUNS = ("one", "two", "three", None)
-#: Of a writer: the batch that is due, or one from before sent again, or one after a gap; and how many entries it has.
+#: Of a writer: the next batch, an earlier batch again, or a batch after a gap; and its number of entries.
 BATCHES = st.tuples(st.sampled_from(("driver", "runner")), st.integers(-1, 2), st.integers(0, 3))
 
 
@@ -58,7 +58,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @dataclass
 class ModelSession:
-    """What a session must be."""
+    """The expected state of a session."""
 
     run: str | None
     is_ended: bool = False
@@ -68,7 +68,7 @@ class ModelSession:
 
 @dataclass
 class Model:
-    """What a channel must be."""
+    """The expected state of a channel."""
 
     lock: SessionId | None = None
     fence: int = 0
@@ -76,7 +76,7 @@ class Model:
 
 
 class Channel(RuleBasedStateMachine):
-    """A channel, runs that want it, and everything that they may do in any order."""
+    """A channel, the runs that want it, and all their possible actions in any order."""
 
     sessions: Bundle[Registered] = Bundle("sessions")
 
@@ -94,7 +94,7 @@ class Channel(RuleBasedStateMachine):
 
     @initialize(ahead_ms=st.sampled_from([0, 3_600_000]))
     def begin(self, ahead_ms: int) -> None:
-        """A clock that went back leaves a fence of the future."""
+        """A clock that went back leaves a fence in the future."""
         if ahead_ms:
             self.highest = self.model.fence = self._now_ms() + ahead_ms
             self.redis.set(KEYS.fence, self.model.fence)
@@ -103,7 +103,7 @@ class Channel(RuleBasedStateMachine):
         now: Any = self.redis.time()
         return int(now[0]) * 1000 + int(now[1]) // 1000
 
-    # -- what runs do -------------------------------------------------------------------------------------------------
+    # -- actions of runs ----------------------------------------------------------------------------------------------
 
     @rule(target=sessions, run=st.sampled_from(RUNS), takeover=st.booleans())
     def register(self, run: str | None, takeover: bool) -> Registered | MultipleResults[Registered]:
@@ -134,7 +134,7 @@ class Channel(RuleBasedStateMachine):
 
     @rule(session=sessions, batch=BATCHES)
     def write_as_anybody(self, session: Registered, batch: tuple[str, int, int]) -> None:
-        """Whoever ever held the channel may try."""
+        """Any present or past holder of the channel may try."""
         self._write(session.session_id, *batch)
 
     @precondition(lambda self: self.model.lock is not None)
@@ -189,17 +189,17 @@ class Channel(RuleBasedStateMachine):
         self.model.sessions[self.model.fence].is_ended = True
         return True
 
-    # -- what happens to them -----------------------------------------------------------------------------------------
+    # -- faults -------------------------------------------------------------------------------------------------------
 
     @rule()
     def pause_longer_than_the_lease(self) -> None:
-        """Everybody sleeps: the lease runs out, and nobody is told."""
+        """Every run sleeps: the lease expires without notice to any run."""
         self.redis.pexpire(KEYS.lock, 0)
         self.model.lock = None
 
     @rule()
     def replicate(self) -> None:
-        """The replica has everything up to here."""
+        """The replica has every change up to this point."""
         keys: Any = self.redis.keys("*")
         self.checkpoint = ({key: self._dump(key) for key in keys}, copy.deepcopy(self.model))
 
@@ -211,7 +211,7 @@ class Channel(RuleBasedStateMachine):
     @precondition(lambda self: self.checkpoint is not None)
     @rule()
     def fail_over(self) -> None:
-        """The replica takes over: what came after `replicate` never was, though runs and viewers remember it."""
+        """The replica takes over: Redis forgets every change after `replicate`; runs and viewers remember them."""
         assert self.checkpoint is not None
         kept, model = self.checkpoint
         self.model = copy.deepcopy(model)
@@ -221,11 +221,11 @@ class Channel(RuleBasedStateMachine):
             pipe.restore(key, 600_000 if key == KEYS.lock.encode() else 0, value)
         pipe.execute()
         if self.highest > self._now_ms() + 1_000:
-            # Fences of a clock that was ahead by more than an election takes: what was forgotten may be given again.
+            # The fences come from a clock that was further ahead than an election takes, so Redis may reuse a lost one.
             self.highest = self.model.fence
         wait_until(lambda: self.highest == self.model.fence or self._now_ms() > self.highest, "the next millisecond")
 
-    # -- what always holds --------------------------------------------------------------------------------------------
+    # -- invariants ---------------------------------------------------------------------------------------------------
 
     @invariant()
     def redis_is_as_the_model(self) -> None:
@@ -262,19 +262,19 @@ def drive(server: Server, examples: int, steps: int) -> None:
         run_state_machine_as_test(ChannelHere, settings=chosen)
 
 
-def test_the_lock_does_what_its_model_does(server: Server) -> None:
+def test_the_lock_behaves_as_its_model(server: Server) -> None:
     drive(server, examples=60, steps=40)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_the_lock_does_what_its_model_does_for_long(server: Server) -> None:
+def test_the_lock_behaves_as_its_model_in_long_runs(server: Server) -> None:
     drive(server, examples=1_500, steps=80)
 
 
 # -- many at once -----------------------------------------------------------------------------------------------------
 
-#: A lease that real pauses outlast.
+#: A lease shorter than real pauses.
 SHORT = Limits(ttl_ms=40)
 CONTENDERS = 12
 
@@ -329,7 +329,7 @@ class Contender(threading.Thread):
 
 
 def appends_outside_the_lock(server: Server) -> tuple[list[str], list[int]]:
-    """Read the server's own log: appends of a session that did not hold the lock, and the fences as they were given."""
+    """Read the server's log: appends of a session that did not hold the lock, and the fences in the order of issue."""
     lock = KEYS.lock.encode()
     wrong: list[str] = []
     fences: list[int] = []
@@ -368,7 +368,7 @@ def test_no_two_sessions_entries_are_interleaved_however_many_contend(tmp_path: 
         wrong, fences = appends_outside_the_lock(server)
     assert wrong == []
     assert fences == sorted(set(fences))
-    # Otherwise nothing was contended for.
+    # Otherwise there was no contention.
     assert len(fences) > 10
     assert sum(contender.written for contender in contenders) > 200
     assert sum(contender.refused for contender in contenders) > 5

@@ -57,7 +57,7 @@ def test_a_replica_that_was_cut_off_shows_every_session_that_came_and_went_meanw
     assert not client.named("reset")
 
 
-def test_who_comes_from_a_replica_that_was_ahead_sees_nothing_twice(
+def test_a_viewer_from_a_replica_that_was_ahead_sees_nothing_twice(
     serve: Callable[..., WebServer], watch: Callable[..., SseClient], proxy: FaultProxy
 ) -> None:
     ahead, behind = serve(), serve(redis_url=proxy.redis_url)

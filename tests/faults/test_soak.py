@@ -1,4 +1,4 @@
-"""The soak's judgement, and a short soak."""
+"""The verdict of the soak, and a short soak."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_short_soak_runs_and_tells_the_course_of_every_measure() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "tests.faults.soak"], env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    # So short a run is all warm-up, so it may grow; it must not fail.
+    # Such a short run is all warm-up: memory may grow, but the run must not fail.
     assert ended.stderr == ""
     for measure in (
         "replica 1 memory, blocks",

@@ -1,4 +1,4 @@
-"""Redis runs out of memory or disk, or dies in the middle of a write: metrics wait, pages go on, batches land whole."""
+"""Redis runs out of memory or disk, or dies during a write: metrics wait, pages stay live, batches land whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hud_publisher.protocol.entries import MetricsEntry
 from hud_publisher.protocol.keys import ChannelKeys
 from hud_publisher.protocol.replies import Registered
 from hud_publisher.protocol.scripts import Limits
-from hud_publisher.redis_client import connect, execute
+from hud_publisher.sinks.redis_client import connect, execute
 from tests.faults.ledger import read_sessions
 from tests.fixtures.publishing import JPEG
 from tests.fixtures.servers import Server, redis_binary, running, wait_until
@@ -40,7 +40,7 @@ def publish() -> Iterator[Callable[..., Publisher]]:
 
 
 def stored(server: Server) -> list[list[int]]:
-    """The numbers of each session, in the order in which they stand."""
+    """The numbers of each session, in stream order."""
     with contextlib.closing(connect(server.url)) as client:
         return [[number.n for _id, number in session.entries["metrics"]] for session in read_sessions(client)]
 
@@ -54,7 +54,7 @@ def numbers(client: SseClient) -> list[int]:
 
 
 def log_until(hud: Publisher, claim: Callable[[], object], what: str, *, frames: bool = False) -> int:
-    """Log numbers that go on from those before, a hundred per second, until it is so; return the last."""
+    """Log consecutive numbers, a hundred per second, until `claim` holds; return the last."""
     count = dict(hud.stats.taken).get("metrics", 0)
 
     def log_and_look() -> object:
@@ -86,7 +86,7 @@ def test_a_redis_without_memory_drops_pictures_keeps_metrics_for_later_and_lets_
         direct.config_set("maxmemory", 1)
         late = watch(web, "frames=0")
         late.wait(lambda c: c.named("snapshot"), "a snapshot although Redis is full")
-        # A replica looks at the lease every two seconds, and tells how many watch, which Redis refuses now.
+        # A replica reads the lease every two seconds and reports its number of viewers, which Redis refuses now.
         refusals = _refusals(web)
         wait_until(lambda: _refusals(web) > refusals + 1, "two refused reports", deadline_s=60)
         assert direct.get(KEYS.lock) is not None
@@ -101,14 +101,14 @@ def test_a_redis_without_memory_drops_pictures_keeps_metrics_for_later_and_lets_
 
 
 def _refusals(web: WebServer) -> float:
-    """How many calls Redis has refused to this replica."""
+    """The number of calls of this replica that Redis has refused."""
     lines = web.get("/metrics")[1].decode().splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("hud_redis_errors_total{"))
 
 
 @pytest.fixture
 def bounded_server(tmp_path: Path) -> Iterator[Server]:
-    """A Redis whose files can be forbidden to grow; without the trap that would end it instead of failing a write."""
+    """A Redis whose files can be forbidden to grow; the trap makes a write fail instead of ending the server."""
     binary = tmp_path / "redis-server"
     binary.write_text(f'#!/bin/sh\ntrap "" XFSZ\nexec {redis_binary()} "$@"\n')
     binary.chmod(0o755)

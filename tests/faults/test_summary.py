@@ -1,4 +1,4 @@
-"""The table of docs/guarantees.md adds up what the runs' reports say."""
+"""The table of docs/guarantees.md adds up the reports of the runs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A viewer as a browser is one: reads a stream, comes back with Last-Event-ID, to whichever replica answers.
+"""A viewer that behaves as a browser: it reads a stream and reconnects with Last-Event-ID to any replica.
 
-It keeps every event as it came. What it has seen is read out afterwards, by tests.faults.history.
+It keeps every event unchanged. tests.faults.history reads the events afterwards.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hud_web.sse import Position
+from hud_web.store.sse import Position
 
-#: Shorter than the server's heartbeat: these viewers rather come back once too often.
+#: Shorter than the server's heartbeat: these viewers prefer a needless reconnect to a missed failure.
 SILENCE_S = 2.5
 
 
@@ -34,9 +34,9 @@ class Viewer:
     """Watches a channel through any of some ports until it is closed.
 
     Attributes:
-        last_id: what it would send as Last-Event-ID.
+        last_id: the next value of Last-Event-ID.
         last_frame: id of the newest frame shown.
-        is_restless: whether it leaves and comes back by itself now and then.
+        is_restless: whether it disconnects and reconnects now and then.
     """
 
     def __init__(self, ports: Sequence[int], rng: random.Random, *, query: str = "", is_restless: bool = False) -> None:
@@ -54,14 +54,14 @@ class Viewer:
         self._thread.join(SILENCE_S + 10)
 
     def seen(self) -> list[Seen]:
-        """Every event so far."""
+        """Every received event."""
         return [_parse(block) for block in list(self._blocks)]
 
     def position(self) -> Position | None:
         return Position.parse(self.last_id)
 
     def newest_frame(self) -> str | None:
-        """Id of the newest frame that came, in an update or in a snapshot."""
+        """Id of the newest frame received, in an update or in a snapshot."""
         for block in reversed(list(self._blocks)):
             if b"event: vision_update\n" in block or b"event: snapshot\n" in block:
                 data = _parse(block).data
@@ -98,7 +98,7 @@ class Viewer:
             chunk = response.read1(65_536)
             if not chunk:
                 return
-            # Only a whole event counts (WHATWG HTML §9.2.6); what is cut off half-way comes again.
+            # Only a whole event counts (WHATWG HTML §9.2.6); the server sends a truncated event again.
             *blocks, rest = (rest + chunk).split(b"\n\n")
             for block in blocks:
                 if block.startswith(b"id: "):

@@ -1,14 +1,16 @@
 """A small HUD installation that a plan breaks: one Redis, two web replicas, three writers of one run, four viewers, and
-a proxy on every way between them. All of it are real processes on loopback.
+a proxy on every connection between them. All parts are real processes on loopback.
 
-`World(plan, folder).run()` does the plan, heals everything, waits until all that was logged is acknowledged and seen,
-and returns the history. Each thing has one hand that works on it, so a slow restart delays nothing else.
+`World(plan, folder).run()` carries out the plan, heals everything, waits until every logged entry is acknowledged and
+seen, and returns the history. Each part has one worker thread, so a slow restart delays no other part.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import random
 import signal
 import subprocess
@@ -29,11 +31,11 @@ from redis.retry import Retry
 
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.keys import ChannelKeys
-from hud_publisher.redis_client import connect, execute
-from hud_web.sse import order
-from tests.faults.history import STREAMS, History, Number
+from hud_publisher.sinks.redis_client import connect, execute
+from hud_web.store.sse import order
+from tests.faults.history import STREAMS, History, Number, Session
 from tests.faults.intruder import Intruder
-from tests.faults.ledger import read_sessions
+from tests.faults.ledger import read_sessions, wipe
 from tests.faults.plan import DURATION_S, REPLICAS, WAYS, WRITERS, Action, Plan
 from tests.faults.viewer import Viewer
 from tests.faults.writer import Assignment, acknowledged
@@ -42,18 +44,24 @@ from tests.fixtures.servers import Server, redis_binary, wait_until
 from tests.fixtures.web import WebServer
 
 KEYS = ChannelKeys("default")
+#: Redis waits five seconds for further replicas by default.
+SYNC_AT_ONCE = ("--repl-diskless-sync-delay", "0")
+#: The test's connection to Redis. It has no faults and leads to the primary.
+DIRECT = "direct"
 RUN = "the-run"
 #: Long enough that one lost beat does not end it, short enough that leases lapse under most faults.
 TTL_S = 2
 #: Per writer: three of them log 15,000 entries in DURATION_S.
 ENTRIES_PER_S = 850
 FPS = 20
-#: Viewers that are there from the start: what they ask for, and whether they come and go. Another one comes late.
+#: Viewers that connect at the start: query, and whether they come and go. One more viewer connects late.
 FROM_START = (("", False), ("frames=0", False), ("fps=5", True))
 VIEWERS_FROM_START = len(FROM_START)
-#: The longest wait of a publisher that met trouble many times, and some more for a busy machine.
+#: The longest retry delay of a publisher after many failures, and a margin for a busy machine.
 DRAIN_DEADLINE_S = 90.0
 SEEN_DEADLINE_S = 60.0
+#: A child closes its publisher within two seconds; the rest is for a busy machine.
+CHILD_DEADLINE_S = 60.0
 
 
 class Writer:
@@ -65,7 +73,7 @@ class Writer:
         with (folder / f"{assignment.writer}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.writer", json.dumps(_as_dict(assignment))],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
             )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -99,11 +107,36 @@ class Writer:
         self._reader.join(5)
         self._close_pipes()
 
+    def end_group(self) -> None:
+        """Kill the process and all its children."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
     def _close_pipes(self) -> None:
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process that a writer started; it locks a file until it ends."""
+
+    assignment: Assignment
+    parent: Writer
+
+    def has_ended(self) -> bool:
+        """Whether its process is gone; a parent that was killed may never have started it."""
+        path = Path(f"{self.assignment.notes}.lock")
+        if not path.exists():
+            return self.parent.process.poll() is not None
+        with path.open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
 
 
 def _as_dict(assignment: Assignment) -> dict[str, Any]:
@@ -112,7 +145,7 @@ def _as_dict(assignment: Assignment) -> dict[str, Any]:
 
 @dataclass
 class Outcome:
-    """What a run under faults came to."""
+    """The outcome of a run under faults."""
 
     history: History
     violations: list[str]
@@ -133,17 +166,20 @@ class World:
         self._closing = contextlib.ExitStack()
         for hand in self._hands.values():
             self._closing.callback(hand.shutdown)
-        self.redis = Server(redis_binary(), folder / "redis")
+        self.redis = Server(redis_binary(), folder / "redis", *SYNC_AT_ONCE)
         self._closing.callback(self.redis.kill)
-        self._direct = redis.Redis(port=self.redis.port, socket_timeout=1.0, retry=Retry(NoBackoff(), 0), protocol=2)
+        self.proxies = {name: self._proxy(0) for name in (*WAYS, DIRECT)}
+        self._aim_at_redis()
+        self._direct = redis.Redis(
+            port=self.proxies[DIRECT].port, socket_timeout=1.0, retry=Retry(NoBackoff(), 0), protocol=2
+        )
         self._closing.callback(self._direct.close)
-        self.proxies = {name: self._proxy(0) for name in WAYS}
-        for name in ("w1", "w2", *REPLICAS):
-            self.proxies[name].target_port = self.redis.port
         self.webs: dict[str, WebServer] = {}
         list(map(Future.result, [self._hands[name].submit(self._first_start, name) for name in REPLICAS]))
         self.writers: dict[str, Writer] = {}
         self._all_writers: list[Writer] = []
+        self._children: list[Child] = []
+        self._wiped: list[Session] = []
         self.viewers: list[Viewer] = []
         self._began_s: float | None = None
         self._intruder: Intruder | None = None
@@ -159,8 +195,13 @@ class World:
         self._closing.callback(self.webs[name].close)
         self._aim_at(name)
 
+    def _aim_at_redis(self) -> None:
+        """Imitate a service address, which leads to the primary after a failover."""
+        for name in ("w1", "w2", *REPLICAS, DIRECT):
+            self.proxies[name].target_port = self.redis.port
+
     def _aim_at(self, name: str) -> None:
-        """A replica that starts again has another port, as in a cluster it has another address."""
+        """A restarted replica has another port, as it has another address in a cluster."""
         self.proxies[f"view{name[-1]}"].target_port = self.webs[name].port
         if name == "web1":
             self.proxies["h1"].target_port = self.webs[name].port
@@ -170,6 +211,7 @@ class World:
             viewer.close()
         for writer in self._all_writers:
             writer.kill()
+            writer.end_group()
         self._closing.close()
 
     # -- the run ------------------------------------------------------------------------------------------------------
@@ -188,6 +230,8 @@ class World:
         for name, writer in self.writers.items():
             wait_until(partial(writer.has_said, "drained"), f"all of {name} to be acknowledged",
                        deadline_s=DRAIN_DEADLINE_S)  # fmt: skip
+        for child in self._children:
+            wait_until(child.has_ended, f"the end of child {child.assignment.writer}", deadline_s=CHILD_DEADLINE_S)
         self._await_viewers()
         for viewer in self.viewers:
             viewer.close()
@@ -214,7 +258,7 @@ class World:
         self._all_writers.append(self.writers[name])
 
     def _act(self) -> None:
-        """Do each action at its time; and let a viewer come late."""
+        """Carry out each action at its time, and start a late viewer."""
         self._began_s = began = time.monotonic()
         late = Action(self._rng.uniform(1.0, DURATION_S - 1.0), "come_late")
         done: list[Future[None]] = []
@@ -226,11 +270,14 @@ class World:
             future.result(60)
 
     def _do(self, action: Action) -> None:
+        if action.verb == "fork_writer":
+            self._fork_writer(action.target, int(action.value), action.how)
+            return
         method: Callable[[str, float], None] = getattr(self, f"_{action.verb}")
         method(action.target, action.value)
 
     def _heal(self) -> None:
-        """Everything is well again; what the faults did to state stays."""
+        """Remove every fault; the effects of the faults on state remain."""
         for proxy in self.proxies.values():
             proxy.heal()
         self._thaw_redis("", 0)
@@ -273,12 +320,12 @@ class World:
         for writer in everyone[1:]:
             writer.tell("close")
         everyone[0].tell("release")
-        history = History(
-            read_sessions(self._direct), [], {}, [viewer.seen() for viewer in self.viewers], self._at_takeover
-        )
-        for child in self._all_writers:
-            history.acknowledged += acknowledged(child.assignment)
-            history.runs[child.assignment.writer] = RUN
+        sessions = [*self._wiped, *read_sessions(self._direct)]
+        seen = [viewer.seen() for viewer in self.viewers]
+        history = History(sessions, [], {}, seen, self._at_takeover, {session.sid for session in self._wiped})
+        for process in (*self._all_writers, *self._children):
+            history.acknowledged += acknowledged(process.assignment)
+            history.runs[process.assignment.writer] = RUN
         for intruder in self._intruders:
             history.acknowledged += intruder.acknowledged
             history.runs[intruder.writer] = intruder.run_name
@@ -291,7 +338,7 @@ class World:
         outcome.connections = sum(event.name == "connect" for seen in history.viewers for event in seen)
         return outcome
 
-    # -- what can go wrong --------------------------------------------------------------------------------------------
+    # -- faults -------------------------------------------------------------------------------------------------------
 
     def _kill_redis(self, _target: str, _value: float) -> None:
         self.redis.kill()
@@ -313,6 +360,31 @@ class World:
     def _empty_redis(self, _target: str, _value: float) -> None:
         with _away():
             self._direct.config_set("maxmemory", 0)
+
+    def _flush_redis(self, _target: str, _value: float) -> None:
+        assert self._began_s is not None
+        if time.monotonic() > self._began_s + DURATION_S - 1.0:
+            return  # an earlier action took long; without later entries there would be no session to return to
+        with _away():
+            self._wiped += wipe(self._direct)
+
+    def _fail_over_redis(self, _target: str, _value: float) -> None:
+        """A planned failover: a replica catches up while the primary pauses writes, and the address follows."""
+        old, port = self.redis, str(self.redis.port)
+        with _away():
+            self._direct.ping()  # without a primary there is no planned failover
+            spare = Server(redis_binary(), self._folder / "spare", "--replicaof", "127.0.0.1", port, *SYNC_AT_ONCE)
+            self._closing.callback(spare.kill)
+            with contextlib.closing(_client(spare.port)) as new:
+                wait_until(lambda: _role(new) == ("slave", "connected"), "the spare to follow", deadline_s=20)
+                wait_until(lambda: _has_replica(self._direct), "the primary to know its spare", deadline_s=20)
+                self._direct.execute_command("FAILOVER", "TO", "127.0.0.1", str(spare.port))
+                wait_until(lambda: _role(new)[0] == "master", "the spare to become primary", deadline_s=20)
+            self.redis, spare.extra = spare, SYNC_AT_ONCE  # it must not start again as a replica
+            self._aim_at_redis()
+            for name in ("w1", "w2", *REPLICAS, DIRECT):
+                self.proxies[name].cut()
+            old.kill()
 
     def _flush_scripts(self, _target: str, _value: float) -> None:
         with _away():
@@ -355,6 +427,16 @@ class World:
         writer = self.writers[name]
         wait_until(partial(writer.has_said, "ready"), "the writer's successor", deadline_s=60)
 
+    def _fork_writer(self, name: str, count: int, how: str) -> None:
+        parent = self.writers[name]
+        field_name = f"{parent.assignment.writer}c{len(self._children)}"
+        notes = str(self._folder / f"{field_name}.notes")
+        self._children.append(Child(Assignment(field_name, {}, notes, 0, count), parent))
+        parent.tell(f"child {how} {field_name} {notes} {count}")
+
+    def _copy_writer(self, name: str, _value: float) -> None:
+        self.writers[name].tell("copy")
+
     def _freeze_writer(self, name: str, _value: float) -> None:
         self.writers[name].process.send_signal(signal.SIGSTOP)
 
@@ -389,9 +471,9 @@ class World:
         self.proxies[way].half_open("client")
 
     def _take_over(self, _target: str, _value: float) -> None:
-        """Another run takes the channel; from then on the session before must not grow."""
+        """Another run takes the channel; afterwards the previous session must not grow."""
         with _away():
-            self._intruder = Intruder(self.redis.url, f"b{len(self._intruders)}", ttl_ms=TTL_S * 1000)
+            self._intruder = Intruder(self.proxies[DIRECT].redis_url, f"b{len(self._intruders)}", ttl_ms=TTL_S * 1000)
             self._intruders.append(self._intruder)
             before: Any = self._direct.zrange(KEYS.sessions, 0, 1, desc=True)
             if len(before) == 2:
@@ -405,7 +487,7 @@ class World:
             self._intruder = None
 
     def _reset(self, _target: str, _value: float) -> None:
-        with _away(), contextlib.closing(connect(self.redis.url, timeout_s=1.0)) as client:
+        with _away(), contextlib.closing(connect(self.proxies[DIRECT].redis_url, timeout_s=1.0)) as client:
             execute(client, scripts.reset("default"))
 
     def _lapse(self, _target: str, _value: float) -> None:
@@ -417,8 +499,23 @@ class World:
 
 
 def _away() -> contextlib.AbstractContextManager[None]:
-    """Redis may be down just when it should be asked something: then this fault does not happen."""
+    """Redis may be down at the time of a command: then this fault does not happen."""
     return contextlib.suppress(redis.exceptions.RedisError, OSError)
+
+
+def _client(port: int) -> redis.Redis:
+    return redis.Redis(port=port, socket_timeout=1.0, retry=Retry(NoBackoff(), 0), protocol=2)
+
+
+def _role(client: redis.Redis) -> tuple[str, str]:
+    """ "master" or "slave", and a replica's state of replication."""
+    reply: Any = client.execute_command("ROLE")
+    return reply[0].decode(), reply[3].decode() if reply[0] == b"slave" else ""
+
+
+def _has_replica(client: redis.Redis) -> bool:
+    found: Any = client.info("replication")
+    return any("online" in str(found.get(f"slave{number}")) for number in range(2))
 
 
 def _hand_of(action: Action) -> str:
@@ -430,7 +527,7 @@ def _hand_of(action: Action) -> str:
 
 
 def _of_stats(writer: Writer, stats: dict[str, Any], acknowledged: list[tuple[str, Number]]) -> Iterator[str]:
-    """What a publisher says of itself is true, and it dropped nothing."""
+    """The statistics of a publisher are true, and it dropped nothing."""
     name = writer.assignment.writer
     for stream in STREAMS:
         noted = sum(number.writer == name and number.stream == stream for _sid, number in acknowledged)

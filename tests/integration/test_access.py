@@ -1,4 +1,4 @@
-"""Who gets in, on a real server: tokens, viewing links, hosts, origins, limits."""
+"""Access to a real server: tokens, viewing links, hosts, origins, limits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ask(web: WebServer, path: str, method: str = "GET", **headers: str) -> tuple
 
 
 def raw(web: WebServer, head: bytes) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """What a request is answered that no library would send."""
+    """The answer to a request that no library would send."""
     with socket.create_connection(("127.0.0.1", web.port), timeout=10) as link:
         link.sendall(head)
         response = http.client.HTTPResponse(link)
@@ -45,7 +45,7 @@ def raw(web: WebServer, head: bytes) -> tuple[int, http.client.HTTPMessage, byte
         ("GET", "/", {}, 200),
         ("GET", "/health", {}, 200),
         ("GET", "/api/sessions", {}, 200),
-        ("GET", "/static/js/main.js", {}, 200),
+        ("GET", "/static/js/shell/main.js", {}, 200),
         ("GET", "/stream?fps=x", {}, 400),
         ("GET", "/nothing", {}, 404),
         ("DELETE", "/api/state", {}, 405),
@@ -63,7 +63,7 @@ def test_every_answer_carries_the_security_headers(
         assert isinstance(json.loads(answer[2])["error"], str)
 
 
-def test_what_is_no_http_is_refused_like_any_other_request(standing_web: WebServer) -> None:
+def test_a_request_that_is_no_http_is_refused_like_any_other(standing_web: WebServer) -> None:
     status, headers, body = raw(standing_web, b"BREW / HTTP/1.1\r\n\r\n")
     assert status == 400
     assert isinstance(json.loads(body)["error"], str)
@@ -83,11 +83,49 @@ def expect_security_headers(headers: http.client.HTTPMessage) -> None:
     assert "server" not in headers
 
 
+def test_pages_of_the_named_sources_may_embed_the_page_and_no_others(serve: Callable[..., WebServer]) -> None:
+    web = serve(environment={"HUD_FRAME_ANCESTORS": "self http://localhost:8888"})
+    for path in ("/", "/api/state", "/nosuch"):
+        _status, headers, _body = ask(web, path)
+        assert "; frame-ancestors 'self' http://localhost:8888;" in headers["Content-Security-Policy"]
+        assert "X-Frame-Options" not in headers  # browsers would apply it in addition to the policy
+
+
+def test_a_path_prefix_lifts_no_check(serve: Callable[..., WebServer]) -> None:
+    view = free_port()
+    web = serve(environment={"HUD_VIEW_TOKEN": "view", "HUD_VIEW_PORT": str(view), "HUD_STREAMS_PER_ADDRESS": "1"})
+    assert ask(web, "/x/api/state")[0] == 401
+    assert ask(web, "/x/")[0] == 401
+    status, headers, _body = ask(web, "/user/ada/?token=view&channel=a")
+    assert (status, headers["Location"]) == (303, "./?channel=a")
+    assert "Path=" not in headers["Set-Cookie"]  # the default path is the folder of the page's URL
+    assert ask(web, "/x/api/state", Authorization="Bearer view")[0] == 200
+    assert ask(web, "/x/metrics")[0] == 401
+    assert ask(web, "/x/metrics", Authorization="Bearer view")[0] == 404
+    for path in ("/x/api/reset_session", "/x/api/register_session", "/x/api/publish"):
+        assert ask(web, path, "POST")[0] == 403
+    assert ask(web, "/static/../app.py", Authorization="Bearer view")[0] == 404
+    assert ask(web, "/x/static/../../app.py", Authorization="Bearer view")[0] == 404
+    assert ask(web, "/x/static/%2e%2e/app.py", Authorization="Bearer view")[0] == 404
+    connection = http.client.HTTPConnection("127.0.0.1", view, timeout=10)
+    connection.request("POST", "/x/api/reporter", b"{}")
+    assert connection.getresponse().status == 403
+    connection.close()
+
+
+def test_streams_below_a_path_prefix_are_counted(
+    serve: Callable[..., WebServer], watch: Callable[..., SseClient]
+) -> None:
+    web = serve(environment={"HUD_STREAMS_PER_ADDRESS": "1"})
+    watch(web)
+    assert ask(web, "/x/stream")[0] == 429
+
+
 def test_without_the_viewing_token_nobody_looks_and_the_link_lets_a_browser_in(serve: Callable[..., WebServer]) -> None:
     web = serve(environment={"HUD_VIEW_TOKEN": "old-view,new-view", "HUD_TOKEN": "write"})
-    for path in ("/api/state", "/stream", "/api/sessions", "/api/history", "/static/js/main.js", "/api/export"):
+    for path in ("/api/state", "/stream", "/api/sessions", "/api/history", "/static/js/shell/main.js", "/api/export"):
         assert ask(web, path)[0] == 401
-        assert ask(web, f"{path}?token=new-view")[0] == 401  # the link is the page's alone
+        assert ask(web, f"{path}?token=new-view")[0] == 401  # only the page accepts the link
         assert ask(web, path, Cookie="hud_view=new-view")[0] == 401
     assert ask(web, "/?token=wrong")[0] == 401
     status, _headers, body = ask(web, "/")
@@ -95,7 +133,7 @@ def test_without_the_viewing_token_nobody_looks_and_the_link_lets_a_browser_in(s
     assert b"needs its link" in body
     for token in ("old-view", "new-view"):
         status, headers, _body = ask(web, f"/?token={token}&channel=team-a")
-        assert (status, headers["Location"]) == (303, "/?channel=team-a")
+        assert (status, headers["Location"]) == (303, "./?channel=team-a")
         cookie = headers["Set-Cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=lax" in cookie
@@ -105,13 +143,13 @@ def test_without_the_viewing_token_nobody_looks_and_the_link_lets_a_browser_in(s
         assert ask(web, "/", Cookie=pair)[0] == 200
         assert ask(web, "/api/state", Authorization=f"Bearer {token}")[0] == 200
     assert ask(web, "/api/state", Authorization="Bearer write")[0] == 200
-    assert ask(web, "/api/reset_session", "POST", Cookie=pair)[0] == 401  # looking is not writing
+    assert ask(web, "/api/reset_session", "POST", Cookie=pair)[0] == 401  # the viewing token does not permit writes
     assert ask(web, "/api/reset_session", "POST", Authorization="Bearer new-view")[0] == 401
     assert ask(web, "/health")[0] == 200
     assert ask(web, "/ready")[0] == 200
 
 
-def test_no_shared_cache_keeps_what_only_some_may_see(serve: Callable[..., WebServer]) -> None:
+def test_no_shared_cache_keeps_a_private_answer(serve: Callable[..., WebServer]) -> None:
     for environment, word in ({}, "public"), ({"HUD_VIEW_TOKEN": "view"}, "private"):
         web = serve(environment=environment)
         session_id = web.post("/api/register_session")[1]["session_id"]
@@ -182,6 +220,9 @@ def test_other_origins_read_only_when_named_and_never_write(serve: Callable[...,
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:3000"}, 403),
         ({"Origin": "http://127.0.0.1:{port}"}, 200),
+        ({"Origin": "http://hub.example", "X-Forwarded-Host": "hub.example"}, 200),
+        ({"Origin": "http://evil.example", "X-Forwarded-Host": "hub.example"}, 403),
+        ({"Origin": "http://", "X-Forwarded-Host": ""}, 403),
         ({"Sec-Fetch-Site": "same-origin", "Origin": "https://name.of.a.proxy"}, 200),
     ],
 )
@@ -191,7 +232,7 @@ def test_a_page_of_another_origin_writes_nothing_though_its_browser_asks_nobody_
     sent = {name: value.format(port=standing_web.port) for name, value in headers.items()}
     answer = ask(standing_web, "/api/reset_session?channel=of-another-page", "POST", Content_Type="text/plain", **sent)
     assert answer[0] == status
-    assert ask(standing_web, "/api/sessions", **sent)[0] == 200  # it cannot read the answer: no CORS
+    assert ask(standing_web, "/api/sessions", **sent)[0] == 200  # without CORS the page cannot read the answer
 
 
 def test_it_listens_beyond_loopback_only_with_a_token_or_when_told(serve: Callable[..., WebServer]) -> None:
@@ -297,7 +338,7 @@ def test_a_client_that_drips_its_head_is_cut_off_and_holds_up_nobody(web: WebSer
     for link in [*links[:3], silent]:
         link.settimeout(20)
         assert link.recv(1_000) == b""  # closed by the server
-    kept.request("GET", "/health")  # an idle connection between requests is another matter
+    kept.request("GET", "/health")  # a connection may be idle between requests
     assert kept.getresponse().read()
     kept.close()
     for link in [*links, silent]:
@@ -308,7 +349,7 @@ def test_a_body_in_chunks_that_says_no_size_is_not_read_beyond_its_limit(standin
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     with socket.create_connection(("127.0.0.1", standing_web.port), timeout=10) as link:
         link.sendall(b"POST /api/heartbeat HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for _ in range(9 * 16):  # 9 MB, and no end
+        for _ in range(9 * 16):  # 9 MB without an end
             link.sendall(chunk)
         response = http.client.HTTPResponse(link)
         response.begin()
@@ -333,7 +374,7 @@ def test_one_slow_sender_holds_up_nobody(web: WebServer) -> None:
     answers = []
     for link in links[:3]:
         link.settimeout(20)
-        answers.append(link.recv(65536))  # told so after the time for a body is over
+        answers.append(link.recv(65536))  # the answer comes after the timeout of a body
     for link in links:
         link.close()
     assert all(answer.startswith(b"HTTP/1.1 400") for answer in answers)
@@ -341,7 +382,7 @@ def test_one_slow_sender_holds_up_nobody(web: WebServer) -> None:
 
 @pytest.fixture
 def tls_redis(tmp_path: Path) -> Iterator[str]:
-    """A Redis that speaks TLS only, with a certificate of its own authority, and knows one user."""
+    """A TLS-only Redis with one user and a certificate of a private authority."""
     subprocess.run(
         [
             "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
@@ -366,7 +407,7 @@ def tls_redis(tmp_path: Path) -> Iterator[str]:
         yield f"rediss://hud:secret@127.0.0.1:{port}/0?ssl_ca_certs={tmp_path / 'cert.pem'}"
 
 
-def test_redis_over_tls_with_its_own_authority_and_a_user(serve: Callable[..., WebServer], tls_redis: str) -> None:
+def test_redis_over_tls_with_a_private_authority_and_a_user(serve: Callable[..., WebServer], tls_redis: str) -> None:
     web = serve(redis_url=tls_redis)
     assert web.get("/ready")[0] == 200
     session_id = web.post("/api/register_session")[1]["session_id"]

@@ -1,4 +1,4 @@
-"""The endpoints besides /stream, on a real replica and a real Redis: what is refused, and what is kept."""
+"""The endpoints besides /stream, on a real replica and a real Redis: their refusals and their stored data."""
 
 from __future__ import annotations
 
@@ -39,16 +39,20 @@ def register(web: WebServer, **body: Any) -> str:
 
 
 def stored(redis_url: str) -> dict[bytes, Any]:
-    """Everything in Redis but what changes by itself."""
+    """The stored data of all sessions; the other keys change by themselves, and the monitor annotates at any time."""
     with redis.Redis.from_url(redis_url) as direct:
-        keys = list(direct.scan_iter("*:s:*"))
+        keys = [key for key in direct.scan_iter("*:s:*") if not key.endswith(b":annotations")]
         return {key: direct.dump(key) for key in sorted(keys)}
 
 
 NOT_AN_IMAGE = base64_of(b"GIF89a not one of ours")
 TRUNCATED = base64_of(picture()[:20])
 HUGE_PIXELS = base64_of(
-    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + (13_000).to_bytes(4, "big") * 2 + b"\x08\x02" + b"\0" * 99
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+    + (13_000).to_bytes(4, "big") * 2
+    + b"\x08\x02"
+    + b"\0" * 99
+    + b"IEND\xaeB`\x82"
 )
 
 
@@ -71,6 +75,7 @@ HUGE_PIXELS = base64_of(
         ("/api/update_training", {"session_id": "SESSION", "data": {f"f{i}": "x" * 9_000 for i in range(99)}}, 413),
         ("/api/update_vision", {"session_id": "SESSION"}, 400),
         ("/api/update_vision", {"session_id": "SESSION", "image_base64": 5}, 400),
+        ("/api/update_vision", {"session_id": "SESSION", "image_base64": ""}, 400),
         ("/api/update_vision", {"session_id": "SESSION", "image_base64": "not base64!"}, 415),
         ("/api/update_vision", {"session_id": "SESSION", "image_base64": NOT_AN_IMAGE}, 415),
         ("/api/update_vision", {"session_id": "SESSION", "image_base64": TRUNCATED}, 415),
@@ -101,7 +106,7 @@ HUGE_PIXELS = base64_of(
         ("/no/such/path", {}, 404),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_its_status_and_stores_nothing(
+def test_unusable_input_is_refused_with_its_status_and_stores_nothing(
     standing_web: WebServer, path: str, body: Any, status: int
 ) -> None:
     web = standing_web
@@ -131,7 +136,7 @@ def test_wrong_methods_and_paths_are_answered_in_json(web: WebServer) -> None:
     assert web.get("/api/state?session=123")[0] == 404
 
 
-def test_a_second_run_is_refused_with_who_holds_and_how_long_and_the_same_run_joins(web: WebServer) -> None:
+def test_a_second_run_is_refused_with_the_holder_and_the_wait_and_the_same_run_joins(web: WebServer) -> None:
     first = register(web, run_id="the-secret-of-run-one", name="ppo-breakout")
     status, answer = web.post("/api/register_session", {"run_id": "the-secret-of-run-two"})
     assert status == 409
@@ -147,7 +152,7 @@ def test_the_step_beside_the_fields_goes_before_one_among_them_also_where_it_is_
     session_id = register(web)
     web.post("/api/update_training", {"session_id": session_id, "data": {"n": 1, "step": 7}, "step": 0})
     web.post("/api/update_training", {"session_id": session_id, "data": {"n": 2, "step": 7}})
-    assert [entry["step"] for entry in web.get("/api/export?format=json")[1]] == [0, 7]
+    assert [entry["step"] for entry in web.exported()] == [0, 7]
 
 
 def test_null_and_non_finite_values_never_replace_real_ones(web: WebServer) -> None:
@@ -160,9 +165,10 @@ def test_null_and_non_finite_values_never_replace_real_ones(web: WebServer) -> N
     assert web.get("/api/state")[1]["state"] == {"loss": 0.5, "health": {"current": 3, "max": 5}, "zero": 0}
 
 
-def test_base64_in_lines_is_base64(web: WebServer) -> None:
+@pytest.mark.parametrize("head", ["", "data:image/jpeg;base64,", "\n DATA:image/jpeg;base64, "])
+def test_base64_in_lines_is_base64(web: WebServer, head: str) -> None:
     session_id, image = register(web), picture()
-    body = {"session_id": session_id, "image_base64": base64.encodebytes(image).decode()}
+    body = {"session_id": session_id, "image_base64": head + base64.encodebytes(image).decode()}
     assert web.post("/api/update_vision", body) == (200, {"status": "updated"})
     assert web.get("/api/state")[1]["frame"]["image"] == base64_of(image)
 
@@ -222,27 +228,62 @@ def test_history_has_the_whole_run_with_its_spikes(web: WebServer) -> None:
 def test_the_export_has_every_entry_and_no_formula(web: WebServer) -> None:
     session_id = register(web)
     for n in range(3):
-        data = {"n": n, "=cmd()": "=HYPERLINK(0)", "global_step": n}
+        data = {"n": n, "=cmd()": "=HYPERLINK(0)", "global_step": n, "pos": {"x": -n}}
         web.post("/api/update_training", {"session_id": session_id, "data": data})
     rows = list(csv.DictReader(io.StringIO(web.get("/api/export")[1].decode())))
     assert [row["value"] for row in rows if row["field"] == "n"] == ["0", "1", "2"]
+    assert [row["value"] for row in rows if row["field"] == "pos/x"] == ["0", "-1", "-2"]
     assert {row["value"] for row in rows if row["field"] == "'=cmd()"} == {"'=HYPERLINK(0)"}
-    entries = web.get("/api/export?format=json")[1]
+    entries = web.exported()
     assert [(entry["step"], entry["data"]["n"]) for entry in entries] == [(0, 0), (1, 1), (2, 2)]
     assert session_id not in json.dumps(entries)
 
 
-def test_the_export_of_some_minutes_has_what_was_appended_in_them(web: WebServer) -> None:
+HOSTILE = "caf\udce9\x00\u202e.png"
+
+
+def test_text_that_is_not_unicode_is_cleaned_wherever_it_comes_in(web: WebServer) -> None:
+    session_id = register(web, name=HOSTILE, info={HOSTILE: HOSTILE, "env": HOSTILE})
+    data = {HOSTILE: HOSTILE, "list": [HOSTILE], "nested": {HOSTILE: {HOSTILE: 1}}}
+    assert web.post("/api/update_training", {"session_id": session_id, "data": data})[0] == 200
+    call = {"image_base64": base64_of(picture()), "response_time": 1, "prompt": HOSTILE, "response": HOSTILE}
+    assert web.post("/api/update_vision", {"session_id": session_id, **call, "action": HOSTILE})[0] == 200
+    for path in ("/api/state", "/api/sessions", "/api/history", "/api/vision", "/api/export?format=json"):
+        status, answer = web.get(path)
+        assert status == 200, path
+        assert "\udce9" not in str(answer), path
+    assert b"caf?" in web.get("/api/export")[1]
+
+
+def test_text_that_is_not_unicode_and_was_stored_already_costs_no_answer(web: WebServer, redis_server: Any) -> None:
+    session_id = register(web)
+    key = f"hud:{{default}}:s:{session_id.split('.')[1]}"
+    text = json.dumps({HOSTILE: HOSTILE, "list": [HOSTILE], "n": 1})
+    with redis.Redis.from_url(redis_server.url) as direct:
+        direct.xadd(f"{key}:metrics", {"data": text, "time": 1, "writer": b"w\xff"})
+        direct.xadd(f"{key}:vision", {"image": picture(), "time": 1, "prompt": b"caf\xe9", "extra": text})
+        direct.hset(f"{key}:state", mapping={b"caf\xe9": b"1-0 " + json.dumps(HOSTILE).encode()})
+        direct.hset(key, mapping={b"name": b"caf\xe9", b"caf\xe9": b"caf\xe9"})
+    for path in ("/api/state", "/api/sessions", "/api/history", "/api/vision", "/api/export?format=json"):
+        assert web.get(path)[0] == 200, path
+    status, table = web.get("/api/export")
+    assert status == 200
+    rows = [row for row in csv.DictReader(io.StringIO(table.decode())) if row["stream"] == "metrics"]
+    assert [(row["field"], row["value"]) for row in rows][-1] == ("n", "1")
+    assert rows[0]["value"].startswith("caf?")
+
+
+def test_the_export_of_some_minutes_has_the_entries_appended_in_them(web: WebServer) -> None:
     session_id = register(web)
     for n in range(3):
         web.post("/api/update_training", {"session_id": session_id, "data": {"n": n}})
-        time.sleep(0.002)  # so that each entry has a millisecond of its own
-    appended = [int(entry["id"].split("-")[0]) for entry in web.get("/api/export?format=json")[1]]
-    later = web.get(f"/api/export?format=json&from_ms={appended[1]}")[1]
+        time.sleep(0.002)  # so that no two entries share a millisecond
+    appended = [int(entry["id"].split("-")[0]) for entry in web.exported()]
+    later = web.exported(f"from_ms={appended[1]}")
     assert [entry["data"]["n"] for entry in later] == [1, 2]
-    between = web.get(f"/api/export?format=json&from_ms={appended[1]}&to_ms={appended[1]}")[1]
+    between = web.exported(f"from_ms={appended[1]}&to_ms={appended[1]}")
     assert [entry["data"]["n"] for entry in between] == [1]
-    assert web.get(f"/api/export?format=json&from_ms={appended[2] + 1}") == (200, [])
+    assert web.exported(f"from_ms={appended[2] + 1}") == []
 
 
 def test_no_answer_and_no_log_shows_a_session_id_or_run_id(web: WebServer, watch: Callable[..., SseClient]) -> None:

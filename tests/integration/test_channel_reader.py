@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from hud_publisher.protocol.entries import START, EntryId
-from hud_web.channel_reader import ChannelReader
-from hud_web.redis_client import connect_reader, connect_writer
+from hud_web.live.channel_reader import ChannelReader
+from hud_web.store.redis_client import connect_reader, connect_writer
 from tests.fixtures.servers import Server
 
 METRICS, FRAMES = b"hud:{c}:metrics", b"hud:{c}:frames"

@@ -1,4 +1,4 @@
-"""Redis or a replica fails while a publisher writes and viewers watch: all heals, nothing acknowledged is lost."""
+"""Redis or a replica fails while a publisher writes and viewers watch: all recover, no acknowledged entry is lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Training:
             time.sleep(0.004)
 
     def go_on(self, seconds: float) -> None:
-        """Wait until so many more calls were made as fit into this time when nothing blocks."""
+        """Wait for as many more calls as fit into this time if none of them blocks."""
         target = self.count + int(seconds / 0.02)
         poll(lambda: self.count >= target, "training to go on", timeout_s=seconds * 3 + 10)
 
@@ -109,7 +109,7 @@ def test_redis_frozen_for_ten_seconds_loses_and_repeats_nothing_and_training_goe
     client.wait(lambda c: c.named("status")[-1]["redis"] == "ok", "the page to be told that it is back")
     training.go_on(1)
     expect_all_once(client, training)
-    assert went_on > 100  # of 2,000 that ten seconds of 4 ms have room for: one call that waits would have ended it
+    assert went_on > 100  # of 2,000 calls that fit into ten seconds; one call that waits would have ended it
 
 
 def test_redis_that_comes_only_later_gets_everything(
@@ -126,7 +126,7 @@ def test_redis_that_comes_only_later_gets_everything(
     client.wait(lambda c: c.named("snapshot") and c.named("session")[-1]["status"] == "live", "the session")
     count = training.end()
     client.wait(lambda c: web.get("/api/state")[1]["state"].get("n") == count - 1, "the last number")
-    kept = [entry["data"]["n"] for entry in web.get("/api/export?format=json")[1]]
+    kept = [entry["data"]["n"] for entry in web.exported()]
     assert kept == list(range(count))
 
 
@@ -179,7 +179,7 @@ def test_a_run_that_slept_past_its_lease_writes_nothing_when_it_wakes_and_its_tr
             poll(lambda: second.hud.status == "refused", "the second run to be refused")
             run.send_signal(signal.SIGSTOP)
             poll(lambda: second.hud.is_active, "the second run to get the channel")
-            run.send_signal(signal.SIGCONT)  # its writes of before, and new ones, arrive while the second writes
+            run.send_signal(signal.SIGCONT)  # its old and new writes arrive while the second run writes
             poll(lambda: run.stdout is not None and "refused" in run.stdout.readline(), "the first run to be refused")
             before, after = (int(run.stdout.readline().split()[0]) for _ in range(2))
             assert after > before  # its training goes on

@@ -1,4 +1,4 @@
-"""What charts get of a run that is longer than what Redis keeps of its entries."""
+"""The data for charts of a run that is longer than the retention of its entries in Redis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.entries import MetricsEntry
 from hud_publisher.protocol.keys import SessionId
 from hud_publisher.protocol.scripts import Limits
-from hud_publisher.redis_client import execute
+from hud_publisher.sinks.redis_client import execute
 from tests.fixtures.web import WebServer, poll
 
 EPISODES = 30_000
@@ -64,7 +64,7 @@ def test_the_whole_run_is_there_from_its_beginning_with_its_spikes_and_within_10
     fill(session_id, 0, EPISODES)
     with redis.Redis.from_url(redis_server.url) as direct:
         kept = direct.xlen(f"hud:{{default}}:s:{session_id.split('.')[1]}:metrics")
-    assert kept < EPISODES * 0.8  # or this proves nothing
+    assert kept < EPISODES * 0.8  # otherwise the test proves nothing
     for server in (web, serve()):
         answer, size = history(server)
         assert size < 100_000
@@ -81,8 +81,8 @@ def test_the_whole_run_is_there_from_its_beginning_with_its_spikes_and_within_10
         assert 0.3 < early / len(episode["value"]) < 0.8
 
 
-def test_what_comes_later_is_added_and_both_streams_of_a_field_are_one_series(
-    serve: Callable[..., WebServer], fill: Callable[..., None]
+def test_later_entries_are_added_and_both_streams_of_a_field_are_one_series_in_the_time_of_redis(
+    serve: Callable[..., WebServer], fill: Callable[..., None], redis_server: Any
 ) -> None:
     web = serve()
     session_id = register(web)
@@ -93,7 +93,10 @@ def test_what_comes_later_is_added_and_both_streams_of_a_field_are_one_series(
     series = poll(lambda: history(web, "fields=episode,unknown&points=1000")[0]["series"], "an answer")
     assert list(series) == ["episode"]
     assert series["episode"]["value"] == list(range(200))
-    assert series["episode"]["time_ms"] == [1_000 * n for n in range(200)]
+    key = f"hud:{{default}}:s:{session_id.split('.')[1]}"
+    with redis.Redis.from_url(redis_server.url) as direct:
+        ids = [entry_id for name in ("metrics", "iterations") for entry_id, _ in direct.xrange(f"{key}:{name}")]
+    assert series["episode"]["time_ms"] == [int(entry_id.split(b"-")[0]) for entry_id in ids]
 
 
 def test_the_more_fields_there_are_the_fewer_points_each_has(
@@ -137,3 +140,18 @@ def test_entries_that_another_program_appended_are_in_the_series_too(
     series = history(web)[0]["series"]
     assert (series["episode"]["value"][-1], series["reward"]["value"][-1]) == (8_000, -77.5)
     assert len(series["episode"]["value"]) > 900
+
+
+def test_a_field_logged_once_as_a_whole_number_is_charted_by_a_replica_that_starts_later(
+    serve: Callable[..., WebServer], redis_server: Any
+) -> None:
+    with redis.Redis.from_url(redis_server.url, protocol=2) as client:
+        session_id = SessionId(register(serve()))
+        for start in range(0, 7_000, 500):
+            entries = [MetricsEntry({"reward": n} | ({} if n else {"seed": 42}), 1_000 * n, n) for n in
+                       range(start, start + 500)]  # fmt: skip
+            execute(client, scripts.publish(session_id, Batch("w", start + 1, tuple(entries)), Limits()))
+    answer, _size = history(serve())
+    assert set(answer["series"]["seed"]["value"]) == {42}  # at the beginning and at the end of its piece
+    assert answer["series"]["reward"]["value"][0] == 0
+    assert answer["series"]["reward"]["value"][-1] == 6_999

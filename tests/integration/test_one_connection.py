@@ -1,14 +1,18 @@
-"""The publisher's one connection: what a pool would have looked after."""
+"""The publisher's one connection does the work of a connection pool."""
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 import time
 
 import pytest
 import redis
 from redis.exceptions import ResponseError
 
-from hud_publisher.redis_client import CLIENT_ERRORS, IDLE_S, OneConnection, connect_one
+from hud_publisher.protocol.transport.redis_clients import CLIENT_ERRORS
+from hud_publisher.sinks.redis_client import IDLE_S, OneConnection, connect_one
 from tests.fixtures.servers import Server
 
 
@@ -46,12 +50,20 @@ def test_an_error_that_is_an_answer_keeps_the_connection(redis_server: Server) -
     client.close()
 
 
-def test_a_reply_that_nobody_came_for_is_not_the_next_command_s(redis_server: Server) -> None:
+def test_the_reply_of_an_interrupted_command_is_not_the_next_command_s(
+    redis_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = connect_one(redis_server.url)
     assert isinstance(client, OneConnection)
-    client.send("ECHO", "old")
-    assert client.receive() == b"old"
-    client.send("ECHO", "nobody's")
+    assert client.execute_command("ECHO", "old") == b"old"
+
+    def interrupt(_sock: socket.socket) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "_receive", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            client.execute_command("ECHO", "nobody's")
     assert client.execute_command("ECHO", "new") == b"new"
     client.close()
 
@@ -63,3 +75,27 @@ def test_commands_and_replies_of_any_size_go_through(redis_server: Server, size:
     assert client.execute_command("SET", "large", text) == b"OK"
     assert client.execute_command("GET", "large") == text
     client.close()
+
+
+def test_a_server_that_drips_its_reply_is_given_up_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            link, _address = listener.accept()
+            with link, contextlib.suppress(OSError):
+                while data := link.recv(65536):
+                    if b"ECHO" not in data:  # the commands of redis-py at connection
+                        link.sendall(b"+OK\r\n" * data.count(b"*"))
+                        continue
+                    link.sendall(b"$1000000\r\n")
+                    while True:
+                        link.sendall(b"x")
+                        time.sleep(0.05)
+
+        threading.Thread(target=drip, daemon=True).start()
+        client = connect_one(f"redis://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.4)
+        began = time.monotonic()
+        with pytest.raises(CLIENT_ERRORS):
+            client.execute_command("ECHO", "x")
+        assert time.monotonic() - began < 3
+        client.close()

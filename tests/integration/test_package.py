@@ -66,7 +66,7 @@ def test_without_extras_the_publisher_works_and_brings_no_web_server_and_no_ray(
         ("rllib_integration", ("starlette", "uvicorn", "hud_web")),
     ],
 )
-def test_a_part_never_loads_what_is_not_its_own(module: str, unwanted: tuple[str, ...]) -> None:
+def test_a_package_never_loads_dependencies_of_another(module: str, unwanted: tuple[str, ...]) -> None:
     code = f"import sys, {module}; print([n for n in {unwanted!r} if n in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.stdout.strip() == "[]", result.stderr

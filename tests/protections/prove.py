@@ -1,7 +1,7 @@
-"""Takes every protection away, one at a time, and shows that a test fails without it: `make prove-protections`.
+"""Removes every protection, one at a time, and shows that a test fails without it: `make prove-protections`.
 
-Works on a copy of the tree. A protection whose removal no test notices is reported, and so is one that is not where
-this list says: then the list is what needs mending.
+Works on a copy of the tree. It reports a protection whose removal no test notices, and a protection that is not at the
+place in this list: then correct the list.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ACCESS, API, UNIT = "tests/integration/test_access.py", "tests/integration/test_api.py", "tests/unit"
-WIRE = "tests/integration/test_wire.py"
+WIRE, PREFIX = "tests/integration/test_wire.py", "tests/unit/web/test_prefix.py"
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What is taken away: `old` in `file` becomes `new`, and `tests` (pytest's arguments) must fail."""
+    """One removal: `old` in `file` becomes `new`, and `tests` (pytest's arguments) must fail."""
 
     name: str
     file: str
@@ -33,7 +33,7 @@ class Removal:
 def header(name: str) -> Removal:
     """One of the headers that every answer carries."""
     return Removal(
-        f"header {name}", "hud_web/headers.py", f'"{name}"', '"X-Removed"', (ACCESS, "-k", "security_headers")
+        f"header {name}", "hud_web/http/headers.py", f'"{name}"', '"X-Removed"', (ACCESS, "-k", "security_headers")
     )
 
 
@@ -45,61 +45,63 @@ REMOVALS = [
             "Cross-Origin-Resource-Policy",
         )
     ),
-    Removal("frame-ancestors", "hud_web/headers.py", "frame-ancestors 'none'; ", "", (ACCESS, "-k", "security_headers")),
-    Removal("writing token", "hud_web/auth.py", "if not bears_token(request, tokens):", "if False:", (API, "-k", "token_set")),
-    Removal("takeover needs a token", "hud_web/auth.py", "        if always:", "        if False:", (API, "-k", "refused")),
-    Removal("viewing token", "hud_web/viewing.py", "if self._may_look(request) else", "if True else", (ACCESS, "-k", "viewing_token")),
-    Removal("cookie is a digest", "hud_web/viewing.py", "COOKIE, _digest(token),", "COOKIE, token,", (ACCESS, "-k", "viewing_token")),
-    Removal("cookie HttpOnly", "hud_web/viewing.py", "httponly=True", "httponly=False", (ACCESS, "-k", "viewing_token")),
-    Removal("cookie Secure", "hud_web/viewing.py", "secure=is_tls", "secure=False", (ACCESS, "-k", "cookie_is_for_tls")),
-    Removal("cookie SameSite", "hud_web/viewing.py", 'samesite="lax"', 'samesite="none"', (ACCESS, "-k", "viewing_token")),
-    Removal("view token is not for writing", "hud_web/writing.py", "self._tokens = tokens", "self._tokens = (*tokens, 'new-view')", (ACCESS, "-k", "viewing_token")),
-    Removal("no shared cache", "hud_web/viewing.py", "receive, _private(send))", "receive, send)", (ACCESS, "-k", "shared_cache")),
-    Removal("link is the page's alone", "hud_web/viewing.py", 'request.url.path != "/"', "False", (ACCESS, "-k", "viewing_token")),
-    Removal("headers where the host is refused", "hud_web/app.py", "            Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins)),\n            Middleware(CrashGuard),\n            Middleware(TrustedHosts, hosts=_trusted_hosts(settings)),", "            Middleware(TrustedHosts, hosts=_trusted_hosts(settings)),\n            Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins)),\n            Middleware(CrashGuard),", (ACCESS, "-k", "security_headers")),
-    Removal("headers where there is no HTTP", "hud_web/wire.py", "headers = HEADERS | {", "headers = {", (ACCESS, "-k", "no_http")),
+    Removal("frame-ancestors", "hud_web/http/headers.py", "frame-ancestors 'none'; ", "", (ACCESS, "-k", "security_headers")),
+    Removal("writing token", "hud_web/http/auth.py", "if not bears_token(request, tokens):", "if False:", (API, "-k", "token_set")),
+    Removal("takeover needs a token", "hud_web/http/auth.py", "        if always:", "        if False:", (API, "-k", "refused")),
+    Removal("viewing token", "hud_web/access/viewing.py", "if self._may_look(request) else", "if True else", (ACCESS, "-k", "viewing_token")),
+    Removal("cookie is a digest", "hud_web/access/viewing.py", "COOKIE, _digest(token),", "COOKIE, token,", (ACCESS, "-k", "viewing_token")),
+    Removal("cookie HttpOnly", "hud_web/access/viewing.py", "httponly=True", "httponly=False", (ACCESS, "-k", "viewing_token")),
+    Removal("cookie Secure", "hud_web/access/viewing.py", "secure=is_tls", "secure=False", (ACCESS, "-k", "cookie_is_for_tls")),
+    Removal("cookie SameSite", "hud_web/access/viewing.py", 'samesite="lax"', 'samesite="none"', (ACCESS, "-k", "viewing_token")),
+    Removal("view token is not for writing", "hud_web/api/writing.py", "self._tokens = tokens", "self._tokens = (*tokens, 'new-view')", (ACCESS, "-k", "viewing_token")),
+    Removal("no shared cache", "hud_web/access/viewing.py", "receive, _private(send))", "receive, send)", (ACCESS, "-k", "shared_cache")),
+    Removal("link is the page's alone", "hud_web/access/viewing.py", 'request.url.path != "/"', "False", (ACCESS, "-k", "viewing_token")),
+    Removal("headers where the host is refused", "hud_web/app.py", "            Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins), ancestors=settings.frame_ancestors),\n            Middleware(CrashGuard),\n            Middleware(TrustedHosts, hosts=_trusted_hosts(settings)),", "            Middleware(TrustedHosts, hosts=_trusted_hosts(settings)),\n            Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins), ancestors=settings.frame_ancestors),\n            Middleware(CrashGuard),", (ACCESS, "-k", "security_headers")),
+    Removal("no writing below a path prefix", "hud_web/http/prefix.py", "if scope[\"method\"] not in SAFE_METHODS and", "if False and", (PREFIX, "-k", "writes")),
+    Removal("no metrics below a path prefix", "hud_web/http/prefix.py", "_ROOT_ONLY = frozenset({\"/metrics\"})", "_ROOT_ONLY = frozenset()", (PREFIX, "-k", "no_endpoint")),
+    Removal("headers of an answer to malformed HTTP", "hud_web/http/wire.py", "headers = HEADERS | {", "headers = {", (ACCESS, "-k", "no_http")),
     Removal("a defect's inside is not shown", "hud_web/app.py", "            Middleware(CrashGuard),\n", "", (UNIT, "-k", "defect")),
-    Removal("one Host header", "hud_web/hosts.py", "if len(given) == 1 else", "if given else", (ACCESS, "-k", "not_quite_right")),
+    Removal("one Host header", "hud_web/access/hosts.py", "if len(given) == 1 else", "if given else", (ACCESS, "-k", "not_quite_right")),
     Removal("no writing by another origin's page", "hud_web/app.py", "            Middleware(OwnOrigin),\n", "", (ACCESS, "-k", "another_origin")),
-    Removal("an empty token is a mistake", "hud_publisher/protocol/settings.py", "if not tokens or not all(", "if False and not all(", (UNIT, "-k", "token_that_is_none")),
-    Removal("trusted hosts", "hud_web/app.py", '("localhost", "127.0.0.1", "::1") if settings.is_loopback else ("*",)', '("*",)', (ACCESS, "-k", "named_hosts")),
+    Removal("an empty token is a mistake", "hud_publisher/protocol/settings.py", "if not found or not all(", "if False and not all(", (UNIT, "-k", "token_that_is_none")),
+    Removal("trusted hosts", "hud_web/app.py", '("localhost", "127.0.0.1", "::1", settings.host) if settings.is_loopback else ("*",)', '("*",)', (ACCESS, "-k", "named_hosts")),
     Removal("CORS methods", "hud_web/app.py", 'allow_methods=["GET"]', 'allow_methods=["*"]', (ACCESS, "-k", "other_origins")),
     Removal("CORS origins", "hud_web/app.py", "allow_origins=list(settings.cors_origins)", 'allow_origins=["*"]', (ACCESS, "-k", "other_origins")),
     Removal("no listening beyond loopback", "hud_web/cli.py", "settings.tokens or settings.insecure", "True", (ACCESS, "-k", "beyond_loopback")),
-    Removal("registration rate", "hud_web/limits.py", "if wait_s := buckets.take(address):", "if wait_s := 0.0:", (ACCESS, "-k", "registers_too_often")),
-    Removal("streams per address", "hud_web/limits.py", "if held >= self._most_streams:", "if False:", (ACCESS, "-k", "so_many_streams")),
-    Removal("proxies are not believed", "hud_web/server.py", "forwarded_allow_ips=list(settings.trusted_proxies)", 'forwarded_allow_ips="*"', (ACCESS, "-k", "trusted_proxy")),
-    Removal("view-only port", "hud_web/view_only.py", "if came_by_view and", "if False and", ("tests/unit/web/test_view_only.py", "tests/integration/test_ports.py")),
-    Removal("body size", "hud_web/body.py", "if size > MAX_BODY_BYTES:", "if False:", (ACCESS, "-k", "in_chunks")),
-    Removal("body time", "hud_web/body.py", "BODY_TIMEOUT_S = 10.0", "BODY_TIMEOUT_S = 1000.0", (ACCESS, "-k", "slow_sender")),
-    Removal("head time", "hud_web/wire.py", "HEAD_TIMEOUT_S = 10.0", "HEAD_TIMEOUT_S = 1000.0", (ACCESS, "-k", "drips")),
-    Removal("head size", "hud_web/wire.py", "if self._unparsed_bytes > MAX_HEAD_BYTES", "if False", (WIRE, "-k", "without_end")),
-    Removal("time for what nobody reads", "hud_web/wire.py", "        if self._is_idle:\n            self._time_head()\n", "", (WIRE, "-k", "drips", "--timeout", "10")),
-    Removal("stalled answers", "hud_web/wire.py", "            self._time_stall()\n\n    def resume", "            pass\n\n    def resume", (WIRE, "-k", "takes_nothing")),
-    Removal("unpacked size", "hud_web/body.py", "    if len(data) > MAX_BODY_BYTES:", "    if False:", (ACCESS, "-k", "unpacked")),
-    Removal("write rate", "hud_web/limits.py", 'self._registrations if scope["path"] == "/api/register_session" else self._writes', "self._registrations", (UNIT, "-k", "writes_too_often")),
+    Removal("registration rate", "hud_web/access/limits.py", "(wait_s := buckets.take(address))", "(wait_s := 0.0)", (ACCESS, "-k", "registers_too_often")),
+    Removal("streams per address", "hud_web/access/limits.py", "if held >= self._most_streams:", "if False:", (ACCESS, "-k", "so_many_streams")),
+    Removal("proxies are not believed", "hud_web/http/proxies.py", 'self._trust.trusts(scope["client"][0] if scope.get("client") else "")', "True", (ACCESS, "-k", "trusted_proxy")),
+    Removal("view-only port", "hud_web/access/view_only.py", "if came_by_view and", "if False and", ("tests/unit/web/test_view_only.py", "tests/integration/test_ports.py")),
+    Removal("body size", "hud_web/http/body.py", "if size > most_bytes:", "if False:", (ACCESS, "-k", "in_chunks")),
+    Removal("body time", "hud_web/http/body.py", "BODY_TIMEOUT_S = 10.0", "BODY_TIMEOUT_S = 1000.0", (ACCESS, "-k", "slow_sender")),
+    Removal("head time", "hud_web/http/wire.py", "HEAD_TIMEOUT_S = 10.0", "HEAD_TIMEOUT_S = 1000.0", (ACCESS, "-k", "drips")),
+    Removal("head size", "hud_web/http/wire.py", "if self._unparsed_bytes > MAX_HEAD_BYTES", "if False", (WIRE, "-k", "without_end")),
+    Removal("limit for a request that never ends", "hud_web/http/wire.py", "        if self._is_idle:\n            self._time_head()\n", "", (WIRE, "-k", "drips", "--timeout", "10")),
+    Removal("stalled answers", "hud_web/http/wire.py", "            self._time_stall()\n\n    def resume", "            pass\n\n    def resume", (WIRE, "-k", "takes_nothing")),
+    Removal("unpacked size", "hud_web/http/body.py", "    if len(data) > most_bytes:", "    if False:", (ACCESS, "-k", "unpacked")),
+    Removal("write rate", "hud_web/access/limits.py", 'self._registrations if path == "/api/register_session" else self._writes', "self._registrations", (UNIT, "-k", "writes_too_often")),
     Removal("entries per batch", "hud_publisher/protocol/batch.py", 'if len(header["entries"]) > MAX_BATCH_ENTRIES:', "if False:", ("tests/unit/protocol/test_batch.py",)),
     Removal("writers' names", "hud_publisher/protocol/batch.py", " or not _WRITER.fullmatch(writer)", "", ("tests/unit/protocol/test_batch.py",)),
     Removal("channels' names", "hud_publisher/protocol/keys.py", " or not _CHANNEL.fullmatch(channel)", "", ("tests/unit/protocol/test_keys.py",)),
     Removal("image bytes", "hud_publisher/protocol/images.py", "if len(data) > MAX_IMAGE_BYTES:", "if False:", ("tests/unit/protocol/test_images.py",)),
-    Removal("no forged line in the log", "hud_web/logs.py", "else TextFormatter(_TEXT)", "else logging.Formatter(_TEXT)", (UNIT, "-k", "no_other_line")),
-    Removal("metrics stay inside", "hud_web/view_only.py", 'frozenset({"/metrics"})', "frozenset[str]()", (UNIT, "-k", "metrics_stay_inside")),
+    Removal("no forged line in the log", "hud_web/access/logs.py", "else TextFormatter(_TEXT)", "else logging.Formatter(_TEXT)", (UNIT, "-k", "no_other_line")),
+    Removal("metrics stay inside", "hud_web/access/view_only.py", 'frozenset({"/metrics"})', "frozenset[str]()", (UNIT, "-k", "metrics_stay_inside")),
     Removal("entry size", "hud_publisher/protocol/batch.py", "if size > MAX_METRICS_BYTES:", "if False:", (API, "-k", "refused")),
-    Removal("fields per session", "hud_publisher/protocol/lua/publish.lua", "if room > 0 or", "if true or", (API, "-k", "ten_thousand")),
+    Removal("fields per session", "hud_publisher/protocol/lua/publish.lua", "states <= space or", "true or", (API, "-k", "ten_thousand")),
     Removal("image kind", "hud_publisher/protocol/images.py", "    if info is None or", "    if False and info is None or", (API, "-k", "refused")),
     Removal("image pixels", "hud_publisher/protocol/images.py", "if info.width * info.height > MAX_IMAGE_PIXELS:", "if False:", (API, "-k", "refused")),
-    Removal("names without control characters", "hud_publisher/protocol/values.py", '_CONTROL.sub(" ", ', "str(", (UNIT, "-k", "name")),
-    Removal("session id checked", "hud_publisher/protocol/lua/publish.lua", "if redis.call('GET', KEYS[1]) ~= ARGV[1] then", "if false then", (API, "-k", "refused")),
-    Removal("lock respected", "hud_publisher/protocol/lua/register.lua", "if held and ARGV[5] ~= '1' then", "if false then", (API, "-k", "second_run")),
-    Removal("run id is a digest", "hud_publisher/protocol/scripts.py", 'return hashlib.sha256(run_id.encode("utf-8", "replace")).hexdigest() if run_id else ""', 'return run_id or ""', (UNIT, "-k", "digest or run_id")),
-    Removal("no formula in CSV", "hud_web/archive.py", "return f\"'{value}\" if", "return value if", (API, "-k", "formula")),
-    Removal("session hash is not shown", "hud_web/store.py", '_PRIVATE = frozenset({"run",', '_PRIVATE = frozenset({', (API, "-k", "session_id_or_run_id")),
-    Removal("Redis socket is ours alone", "hud_web/embedded.py", '"port": "0"', '"port": "16399"', ("tests/integration/test_up.py", "-k", "no_redis_set_up")),
+    Removal("names without control characters", "hud_publisher/protocol/names.py", '_CONTROL.sub(" ", ', "str(", (UNIT, "-k", "name")),
+    Removal("session id checked", "hud_publisher/protocol/lua/publish.lua", "if redis.pcall('GET', lock) ~= session_id then", "if false then", (API, "-k", "refused")),
+    Removal("lock respected", "hud_publisher/protocol/lua/register.lua", "if held and takes_over ~= '1' then", "if false then", (API, "-k", "second_run")),
+    Removal("run id is a digest", "hud_publisher/protocol/scripts.py", 'return hashlib.blake2b(run_id.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest() if run_id else ""', 'return run_id or ""', (UNIT, "-k", "digest or run_id")),
+    Removal("no formula in CSV", "hud_web/api/archive.py", "return f\"'{value}\" if", "return value if", (API, "-k", "formula")),
+    Removal("session hash is not shown", "hud_publisher/protocol/info.py", "return {clean_name(name): value", "return dict(stored) | {clean_name(name): value", (API, "-k", "session_id_or_run_id")),
+    Removal("Redis socket is ours alone", "hud_web/command/embedded.py", '"port": "0"', '"port": "16399"', ("tests/integration/test_up.py", "-k", "no_redis_set_up")),
 ]  # fmt: skip
 
 
 def main(names: list[str]) -> int:
-    """Take away those of the removals that are named, or all; return 0 if every one was noticed."""
+    """Apply the named removals, or all; return 0 if a test noticed each of them."""
     removals = [removal for removal in REMOVALS if not names or removal.name in names]
     unnoticed = []
     with tempfile.TemporaryDirectory() as folder:

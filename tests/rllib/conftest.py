@@ -1,4 +1,4 @@
-"""One ray, one Redis and one web tier for all real runs; each test has a display of its own, read over a socket."""
+"""One Ray, one Redis and one web tier for all real runs; each test has a separate display, read over a socket."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import gc
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.fixtures.servers import Server, redis_binary, running
 from tests.fixtures.web import SseClient, WebServer
 
 ROOT = Path(__file__).parents[2]
-_QUIET = {
+QUIET = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -31,15 +32,20 @@ _QUIET = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The warnings of ray, torch and gymnasium are not ours to mend, and starting ray takes time under load."""
+    """We cannot fix the warnings of Ray, torch and Gymnasium, and Ray starts slowly under load.
+
+    Tests on the cluster run in one process, which starts it once; each file of the others is a group for any process.
+    """
     for item in items:
         if Path(item.path).is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.filterwarnings("ignore"))
             item.add_marker(pytest.mark.timeout(400))
+            is_on_cluster = "cluster" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("cluster" if is_on_cluster else Path(item.path).stem))
 
 
 def start_ray(*, num_cpus: int) -> None:
-    """Start ray here; it gives its own processes 30 s for that, which a machine under load may exceed."""
+    """Start Ray here; its processes have 30 s to start, which a machine under load may exceed."""
     import ray
 
     for attempts_left in (2, 1, 0):
@@ -59,12 +65,15 @@ def start_ray(*, num_cpus: int) -> None:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Ray with more logical CPUs than the machine has: small runs wait most of the time."""
     import ray
+    import torch
     from ray.tune.trainable import trainable
 
+    # As Ray sets it in its workers: threads that wait for each other spin, which takes minutes on a machine under load.
+    torch.set_num_threads(1)
     trainable.DEFAULT_STORAGE_PATH = str(tmp_path_factory.mktemp("results"))
     before = dict(os.environ)
-    # Env runners are processes of their own: they import the environments of the tests from here.
-    os.environ |= _QUIET | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    # Env runners are separate processes: they import the environments of the tests from here.
+    os.environ |= QUIET | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
     start_ray(num_cpus=16)
     yield
     ray.shutdown()
@@ -93,7 +102,7 @@ def hud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hud]:
 
 
 class Display:
-    """One channel, and what a page that shows it was sent."""
+    """One channel, and the events that a page of this channel receives."""
 
     def __init__(self, hud: Hud, channel: str) -> None:
         self.hud = hud
@@ -101,7 +110,7 @@ class Display:
         self.stream = SseClient(f"{hud.web.url}/stream?channel={channel}")
 
     def callbacks(self, **options: Any) -> Any:
-        """What a user gives to `config.callbacks`."""
+        """The value that a user passes to `config.callbacks`."""
         from rllib_integration import HudCallbacks
 
         return functools.partial(HudCallbacks, **({"channel": self.channel, "redis_url": self.hud.redis.url} | options))
@@ -122,11 +131,11 @@ class Display:
         return frames if env is None else [frame for frame in frames if frame["env"] == env]
 
     def thumbnail_envs(self) -> set[tuple[int, int]]:
-        """The envs of which a thumbnail came."""
+        """The envs that have sent a thumbnail."""
         return {tuple(data["env"]) for data in self.stream.named("thumbnail")}
 
     def sessions(self) -> list[dict[str, Any]]:
-        """What was said about the session, in order."""
+        """The events about the session, in order."""
         return self.stream.named("session")
 
     def wait(self, condition: Any, what: str, timeout_s: float = 60.0) -> Any:
@@ -154,6 +163,16 @@ def displays(hud: Hud, request: pytest.FixtureRequest) -> Iterator[Any]:
 def display(displays: Any) -> Display:
     """The test's own display."""
     return displays()
+
+
+@pytest.fixture
+def no_errors_of_ours() -> Iterator[None]:
+    """HUD caught no internal error during the test, except for environments without a picture."""
+    from rllib_integration.guard import quiet
+
+    before = Counter(quiet.causes)
+    yield
+    assert not [cause for cause in quiet.causes - before if cause[0] != "render"]
 
 
 def small(config: Any) -> Any:

@@ -155,6 +155,45 @@ class Pair(MultiAgentEnv):
         return self._env.render()
 
 
+try:
+    from pettingzoo import ParallelEnv
+except ImportError:  # env runners of most tests do without
+    ParallelEnv = object
+
+
+class Meadow(ParallelEnv):  # type: ignore[misc]
+    """Two agents of PettingZoo in one Counting environment; each gets its rewards."""
+
+    metadata = {"render_modes": ["rgb_array"], "name": "meadow"}  # noqa: RUF012
+    possible_agents = ["a", "b"]  # noqa: RUF012
+
+    def __init__(self, render_mode: str | None = None, **config: Any) -> None:
+        self.render_mode = render_mode
+        self._env = Counting(config)
+        self.agents: list[str] = []
+
+    def observation_space(self, agent: str) -> Any:
+        return Counting.observation_space
+
+    def action_space(self, agent: str) -> Any:
+        return Counting.action_space
+
+    def reset(self, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        self.agents = list(self.possible_agents)
+        observation, info = self._env.reset(seed=seed)
+        return dict.fromkeys(self.agents, observation), dict.fromkeys(self.agents, info)
+
+    def step(self, actions: dict[str, Any]) -> tuple[Any, ...]:
+        agents = self.agents
+        observation, reward, terminated, truncated, info = self._env.step(0)
+        self.agents = [] if terminated else agents
+        values = (observation, reward, terminated, truncated, info)
+        return tuple(dict.fromkeys(agents, value) for value in values)
+
+    def render(self) -> Any:
+        return self._env.render() if self.render_mode == "rgb_array" else None
+
+
 def make_vector(config: dict[str, Any]) -> CountingVector:
     """The creator to register for `gym_env_vectorize_mode="vector_entry_point"`."""
     return CountingVector(config)

@@ -1,4 +1,4 @@
-"""The demo's training as `hud demo` starts it: a process of its own."""
+"""The demo's training as `hud demo` starts it: a separate process."""
 
 from __future__ import annotations
 
@@ -50,3 +50,32 @@ def test_the_demo_shows_a_moving_game_and_ends_on_a_signal_with_nothing_left(dis
     assert display.updates("lives", "action_name")
     poll(lambda: not processes_of(demo.pid), "the end of every process of the demo", 60)
     assert [path.name for path in tmp_path.iterdir() if path.name != "redis"] == []  # nothing in the home folder
+
+
+def test_the_demo_continues_after_the_reader_of_its_output_is_gone() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = "from rllib_integration.demo import _say; _say('a'); _say('b'); import sys; sys.stderr.write('end')"
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=True)
+    os.close(writing)
+    assert said.stderr == b"end"
+
+
+def test_the_demo_runs_as_a_job_on_a_cluster_that_is_there(display: Display, tmp_path: Path) -> None:
+    """As the RayJob of k8s/components/kuberay and a submitted job run it: RAY_ADDRESS names the cluster."""
+    import ray
+
+    environment = os.environ | {
+        "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
+        "REDIS_URL": display.hud.redis.url,
+        "HUD_CHANNEL": display.channel,
+        "PYTHONPATH": str(ROOT),
+    }
+    demo = subprocess.run(
+        [sys.executable, "-m", "rllib_integration.demo", "--env-runners", "1", "--iterations", "1"],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert display.frames()
+    assert display.updates("lives", "action_name")
+    assert ray.is_initialized(), "the job ends, and the cluster goes on"

@@ -1,7 +1,8 @@
-"""What the driver decides before anything is published: the run's secret, its channel, the env to show first."""
+"""The driver's decisions before it publishes anything: the run's secret, its channel, the env to show first."""
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,8 @@ import pytest
 
 from hud_publisher import Settings
 from hud_publisher.protocol.keys import check_channel
-from rllib_integration.driver import RUN_ID_FILE, _run_id, _wanted, channel_of, describe
+from rllib_integration.driver import tell_display
+from rllib_integration.run import RUN_ID_FILE, channel_of, describe, env_to_show, run_id_of, why_no_frames
 
 
 def algorithm(logdir: Path) -> Any:
@@ -19,25 +21,25 @@ def algorithm(logdir: Path) -> Any:
 
 
 def test_a_retried_run_keeps_its_secret_in_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
-    first = _run_id(None, algorithm(tmp_path), None)
+    first = run_id_of(None, algorithm(tmp_path), None)
     assert len(first) >= 32
-    assert _run_id(None, algorithm(tmp_path), None) == first
+    assert run_id_of(None, algorithm(tmp_path), None) == first
     assert stat.S_IMODE((tmp_path / RUN_ID_FILE).stat().st_mode) == 0o600
 
 
 def test_another_run_has_another_secret(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    assert _run_id(None, algorithm(tmp_path / "one"), None) != _run_id(None, algorithm(tmp_path / "two"), None)
+    assert run_id_of(None, algorithm(tmp_path / "one"), None) != run_id_of(None, algorithm(tmp_path / "two"), None)
 
 
 def test_a_folder_that_cannot_be_written_costs_only_the_retry(tmp_path: Path) -> None:
     missing = algorithm(tmp_path / "missing")
-    assert _run_id(None, missing, None) != _run_id(None, missing, None)
+    assert run_id_of(None, missing, None) != run_id_of(None, missing, None)
 
 
 def test_trials_of_one_job_do_not_share_a_session_by_a_run_id_of_the_environment(tmp_path: Path) -> None:
-    given = [_run_id("job", algorithm(tmp_path), trial) for trial in ("a", "b", None)]
+    given = [run_id_of("job", algorithm(tmp_path), trial) for trial in ("a", "b", None)]
     assert len(set(given)) == 3
     assert given[2] == "job"
 
@@ -55,10 +57,31 @@ def test_a_channel_is_named_after_its_trial(name: str, channel: str) -> None:
     assert check_channel(channel_of(name)) == channel
 
 
-def test_long_names_that_begin_alike_get_channels_of_their_own() -> None:
+def test_long_names_that_begin_alike_get_different_channels() -> None:
     channels = {channel_of("x" * 80 + end) for end in "abc"}
     assert len(channels) == 3
     assert all(check_channel(channel) for channel in channels)
+
+
+@pytest.mark.parametrize(
+    ("url", "link"),
+    [
+        ("http://hud:8086", "http://hud:8086/?channel=PPO_1"),
+        ("https://hub.example/user/ada/proxy/8086/", "https://hub.example/user/ada/proxy/8086/?channel=PPO_1"),
+        ("http://[::1]:8086/?x=secret", "http://[::1]:8086/?channel=PPO_1"),
+        ("http://ada:secret@hud", "http://hud/?channel=PPO_1"),
+    ],
+)
+def test_the_driver_logs_the_link_of_its_display(url: str, link: str, caplog: pytest.LogCaptureFixture) -> None:
+    tell_display(Settings(hud_url=url, channel="PPO_1"), "trial 1")
+    assert f"trial 1 is shown at {link}" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_without_the_address_of_a_page_the_driver_logs_the_channel(caplog: pytest.LogCaptureFixture) -> None:
+    tell_display(Settings(redis_url="redis://:secret@host", channel="PPO_1"), "trial 1")
+    assert "trial 1 is shown on channel PPO_1: open the page with ?channel=PPO_1" in caplog.text
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -76,10 +99,10 @@ def test_the_env_to_show_first_is_the_nearest_that_exists(
 ) -> None:
     settings = Settings(worker_index=asked[0], env_id=asked[1])
     config = SimpleNamespace(num_env_runners=runners, num_envs_per_env_runner=envs)
-    assert _wanted(settings, config) == shown
+    assert env_to_show(settings, config) == shown
 
 
-def test_a_session_tells_nothing_of_the_environments_own_configuration() -> None:
+def test_a_session_reveals_nothing_of_the_environments_configuration() -> None:
     config = SimpleNamespace(
         env="Zelda", num_env_runners=2, num_envs_per_env_runner=1, lr=0.1, env_config={"api_key": "secret"}
     )
@@ -87,3 +110,64 @@ def test_a_session_tells_nothing_of_the_environments_own_configuration() -> None
     assert "secret" not in str(told)
     assert told["env"] == "Zelda"
     assert told["config"] == '{"lr": 0.1}'
+
+
+class Raising:
+    """The configuration of an algorithm without a batch size, as DreamerV3's."""
+
+    env = "Zelda"
+    num_env_runners = 0
+    num_envs_per_env_runner = 1
+    lr = 0.5
+
+    @property
+    def train_batch_size_per_learner(self) -> int:
+        raise ValueError("Both `train_batch_size` and `train_batch_size_per_learner` are None!")
+
+
+def test_one_describing_field_that_raises_costs_no_other_and_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    told = describe(SimpleNamespace(config=Raising()))
+    assert caplog.text == ""
+    assert (told["env"], told["algorithm"], told["env_runners"], told["config"]) == (
+        "Zelda", "SimpleNamespace", "0", '{"lr": 0.5}'
+    )  # fmt: skip
+    assert "env_runners" not in describe(SimpleNamespace(config=SimpleNamespace(env="Zelda")))
+
+
+def test_a_run_without_an_environment_is_named_after_its_algorithm() -> None:
+    config = SimpleNamespace(env=None, num_env_runners=0, num_envs_per_env_runner=1)
+    assert "env" not in describe(SimpleNamespace(config=config))
+
+
+def external() -> Any:
+    from ray.rllib.env.external.env_runner_server_for_external_inference import EnvRunnerServerForExternalInference
+
+    return EnvRunnerServerForExternalInference
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"env": None, "is_online": False}, "learns from recorded data"),
+        ({"env": "Zelda", "is_online": False}, r"evaluation only: HudCallbacks\(evaluation_channel=…\)"),
+        ({"env": None, "is_online": True}, "no environment"),
+        (
+            {"env": None, "env_runner_cls": external},
+            "ExternalInference makes no environment",
+        ),
+    ],
+)
+def test_a_run_without_frames_gives_the_reason(config: dict[str, Any], reason: str) -> None:
+    if "env_runner_cls" in config:
+        config["env_runner_cls"] = config["env_runner_cls"]()
+    found = why_no_frames(SimpleNamespace(config=SimpleNamespace(**config)))
+    assert found is not None
+    assert re.search(reason, found)
+
+
+def test_a_run_that_samples_from_its_environment_has_no_such_reason() -> None:
+    from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+
+    for runner in (None, SingleAgentEnvRunner):
+        config = SimpleNamespace(env="Zelda", is_online=True, env_runner_cls=runner)
+        assert why_no_frames(SimpleNamespace(config=config)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
-from rllib_integration.episodes import MultiAgentView, OldStackView, RunningEpisode, SingleAgentView, view_of
+from rllib_integration.episodes import EpisodeView, MultiAgentView, OldStackView, RunningEpisode, view_of
 from rllib_integration.runner import pick
 from rllib_integration.steps import StepCount
 
@@ -32,11 +33,11 @@ def test_the_return_covers_all_chunks_of_an_episode() -> None:
             chunk.add_env_step(0, 1, reward, infos={})
             running.see(chunk)
     assert running.sums() == {"episode": 1, "episode_reward": 31.0, "episode_length": 5}
-    assert chunk.get_return() == 24.0  # what a naive reading gives
+    assert chunk.get_return() == 24.0  # the result of reading only the last chunk
 
 
 def test_a_new_episode_has_no_return_yet() -> None:
-    assert RunningEpisode(SingleAgentView(), "x", 7).sums() == {
+    assert RunningEpisode(EpisodeView(), "x", 7).sums() == {
         "episode": 7,
         "episode_reward": 0.0,
         "episode_length": 0,
@@ -53,10 +54,29 @@ def test_rewards_of_all_agents_add_up_even_where_they_act_in_turns() -> None:
     running = RunningEpisode(view, episode.id_, 1)
     running.see(episode)
     assert running.sums() == {"episode": 1, "episode_reward": episode.get_return(), "episode_length": 2}
-    assert view.last(episode)["action"] == {"b": 1}
+    assert view.action(episode) == {"b": 1}
 
 
-def test_the_old_stack_keeps_its_own_total() -> None:
+@pytest.mark.parametrize("cut_at", range(4))
+@pytest.mark.parametrize("lookback", [0, 1])
+@pytest.mark.parametrize("lengths", list(itertools.product(range(1, 5), repeat=2)))
+def test_agents_that_end_before_the_others_hide_no_reward_or_action(
+    lengths: tuple[int, int], cut_at: int, lookback: int
+) -> None:
+    episode, view = MultiAgentEpisode(len_lookback_buffer=0), MultiAgentView()
+    episode.add_env_reset(observations={0: 0, 1: 0}, infos={})
+    for step in range(1, max(lengths) + 1):
+        actions = {agent: step for agent in (0, 1) if lengths[agent] >= step}
+        ends = {agent: lengths[agent] == step for agent in actions} | {"__all__": step == max(lengths)}
+        rewards = {agent: 1.0 + agent for agent in actions}
+        episode.add_env_step(dict.fromkeys(actions, step), actions, rewards, {}, terminateds=ends)
+        assert view.reward(episode) == sum(rewards.values())
+        assert view.action(episode) == {str(agent): action for agent, action in actions.items()}
+        if step == cut_at and not episode.is_done:
+            episode = episode.cut(lookback)
+
+
+def test_the_return_in_the_old_stack_is_the_total_reward_of_its_episode() -> None:
     episode = SimpleNamespace(
         episode_id=5,
         total_reward=3.5,
@@ -127,7 +147,7 @@ def test_steps_of_an_evaluation_are_no_training_steps() -> None:
     assert steps.now == 40
 
 
-def test_the_old_stack_tells_its_steps_elsewhere() -> None:
+def test_the_old_stack_reports_its_steps_in_another_place() -> None:
     steps = StepCount(num_runners=2)
     count(steps, SimpleNamespace(global_vars={"timestep": 7}))
     assert steps.now == 9

@@ -22,12 +22,18 @@ from tests.rllib.test_local_runs import assert_is_complete, ppo, train_twice
 pytestmark = pytest.mark.usefixtures("cluster")
 
 
+def tuned_channels(hud: Hud) -> set[str]:
+    keys = redis.Redis.from_url(hud.redis.url).keys("hud:{PPO_*}:fence")
+    return {key.decode().split("{")[1].split("}")[0] for key in keys}
+
+
 def test_concurrent_trials_have_a_display_each_or_wait_for_a_shared_one(
     hud: Hud, displays: Any, tmp_path: Path
 ) -> None:
     from ray import tune
 
     shared = displays("shared-by-trials")
+    channels_of_other_tests = tuned_channels(hud)
     callbacks = [shared.callbacks(channel="auto", run_id="of-the-job"), shared.callbacks(run_id="of-the-job")]
     tuner = tune.Tuner(
         "PPO",
@@ -38,10 +44,7 @@ def test_concurrent_trials_have_a_display_each_or_wait_for_a_shared_one(
     results = tuner.fit()
     assert not results.errors
     names = sorted(Path(result.path).name for result in results)
-    channels = sorted(
-        key.decode().split("{")[1].split("}")[0]
-        for key in redis.Redis.from_url(hud.redis.url).keys("hud:{PPO_*}:fence")
-    )
+    channels = sorted(tuned_channels(hud) - channels_of_other_tests)
     assert len(channels) == 2
     for channel, name in zip(channels, names, strict=True):
         display = displays(channel)
@@ -103,7 +106,8 @@ def test_training_goes_on_where_redis_is_away(display: Display) -> None:
 
 
 @pytest.mark.parametrize(
-    ("env_config", "trouble"), [({"render_mode": None}, "rgb_array"), ({"render": "raise"}, "gave no picture")]
+    ("env_config", "trouble"),
+    [({"render_mode": None}, "has no render mode"), ({"render": "raise"}, "raised RuntimeError: no display")],
 )
 def test_an_environment_without_pictures_says_why_and_shows_its_numbers(
     display: Display, env_config: dict[str, Any], trouble: str
@@ -123,7 +127,7 @@ def test_without_a_hud_nothing_happens_and_one_line_says_so(caplog: pytest.LogCa
         assert all(callback._driver is None for callback in algorithm.callbacks)
     assert result["env_runners"]["episode_return_mean"] == EPISODE_RETURN
     assert [record.message for record in caplog.records if record.name == "hud.rllib"] == [
-        "HUD is off: set REDIS_URL or HUD_URL to see this run"
+        "HUD is off: start `hud up` on this machine, or set REDIS_URL or HUD_URL, to see this run"
     ]
 
 
@@ -161,7 +165,7 @@ def test_a_program_that_ends_without_stopping_its_algorithm_ends_its_session_onc
     display.wait_for_end()
     writers = {update["_hud"]["writer"].split("-")[0] for update in display.updates("_hud")}
     assert "w1" in writers
-    time.sleep(2)  # what an env runner that came back would need to open the session again
+    time.sleep(2)  # time enough for a restarted env runner to reopen the session
     sessions = display.sessions()
     assert sessions[-1]["status"] == "ended"
     assert len({session["sid"] for session in sessions if session["sid"]}) == 1
@@ -176,3 +180,75 @@ start_ray(num_cpus=4)
 algorithm = ppo().env_runners(num_env_runners=1).callbacks(HudCallbacks).build_algo()
 algorithm.train()
 """
+
+
+def live_names(display: Display) -> list[str]:
+    """The names of the runs whose session was live, in order."""
+    names = [session["name"] for session in display.sessions() if session["status"] == "live"]
+    return [name for at, name in enumerate(names) if at == 0 or name != names[at - 1]]
+
+
+@pytest.mark.parametrize("runners", [0, 1])
+def test_a_cell_that_runs_again_shows_the_new_run_at_once(display: Display, runners: int) -> None:
+    def build(name: str) -> Any:
+        config = ppo(step_s=0.01).env_runners(num_env_runners=runners)
+        return config.callbacks(display.callbacks(name=name)).build_algo()
+
+    algorithm = build("first")
+    algorithm.train()
+    algorithm = build("second")
+    algorithm.train()
+    display.wait(lambda shown: len(shown.updates("iteration", stream="iterations")) == 2, "both iterations", 10.0)
+    algorithm.train()
+    display.wait(lambda shown: any(frame["step"] > 128 for frame in shown.frames()), "frames of the second run", 10.0)
+    assert live_names(display) == ["first", "second"]
+    del algorithm
+    display.wait(lambda shown: shown.sessions()[-1]["status"] == "ended", "the end of the forgotten run", 5.0)
+    time.sleep(2)  # a restarted env runner would reopen the session
+    assert display.sessions()[-1]["status"] == "ended"
+
+
+def test_a_new_run_takes_the_display_from_one_that_is_held_but_trains_no_more(
+    display: Display, caplog: pytest.LogCaptureFixture
+) -> None:
+    def build(name: str) -> Any:
+        return ppo(step_s=0.01).callbacks(display.callbacks(name=name)).build_algo()
+
+    first = build("first")
+    first.train()
+    with running_algorithm(ppo(step_s=0.01).callbacks(display.callbacks(name="second"))) as second:
+        second.train()
+        display.wait(lambda shown: len(shown.updates("iteration", stream="iterations")) == 2, "both iterations", 10.0)
+        first.train()  # goes on unseen, and takes nothing back
+        second.train()
+        display.wait(lambda shown: len(shown.updates("iteration", stream="iterations")) == 3, "the third", 10.0)
+        assert live_names(display) == ["first", "second"]
+    first.stop()
+    display.wait_for_end()
+    time.sleep(2)
+    assert live_names(display) == ["first", "second"]
+    assert "second is shown on channel" in caplog.text
+
+
+def test_runs_that_train_in_turn_do_not_take_the_display_from_each_other(display: Display) -> None:
+    first = ppo().callbacks(display.callbacks(name="first")).build_algo()
+    second = ppo().callbacks(display.callbacks(name="second")).build_algo()
+    for _ in range(3):
+        first.train()
+        second.train()
+    display.wait(lambda shown: len(shown.updates("iteration", stream="iterations")) == 3, "the iterations")
+    assert live_names(display) == ["first"]
+    first.stop()
+    display.wait(lambda shown: live_names(shown) == ["first", "second"], "the second run", 40.0)
+    second.stop()
+
+
+def test_env_runners_of_a_run_that_took_over_show_their_frames_at_once(display: Display) -> None:
+    first = ppo().callbacks(display.callbacks(name="first")).build_algo()
+    first.train()
+    config = ppo(step_s=0.01).env_runners(num_env_runners=1).callbacks(display.callbacks(name="second"))
+    with running_algorithm(config) as second:
+        for _ in range(3):
+            second.train()
+        display.wait(lambda shown: shown.frames([1, 0]), "frames of the env runner", 10.0)
+    first.stop()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy
 import pytest
 
 from tests.rllib.conftest import Display, running_algorithm, small
-from tests.rllib.envs import EPISODE_RETURN, EPISODE_STEPS, Counting, CountingVector, Crashing, Pair, Steering
+from tests.rllib.envs import EPISODE_RETURN, EPISODE_STEPS, Counting, CountingVector, Crashing, Meadow, Pair, Steering
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -24,7 +25,7 @@ def ppo(env: Any = Counting, **env_config: Any) -> Any:
 
 
 def assert_is_complete(display: Display, *, episode_return: float = EPISODE_RETURN) -> None:
-    """What every run must have shown."""
+    """Assert that the run showed everything that each run must show."""
     display.wait_for_end()
     frames = display.frames()
     assert len({frame["image"] for frame in frames}) > 1, "the picture never moved"
@@ -98,7 +99,21 @@ def vector_entry_point() -> Any:
     return ppo("counting-vector", step_s=0.01).env_runners(gym_env_vectorize_mode="vector_entry_point")
 
 
-@pytest.mark.parametrize("vectorized", [asynchronous, vector_entry_point])
+class OneArray(CountingVector):
+    """Renders all envs into one array (N, H, W, 3)."""
+
+    def render(self) -> Any:
+        return numpy.stack(super().render())
+
+
+def vector_entry_point_of_one_array() -> Any:
+    from ray.tune.registry import register_env
+
+    register_env("one-array", OneArray)
+    return ppo("one-array", step_s=0.01).env_runners(gym_env_vectorize_mode="vector_entry_point")
+
+
+@pytest.mark.parametrize("vectorized", [asynchronous, vector_entry_point, vector_entry_point_of_one_array])
 def test_envs_that_can_only_be_rendered_together_are_shown_too(display: Display, vectorized: Any) -> None:
     train_twice(vectorized().callbacks(display.callbacks(info_keys=("health", "location"))))
     assert_is_complete(display)
@@ -119,6 +134,25 @@ def test_rewards_of_several_agents_are_summed_and_their_policies_kept_apart(disp
     losses = display.updates("learners/p_a/policy_loss", "learners/p_b/policy_loss", stream="iterations")
     assert len(losses) == 2
     assert all(update["a"]["health"]["max"] == 5 for update in display.updates("a", "b"))
+
+
+@pytest.mark.parametrize("kind", ["PettingZooEnv", "ParallelPettingZooEnv"])
+def test_environments_of_pettingzoo_are_shown(display: Display, kind: str) -> None:
+    from pettingzoo.utils.conversions import parallel_to_aec
+    from ray.rllib.env.wrappers import pettingzoo_env
+    from ray.tune.registry import register_env
+
+    def make(config: dict[str, Any]) -> Any:
+        meadow = Meadow("rgb_array", **config)
+        return getattr(pettingzoo_env, kind)(meadow if kind.startswith("Parallel") else parallel_to_aec(meadow))
+
+    register_env(kind, make)
+    config = ppo(kind, step_s=0.01).multi_agent(policies={"p"}, policy_mapping_fn=lambda *_, **__: "p")
+    train_twice(config.callbacks(display.callbacks()))
+    display.wait_for_end()
+    assert len({frame["image"] for frame in display.frames()}) > 1, "the picture never moved"
+    assert display.updates("episode_return")
+    assert display.updates("no_picture") == []
 
 
 def test_custom_metrics_appear_by_themselves(display: Display) -> None:

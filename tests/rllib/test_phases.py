@@ -1,4 +1,4 @@
-"""When an env runner says that the learner is at work: told by the length of its pauses, on a clock of its own."""
+"""When an env runner reports that the learner is at work: it measures its pauses, here on a fake clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rllib_integration.runner import PAUSE_S, RunnerHud
 
 
 class Recorder:
-    """A publisher that keeps what it is given."""
+    """A publisher that keeps the published phases."""
 
     def __init__(self) -> None:
         self.phases: list[str] = []

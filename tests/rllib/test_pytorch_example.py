@@ -1,4 +1,4 @@
-"""The ten lines of plain PyTorch in examples/ do what they say."""
+"""The ten lines of plain PyTorch in examples/ publish a training run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def test_a_network_in_training_is_shown(redis_server: Server) -> None:
         [sys.executable, str(EXAMPLE)], env=environment | {"REDIS_URL": redis_server.url}, capture_output=True,
         text=True, timeout=100, check=False,
     )  # fmt: skip
-    assert (ended.returncode, ended.stderr) == (0, "")
+    told = f"HUD: publishing to {redis_server.url}, channel default\n"
+    assert (ended.returncode, ended.stderr) == (0, told)
     with redis.Redis.from_url(redis_server.url) as link:
         sid = link.get(ChannelKeys("default").fence)
         assert isinstance(sid, bytes)

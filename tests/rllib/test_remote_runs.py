@@ -1,4 +1,4 @@
-"""Real runs with env runners of their own: who is shown, who takes over, and what comes back after a loss."""
+"""Real runs with remote env runners: which one is shown, which one takes over, and which ones return after a loss."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def pids(algorithm: Any) -> dict[int, int]:
 
 
 def pid(runner: Any) -> int | None:
-    """A runner's process, asked past RLlib; None while it is away."""
+    """A runner's process id, asked without RLlib; None while it is unavailable."""
     try:
         return int(ray.get(runner.apply.remote(lambda _runner: os.getpid())))
     except ray.exceptions.RayActorError:
@@ -98,7 +98,7 @@ def test_another_runner_takes_over_from_a_frozen_reporter_and_hands_back_when_it
     display.wait_for_end()
 
 
-def test_evaluation_is_never_taken_for_training_and_has_a_display_of_its_own(displays: Any) -> None:
+def test_evaluation_is_never_taken_for_training_and_has_a_separate_display(displays: Any) -> None:
     training, evaluation = displays("evaluated"), displays("evaluated-evaluation")
     config = ppo().env_runners(num_env_runners=1).evaluation(
         evaluation_interval=1, evaluation_num_env_runners=1, evaluation_duration=4,
@@ -142,7 +142,7 @@ def test_env_runners_of_the_old_api_stack_share_one_session_and_the_viewer_choos
         asked = {"channel": display.channel, "worker_index": 2, "env_index": 1}
         assert display.hud.web.post("/api/reporter", asked)[0] == 200
         train_until(algorithm, lambda: len(display.frames([2, 1])) > 3, "frames of the env asked for")
-        # Killed while nothing is asked of it: ray starts it again, and RLlib never hears of that.
+        # Killed while it is idle: Ray restarts it, and RLlib is not notified.
         runner = algorithm.env_runner_group._worker_manager.actors()[2]
         killed = pid(runner)
         assert killed
@@ -156,6 +156,21 @@ def test_env_runners_of_the_old_api_stack_share_one_session_and_the_viewer_choos
     assert {update["episode_return"] for update in display.updates("episode_return")} == {EPISODE_RETURN}
     live = [session for session in display.sessions() if session["status"] == "live"]
     assert len({session["sid"] for session in live}) == 1
+
+
+def test_a_killed_env_runner_is_annotated_as_lost_and_as_back(display: Display) -> None:
+    def kinds() -> list[str]:
+        return [data["kind"] for data in display.stream.named("annotation")]
+
+    config = ppo().fault_tolerance(restart_failed_env_runners=True)
+    with running_algorithm(config.callbacks(display.callbacks())) as algorithm:
+        train_until(algorithm, lambda: display.updates("iteration", stream="iterations"), "an iteration")
+        os.kill(pids(algorithm)[1], signal.SIGKILL)
+        train_until(algorithm, lambda: "env_runner_back" in kinds(), "the killed runner to be back", timeout_s=180)
+    display.wait_for_end()
+    display.wait(lambda _display: kinds()[-1] == "session_ended", "the last annotation")
+    assert [kind for kind in kinds() if kind.startswith("env_runner")] == ["env_runner_lost", "env_runner_back"]
+    assert not {"collapse", "non_finite", "session_lapsed"} & set(kinds())
 
 
 @pytest.mark.parametrize("name", ["APPO", "IMPALA"])
@@ -181,5 +196,5 @@ def test_algorithms_that_learn_while_they_sample_are_shown(display: Display, nam
     assert {update["episode_return"] for update in display.updates("episode_return")} == {EPISODE_RETURN}
     steps = [update["_hud"]["step"] for update in display.updates("episode_length")]
     assert steps == sorted(steps)
-    # It learns all the time. How long its pauses are depends on the machine; the rule is tested by a clock of its own.
+    # It learns all the time. The length of its pauses depends on the machine; test_phases.py tests the rule.
     assert {update["phase"] for update in display.updates("phase")} <= {"sampling", "learning"}

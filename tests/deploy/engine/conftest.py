@@ -1,7 +1,7 @@
-"""A Docker engine of the tests' own, in namespaces of their own: it can reach nothing and leaves nothing behind.
+"""A Docker engine for these tests, in separate namespaces: it can reach nothing and leaves nothing behind.
 
-`make test-engine` starts pytest in new network, mount and process namespaces, with loopback only. Where they are
-missing the tests fail with the reason; they never skip.
+`make test-engine` starts pytest in new network, mount and process namespaces, with loopback only. If they are
+missing, the tests fail with the reason; they never skip.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MADE = ROOT / ".make" / "deploy"
 TOOLS = ROOT / ".make" / "tools" / "bin"
 IMAGE = "rl-hud:0.1.0"
 BASE = "hud-test-base:local"
-#: An id as OpenShift gives them out, known to no image.
+#: A user id such as OpenShift assigns; no image knows it.
 ANY_UID = "1000660000"
 
 pytest_plugins = ["tests.fixtures.browser"]
@@ -54,7 +54,7 @@ class Engine:
             time.sleep(0.2)
 
     def docker(self, *arguments: str, stdin: Any = None, timeout_s: float = 120) -> str:
-        """Run docker and return what it printed; fail with its words."""
+        """Run docker and return its output; fail with its error text."""
         return self._run(["docker", *arguments], stdin=stdin, timeout_s=timeout_s)
 
     def compose(self, *arguments: str, environment: dict[str, str], timeout_s: float = 120) -> str:

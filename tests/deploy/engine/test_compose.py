@@ -1,4 +1,4 @@
-"""docker-compose.yml with a real engine: three replicas, a demo run, a browser; then one thing after another dies."""
+"""docker-compose.yml with a real engine: three replicas, a demo run, a browser; then each part is killed in turn."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPLICAS = 3
 
 
 def get(port: int, path: str, *, method: str = "GET") -> tuple[int, Any]:
-    """Return status and body: parsed where it is JSON; (0, None) where nobody answers."""
+    """Return status and body, parsed if it is JSON; (0, None) if no server answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request(method, path)
@@ -61,7 +61,7 @@ class Stack:
         return self.compose("ps", "--quiet", service).split()
 
     def kill(self, container: str) -> None:
-        """SIGKILL its process, as the kernel would: the engine sees it die and starts it again."""
+        """SIGKILL its process, as the kernel would: the engine detects the exit and restarts it."""
         pid = self.engine.pid(container)
         os.kill(pid, signal.SIGKILL)
         poll(lambda: self.engine.pid(container) not in (0, pid), "the engine to start it again", 60)
@@ -70,7 +70,7 @@ class Stack:
         return get(port or self.port, path, method=method)
 
     def viewers(self) -> list[int]:
-        """How many streams each replica serves."""
+        """The number of streams that each replica serves."""
         ask = "import json, urllib.request as r; print(r.urlopen('http://127.0.0.1:8086/ready').read().decode())"
         return [
             json.loads(self.engine.docker("exec", container, "python3", "-c", ask))["viewers"]
@@ -90,7 +90,7 @@ def stack(engine: Engine, image: str) -> Iterator[Stack]:
 
 
 class Training:
-    """A run of our own on a channel of its own, over HTTP through the proxy: logs a number 50 times a second."""
+    """The test's run on a separate channel, over HTTP through the proxy: logs a number 50 times a second."""
 
     def __init__(self, url: str, channel: str) -> None:
         self.hud = Publisher(hud_url=url, channel=channel, name="compose test")
@@ -122,7 +122,7 @@ def page(stack: Stack, chromium: Browser) -> Iterator[Page]:
 
 
 def pixels(page: Page) -> bytes:
-    """What is on the page where the live frame is."""
+    """A screenshot of the live frame."""
     return page.locator("canvas, img").first.screenshot()
 
 
@@ -173,7 +173,7 @@ def test_the_viewing_port_shows_and_takes_nothing(stack: Stack) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_page_and_viewer_heal_with_nothing_lost_whatever_dies(stack: Stack, page: Page) -> None:
+def test_page_and_viewer_recover_from_each_killed_part_without_loss(stack: Stack, page: Page) -> None:
     """A replica, then the proxy, then Redis: all by SIGKILL, while a run publishes over HTTP through the proxy."""
     expect_moving(page)
     viewer = Follower(stack.url, query="channel=kills&frames=0")
@@ -208,7 +208,7 @@ def test_page_and_viewer_heal_with_nothing_lost_whatever_dies(stack: Stack, page
 
 
 def expect_progress(viewer: Follower, training: Training) -> None:
-    """What is logged from now on arrives."""
+    """Assert that entries logged from now on arrive."""
     target = training.count + 20
     try:
         poll(lambda: viewer.numbers and viewer.numbers[-1] >= target, f"number {target}", 60)

@@ -25,7 +25,7 @@ from tests.fixtures.web import SseClient, poll
 
 @pytest.fixture
 def podman(engine: Engine) -> Iterator[list[str]]:
-    """The command, with storage of its own; podman wants a short path for it."""
+    """The command, with separate storage; podman requires a short path for it."""
     folder = tempfile.mkdtemp(prefix="podman-")
     yield [
         "podman", "--root", f"{folder}/root", "--runroot", f"{folder}/run", "--runtime", "runc",
@@ -68,10 +68,10 @@ def played(engine: Engine, image: str, podman: list[str], tmp_path: Path) -> Ite
 
 
 def as_far_as_podman_knows(deployment: dict[str, Any]) -> dict[str, Any]:
-    """The same Deployment, without what podman 4.3 cannot do by itself.
+    """The same Deployment, without the fields that podman 4.3 does not support.
 
-    On the host's network no ports are mapped and one replica is all that fits; probes need systemd; and `$(NAME)` in a
-    variable is filled in by the kubelet only.
+    On the host's network no ports are mapped and only one replica fits; probes need systemd; and only the kubelet
+    expands `$(NAME)` in a variable.
     """
     deployment = copy.deepcopy(deployment)
     deployment["spec"]["replicas"] = 1

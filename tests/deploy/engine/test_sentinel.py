@@ -1,4 +1,4 @@
-"""The component redis-sentinel with its own scripts: three servers, three Sentinels; the primary's pod is lost."""
+"""The component redis-sentinel with its scripts: three servers, three Sentinels; the primary's pod is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.fixtures.web import poll
 
 NETWORK = "hud-sentinel"
 SUBNET = "172.30.86"
-#: The Services of the component: names that stay, of addresses that stay, whether the pod is there or not.
+#: The Services of the component: fixed names with fixed addresses, whether the pod exists or not.
 NODES = [
     part for number in range(3) for part in ("--add-host", f"zelda-hud-redis-node-{number}:{SUBNET}.{10 + number}")
 ]
@@ -55,7 +55,7 @@ class Trio:
         )  # fmt: skip
 
     def lose(self, number: int) -> None:
-        """The node is gone: both containers, at once, without a word."""
+        """The node is lost: both containers end at once, without a shutdown."""
         name = f"zelda-hud-redis-{number}"
         self.engine.docker("rm", "--force", name, f"{name}-sentinel")
 
@@ -145,7 +145,7 @@ def test_another_primary_takes_over_and_the_page_lives_again(trio: Trio, web: st
         poll(lambda: sorted(trio.roles()[1:]) == ["master", "slave"], "another primary", 60)
         target = sent[0] + 50
         poll(lambda: viewer.numbers[-1] >= target, "the page to live again", 60)
-        # In order and none twice; what the lost one had taken and not passed on may be missing.
+        # In order and none twice; entries that the lost primary had not replicated may be missing.
         assert viewer.numbers == sorted(set(viewer.numbers))
 
         trio.start(0)
@@ -170,7 +170,7 @@ def knows_all(trio: Trio) -> bool:
     return True
 
 
-def test_whoever_reaches_a_sentinel_can_ask_and_not_change(trio: Trio) -> None:
+def test_a_client_of_a_sentinel_can_ask_but_not_change_anything(trio: Trio) -> None:
     poll(lambda: trio.roles() == ["master", "slave", "slave"], "one primary and two replicas", 60)
 
     def ask(*words: str) -> str:

@@ -13,8 +13,8 @@ from tests.deploy.test_secret_job import make_certificate
 from tests.fixtures.servers import free_port, wait_until
 from tests.fixtures.web import WebServer
 
-#: The defaults of the router: nothing of it may be assumed away. `timeout server` stands for a Route without our
-#: annotation; the one towards browsers no annotation can lift.
+#: The router's defaults; the tests must change none of them. `timeout server` is that of a Route without our
+#: annotation; no annotation can raise `timeout client`.
 CONFIG = """
 global
     maxconn 4000
@@ -57,7 +57,7 @@ class Router:
         certificate = folder / "both.pem"
         certificate.write_text((folder / "ca.crt").read_text() + (folder / "key").read_text())
         servers = "\n".join(
-            # In a cluster the endpoints tell the router of a pod that goes; here its own check must, so it is quick.
+            # In a cluster the endpoints notify the router of a pod that ends; here this check must, so it is quick.
             f"    server pod{number} 127.0.0.1:{port} check inter 500ms fall 1 rise 1"
             for number, port in enumerate(view_ports)
         )

@@ -1,4 +1,4 @@
-"""Three replicas behind haproxy as OpenShift's router: streams outlive its time-outs, a drain loses nobody."""
+"""Three replicas behind haproxy as OpenShift's router: streams outlive its timeouts, a drain loses no viewer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Router, li
 
 @pytest.fixture(scope="module", autouse=True)
 def quiet(stack: tuple[Router, list[Replica], str]) -> Iterator[list[Follower]]:
-    """Streams of a channel on which nothing ever happens, one at each replica, open since before the other tests."""
+    """Streams of an idle channel, one at each replica, open since before the other tests."""
     router, replicas, _redis = stack
     followers = [Follower(router.url, context=router.context, query="channel=quiet") for _ in replicas]
     poll(lambda: all(follower.opened == 1 for follower in followers), "the quiet streams")
@@ -92,7 +92,7 @@ def test_viewers_of_a_drained_replica_go_on_at_another_with_nothing_lost_and_not
         replicas[0].start()
 
 
-def test_who_comes_by_the_route_can_look_and_never_write(stack: tuple[Router, list[Replica], str]) -> None:
+def test_a_client_of_the_route_can_read_and_never_write(stack: tuple[Router, list[Replica], str]) -> None:
     router, _replicas, _redis = stack
     poll(lambda: ask(router, "GET", "/ready")[0] == 200, "the router")
     assert ask(router, "GET", "/api/state")[0] == 200
@@ -100,7 +100,7 @@ def test_who_comes_by_the_route_can_look_and_never_write(stack: tuple[Router, li
     assert (status, json.loads(body)["error"]) == (403, "View only")
 
 
-def test_plain_http_is_sent_to_https(stack: tuple[Router, list[Replica], str]) -> None:
+def test_plain_http_is_redirected_to_https(stack: tuple[Router, list[Replica], str]) -> None:
     router, _replicas, _redis = stack
     connection = http.client.HTTPConnection("localhost", router.http_port, timeout=10)
     connection.request("GET", "/")
@@ -121,7 +121,7 @@ def ask(router: Router, method: str, path: str) -> tuple[int, bytes]:
 
 @pytest.mark.timeout(LIVES_S + 60)
 def test_streams_on_which_nothing_happens_outlive_the_routers_time_outs(quiet: list[Follower]) -> None:
-    """Last, so that the time of the other tests counts. The one at the replica that was drained has moved."""
+    """Last, so that the time of the other tests counts. The stream of the drained replica has moved."""
     stayed = [follower for follower in quiet if follower.opened == 1]
     assert len(stayed) >= len(quiet) - 1
     poll(lambda: all(time.monotonic() - one.opened_at_s > LIVES_S or one.ages_s for one in stayed), "it", LIVES_S + 30)

@@ -1,4 +1,4 @@
-"""The body of POST /api/publish: what is written reads back, and nothing else is let in."""
+"""The body of POST /api/publish: an encoded batch decodes to itself, and any other body is refused."""
 
 from __future__ import annotations
 
@@ -12,31 +12,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hud_publisher.protocol.batch import (
+    FIRST_NOT_FINITE,
     MAX_BATCH_ENTRIES,
     MAX_NUMBER,
     Batch,
+    BatchHead,
     Claim,
     check_latency_ms,
     check_metrics,
     check_writer,
-    decode_batch,
+    decode_entries,
+    decode_head,
     encode_batch,
+    parse_json,
 )
 from hud_publisher.protocol.entries import MAX_METRICS_BYTES, FrameEntry, MetricsEntry, VisionEntry
-from hud_publisher.protocol.errors import HudError, MalformedError, TooLargeError, UnsupportedImageError
+from hud_publisher.protocol.errors import HudError, MalformedError, TooLargeError, UnsupportedImageError, brief
 from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.values import MAX_NOT_FINITE
-from tests.fixtures.publishing import JPEG
+from hud_publisher.protocol.names import field_name
+from hud_publisher.protocol.values import MAX_NOT_FINITE, NOT_FINITE
+from tests.fixtures.publishing import JPEG, decode_batch
 
 SESSION = SessionId("default.1.aaaaaaaaaaaaaaaaaaaaaaaa")
 TIMES = st.integers(0, 10**14)
 NUMBERS = st.none() | st.integers(0, MAX_NUMBER)
 ENVS = st.none() | st.tuples(st.integers(0, 10**6), st.integers(0, 10**6))
 DATA = st.dictionaries(st.text("abc", min_size=1), st.integers(-9, 9) | st.text("xyz"), max_size=4)
-NAMES = st.lists(st.text("abc/", min_size=1), max_size=3).map(tuple)
+BROKEN = st.dictionaries(st.text("abc/", min_size=1), st.sampled_from(NOT_FINITE), max_size=3)
 TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 ENTRIES = st.one_of(
-    st.builds(MetricsEntry, DATA, TIMES, NUMBERS, st.sampled_from(["metrics", "iterations"]), NAMES),
+    st.builds(MetricsEntry, DATA, TIMES, NUMBERS, st.sampled_from(["metrics", "iterations"]), BROKEN),
     st.builds(
         FrameEntry,
         st.just(JPEG),
@@ -69,8 +74,19 @@ BATCHES = st.builds(
 
 
 @given(BATCHES)
-def test_what_is_written_reads_back(batch: Batch) -> None:
+def test_an_encoded_batch_decodes_to_itself(batch: Batch) -> None:
     assert decode_batch(encode_batch(SESSION, batch)) == (SESSION, batch)
+
+
+@pytest.mark.parametrize("count", [FIRST_NOT_FINITE, FIRST_NOT_FINITE + 1, MAX_NOT_FINITE])
+def test_any_number_of_fields_that_are_not_finite_passes_a_server_of_an_earlier_version(count: int) -> None:
+    wrong: dict[str, Any] = {f"layer{n}": "Infinity" if n % 2 else "NaN" for n in range(count)}
+    batch = Batch("w", 1, (MetricsEntry({"ok": 1}, 5, 7, "iterations", wrong),))
+    sent = encode_batch(SESSION, batch)
+    (entry,) = decode_head(sent).fields["entries"]
+    assert len(entry["not_finite"]) == FIRST_NOT_FINITE  # that server refuses a longer list
+    assert len(entry.get("more_not_finite", [])) == count - FIRST_NOT_FINITE
+    assert decode_batch(sent) == (SESSION, batch)
 
 
 @given(BATCHES)
@@ -131,6 +147,7 @@ METRICS = {"stream": "metrics", "time_ms": 1, "data": {"a": 1}}
         body(header(METRICS | {"not_finite": "loss"})),
         body(header(METRICS | {"not_finite": [7]})),
         body(header(METRICS | {"not_finite": ["loss"] * (MAX_NOT_FINITE + 1)})),
+        body(header(METRICS | {"more_not_finite": [7]})),
         body(header(METRICS), b"trailing"),
         body(header({"stream": "frames", "time_ms": 1, "bytes": 100}), JPEG),
         body(header({"stream": "frames", "time_ms": 1, "bytes": len(JPEG), "env": [1, 2, 3]}), JPEG),
@@ -145,13 +162,63 @@ def test_a_body_of_another_form_is_malformed(wrong: bytes) -> None:
 
 
 def test_a_header_nested_without_end_is_malformed() -> None:
-    text = b'{"entries":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    text = b'{"entries":' + b"[" * 90_000 + b"]" * 90_000 + b"}"
     with pytest.raises(MalformedError):
         decode_batch(b"HUD1" + struct.pack(">I", len(text)) + text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" + b"1," * 780_000 + b"1]",
+        b"[" * 200_000,
+        b'{"a":' * 200_000,
+        "[".encode("utf-16") + "1,".encode("utf-16-le") * 200_000,
+    ],
+)
+def test_a_text_of_too_many_values_is_refused_without_being_parsed(
+    text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json, "loads", lambda _text: pytest.fail("it was parsed"))
+    with pytest.raises(TooLargeError, match="values"):
+        parse_json(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"{", b"nothing", b"[" * 5_000, b'{"a":' * 5_000, b"1" * 5_000, b"-" + b"1" * 5_000, b"\xff\xfe",
+        b'"\\ud8"',
+        b'{"a":"\xe9"}', "[1".encode("utf-16"), b"\xef\xbb\xbf{", b"[1]x", b'"' + b"a" * 10, b"\x00",
+    ],
+)  # fmt: skip
+def test_invalid_json_is_malformed(text: bytes) -> None:
+    with pytest.raises(MalformedError):
+        parse_json(text)
+
+
+NESTED: Any = []
+for _ in range(2_000):
+    NESTED = [NESTED]
+
+
+@pytest.mark.parametrize("value", [NESTED, {"a": NESTED}, 10**4_000, "x" * 10**6, [1] * 10**6, "\ud800", None, 1e999])
+def test_a_value_of_any_size_is_quoted_in_a_few_characters(value: object) -> None:
+    text = brief(value)
+    assert len(text) <= 50
+    text.encode("utf-8")
+
+
+@pytest.mark.parametrize("name", ["number", "claim", "writer"])
+@pytest.mark.parametrize("value", [NESTED, 10**4_000, -1, 1.5, True, "\ud800", float("nan"), [1, 10**400]])
+def test_a_header_of_odd_values_is_refused_and_raises_nothing_else(name: str, value: object) -> None:
+    head = BatchHead(SESSION, {"session_id": SESSION, "writer": "w", "number": 1, "entries": [], name: value}, 0)
+    with contextlib.suppress(HudError):
+        decode_entries(head, b"")
+
+
 @pytest.mark.parametrize("image", [b"", b"GIF89a", b"<svg/>", b"\xff\xd8\xff"])
-def test_what_is_no_picture_is_unsupported(image: bytes) -> None:
+def test_a_body_that_is_not_a_picture_is_unsupported(image: bytes) -> None:
     with pytest.raises(UnsupportedImageError):
         decode_batch(body(header({"stream": "frames", "time_ms": 1, "bytes": len(image)}), image))
 
@@ -171,10 +238,10 @@ def test_fields_that_came_over_the_network_are_cleaned() -> None:
     _session, batch = decode_batch(body(header(entry)))
     (found,) = batch.entries
     assert isinstance(found, MetricsEntry)
-    assert set(found.data) == {"a b", "big"}
+    assert set(found.data) == {field_name("a\nb"), "big"}
 
 
-def test_unknown_parts_of_a_newer_publisher_are_passed_over() -> None:
+def test_unknown_parts_of_a_newer_publisher_are_skipped() -> None:
     _session, batch = decode_batch(body(header(METRICS | {"newer": 1}, newer=2)))
     assert batch == Batch("w", 1, (MetricsEntry({"a": 1}, 1),))
 
@@ -185,7 +252,7 @@ def test_a_latency_is_milliseconds_from_zero(value: object, expected: float | No
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "412", True, [1]])
-def test_what_is_no_latency_is_malformed(value: object) -> None:
+def test_an_invalid_latency_is_malformed(value: object) -> None:
     with pytest.raises(MalformedError):
         check_latency_ms(value)
 

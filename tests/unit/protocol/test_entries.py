@@ -1,4 +1,4 @@
-"""Entries of streams: what is encoded reads back; how much of a stream is kept."""
+"""Entries of streams: an encoded entry decodes to itself; the length of a stream is bounded."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def as_redis_returns_it(entry: Entry) -> Mapping[bytes, bytes]:
 
 
 @given(ENTRIES)
-def test_what_is_encoded_reads_back(entry: Entry) -> None:
+def test_an_encoded_entry_decodes_to_itself(entry: Entry) -> None:
     assert decode_entry(entry.stream, as_redis_returns_it(entry)) == entry
 
 
 @given(ENTRIES)
-def test_fields_of_a_newer_version_are_passed_over(entry: Entry) -> None:
+def test_fields_of_a_newer_version_are_skipped(entry: Entry) -> None:
     fields = {**as_redis_returns_it(entry), b"newer": b"1"}
     assert decode_entry(entry.stream, fields) == entry
 

@@ -56,7 +56,7 @@ def test_a_session_id_names_its_channel_and_session() -> None:
         "x\n.1." + "s" * 24,
     ],
 )
-def test_what_is_no_session_id_names_nothing(session_id: object) -> None:
+def test_an_invalid_session_id_names_nothing(session_id: object) -> None:
     assert split_session_id(session_id) is None
 
 

@@ -41,7 +41,7 @@ from hud_publisher.protocol.redis_url import RedisTarget, parse_redis_url
         ),
     ],
 )  # fmt: skip
-def test_a_url_says_where_and_as_whom(url: str, target: RedisTarget) -> None:
+def test_a_url_gives_the_server_and_the_user(url: str, target: RedisTarget) -> None:
     assert parse_redis_url(url) == target
 
 
@@ -82,7 +82,7 @@ def test_another_form_is_a_mistake_that_names_the_variable_and_not_the_url(url: 
         ("rediss+cluster://:secret@a", "rediss+cluster://a:6379"),
     ],
 )
-def test_what_is_logged_holds_no_secret(url: str, said: str) -> None:
+def test_the_logged_text_holds_no_secret(url: str, said: str) -> None:
     target = parse_redis_url(url)
     assert str(target) == said
     assert "secret" not in repr(target)

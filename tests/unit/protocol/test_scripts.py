@@ -1,7 +1,9 @@
-"""What goes to Redis: the order of KEYS and ARGV is held by the contract suites, here stands what they cannot see."""
+"""The calls of the Lua scripts and their replies. The contract suites check the order of KEYS and ARGV."""
 
 from __future__ import annotations
 
+import json
+import os
 from typing import Any
 
 import pytest
@@ -42,18 +44,22 @@ def test_two_registrations_offer_two_secrets() -> None:
     assert calls[0].args[1] != calls[1].args[1]
 
 
-def test_the_session_hash_cannot_be_forged_through_info() -> None:
-    info = {"run": "x", "started": "1", "ended": "1", "ended_by": "x", "env": "Breakout"}
+def test_no_name_of_a_user_can_be_taken_for_one_of_the_session_hash() -> None:
+    info = {"run": "x", "started": "1", "ended": "1", "ended_by": "x", "shown": "x", "info": "x", "env": "Breakout"}
     call = scripts.register("default", run_id="r", name="n", limits=Limits(), info=info)
-    assert sorted(call.args[9::2], key=str) == ["env", "name"]
+    assert call.args[9] == "n"
+    assert json.loads(str(call.args[10])) == info
+    assert call.args[11:] == ("{}",)
 
 
 def test_any_info_can_be_sent_as_utf_8() -> None:
     info: dict[str, Any] = {"a\ud800": "b\ud800", "nested": {"c": "\ud800"}, "long": "x" * 20_000}
     args = scripts.register("default", run_id="r\ud800", name="n\ud800", limits=Limits(), info=info).args
     texts = [arg for arg in args if isinstance(arg, str)]
-    assert {"a?", "b?", "n?"} <= set(texts)
-    assert max(len(text.encode("utf-8")) for text in texts) == 16_384
+    assert "n?" in texts
+    sent = json.loads(str(args[10]))
+    assert sent["a?"] == "b?"
+    assert len(sent["long"]) == 16_384
 
 
 def test_a_wrong_channel_is_a_mistake() -> None:
@@ -61,7 +67,7 @@ def test_a_wrong_channel_is_a_mistake() -> None:
         scripts.register("a}b", run_id="r", name="n", limits=Limits())
 
 
-def test_what_is_no_session_id_reaches_no_redis() -> None:
+def test_an_invalid_session_id_reaches_no_redis() -> None:
     with pytest.raises(SessionNotActiveError):
         scripts.publish(SessionId("x"), Batch("w"), Limits())
     with pytest.raises(SessionNotActiveError):
@@ -77,19 +83,19 @@ def test_replies_read_alike_as_bytes_and_as_text() -> None:
     assert (told.shown, told.shown_age_ms) == ((1, 0), 250)
 
 
-def test_where_nobody_is_shown_there_is_no_age() -> None:
+def test_without_a_shown_env_there_is_no_age() -> None:
     told = replies.parse_publish([b"ok", 0, b"", b"", b"", 1_700_000_000_000])
     assert (told.reporter, told.last_id, told.shown, told.shown_age_ms) == (None, None, None, None)
 
 
-def test_lost_and_full_are_errors_of_their_own() -> None:
+def test_lost_and_full_are_separate_errors() -> None:
     with pytest.raises(SessionNotActiveError):
         replies.parse_publish([b"lost", 0, b"", b"", b"", 0])
     with pytest.raises(StorageFullError):
         replies.parse_publish([b"full", 0, b"", b"", b"", 0])
 
 
-def test_a_held_channel_says_by_whom() -> None:
+def test_a_held_channel_names_its_holder() -> None:
     with pytest.raises(SessionHeldError) as refusal:
         replies.parse_register([b"held", b"", b"7", b"ppo", b"1763800000000", 12_000])
     holder = refusal.value.holder
@@ -98,9 +104,14 @@ def test_a_held_channel_says_by_whom() -> None:
 
 
 @pytest.mark.parametrize("stored", [None, "", "nonsense", "[]", "{}", '{"worker_index": "x", "env_index": 0}'])
-def test_what_is_no_reporter_is_nobodys_wish(stored: str | None) -> None:
+def test_an_invalid_reporter_is_ignored(stored: str | None) -> None:
     assert replies.parse_reporter(stored) is None
 
 
 def test_a_reporter_reads_back() -> None:
     assert replies.parse_reporter(replies.encode_reporter(Reporter(2, 1))) == Reporter(2, 1)
+
+
+def test_two_run_ids_that_are_not_unicode_are_two_runs() -> None:
+    digests = {scripts.run_digest(os.fsdecode(name)) for name in (b"caf\xe9", b"caf\xea", b"caf?")}
+    assert len(digests) == 3

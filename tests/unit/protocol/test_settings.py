@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 
+from hud_publisher.protocol import settings as settings_module
 from hud_publisher.protocol.entries import Bound, bounds
 from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.settings import Retention, Settings
 
 
-def test_without_an_environment_the_defaults_stand() -> None:
+def test_without_an_environment_the_defaults_apply() -> None:
     settings = Settings.from_env({})
     assert settings == Settings()
     assert (settings.redis_url, settings.channel, settings.session_ttl_s, settings.fps) == (None, "default", 30.0, 20.0)
 
 
 def test_variables_are_read_and_arguments_go_before_them() -> None:
-    environ = {"REDIS_URL": " redis://host ", "HUD_CHANNEL": "a", "HUD_FPS": "12.5", "HUD_PORT": "9000"}
+    environ = {"REDIS_URL": " redis://host ", "HUD_CHANNEL": "a", "HUD_FPS": "12.5", "HUD_ENV_ID": "3"}
     settings = Settings.from_env(environ, channel="b", fps=None)
-    assert (settings.redis_url, settings.channel, settings.fps, settings.port) == ("redis://host", "b", 12.5, 9000)
+    assert (settings.redis_url, settings.channel, settings.fps, settings.env_id) == ("redis://host", "b", 12.5, 3)
+
+
+def test_the_variable_of_hud_takes_precedence_over_one_of_another_program() -> None:
+    shared = {"REDIS_URL": "redis://celery:6379/0?timeout=5", "HUD_URL": "http://hud:8086"}
+    settings = Settings.from_env(shared | {"HUD_REDIS_URL": "redis://hud-redis"})
+    assert (settings.redis_url, settings.redis_url_variable) == ("redis://hud-redis", "HUD_REDIS_URL")
+    assert Settings.from_env(shared, redis_url="redis://named").redis_url == "redis://named"
+    assert Settings.from_env({"REDIS_URL": "redis://a"}).redis_url_variable == "REDIS_URL"
+    with pytest.raises(ConfigError, match=r"^HUD_REDIS_URL: expected a URL"):
+        Settings.from_env({"HUD_REDIS_URL": "hud-redis:6379"})
 
 
 def test_an_empty_variable_is_none() -> None:
     assert Settings.from_env({"REDIS_URL": "", "HUD_FPS": ""}) == Settings()
+
+
+def test_settings_of_the_removed_helper_process_are_accepted_with_one_line_each(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings_module._say_retired.cache_clear()
+    for _ in range(2):
+        assert Settings.from_env({"HUD_HELPER": "nonsense"}, has_helper=True, helper=None) == Settings()
+    assert [record.getMessage().split()[1] for record in caplog.records] == ["HUD_HELPER", "has_helper"]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +66,7 @@ def test_durations_carry_their_unit(text: str, seconds: float) -> None:
         ("512kb", Retention(stored_bytes=512 * 1024)),
     ],
 )
-def test_retention_has_an_age_a_number_and_a_size_and_what_is_left_out_keeps_its_default(
+def test_retention_has_an_age_a_number_and_a_size_and_an_omitted_part_keeps_its_default(
     text: str, retention: Retention
 ) -> None:
     settings = Settings.from_env({"HUD_RETENTION": text})
@@ -91,7 +111,6 @@ def test_retention_bounds_each_stream_by_age_number_and_size() -> None:
         ("HUD_JPEG_QUALITY", "75.5"),
         ("HUD_FRAME_FORMAT", "gif"),
         ("HUD_FRAMES", "sometimes"),
-        ("HUD_PORT", "70000"),
         ("HUD_WORKER_INDEX", "-1"),
     ],
 )
@@ -102,8 +121,8 @@ def test_a_mistake_names_its_variable(variable: str, value: str) -> None:
 
 def test_every_mistake_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as mistakes:
-        Settings.from_env({"HUD_FPS": "x", "HUD_PORT": "y", "HUD_FRAMES": "z"})
-    assert all(name in str(mistakes.value) for name in ("HUD_FPS", "HUD_PORT", "HUD_FRAMES"))
+        Settings.from_env({"HUD_FPS": "x", "HUD_ENV_ID": "y", "HUD_FRAMES": "z"})
+    assert all(name in str(mistakes.value) for name in ("HUD_FPS", "HUD_ENV_ID", "HUD_FRAMES"))
 
 
 def test_an_unknown_argument_is_a_mistake() -> None:
@@ -122,7 +141,7 @@ def test_neither_the_repr_nor_a_mistake_shows_a_secret() -> None:
     assert "secret" not in str(mistake.value)
 
 
-def test_several_tokens_are_told_apart() -> None:
+def test_several_tokens_are_distinguished() -> None:
     assert Settings.from_env({"HUD_TOKEN": "old, new,"}).tokens == ("old", "new")
     assert Settings.from_env({}).tokens == ()
 
@@ -130,16 +149,3 @@ def test_several_tokens_are_told_apart() -> None:
 def test_the_scripts_limits_follow_the_settings() -> None:
     limits = Settings.from_env({"HUD_SESSION_TTL": "10", "HUD_RETENTION": "1h", "HUD_FRAME_HISTORY_S": "60"}).limits
     assert (limits.ttl_ms, limits.retention_ms, limits.streams["frames"].age_ms) == (10_000, 3_600_000, 60_000)
-
-
-def test_every_setting_has_a_variable_of_its_own() -> None:
-    variables = [item.metadata["variable"] for item in fields(Settings)]
-    assert len(set(variables)) == len(variables)
-
-
-def test_what_was_read_can_be_read_again_with_other_values_laid_over() -> None:
-    full = {"HUD_ALLOWED_HOSTS": "[::1]:80,*.example.org", "HUD_RETENTION": "7d,3 sessions", "HUD_TOKEN": "a,b"}
-    for environ in ({}, full):
-        before = Settings.from_env(environ)
-        values = {item.name: getattr(before, item.name) for item in fields(before)}
-        assert Settings.from_env({}, **values | {"channel": "other"}) == replace(before, channel="other")

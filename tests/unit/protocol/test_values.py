@@ -1,4 +1,4 @@
-"""What a metric may be, and how fields are merged."""
+"""The accepted values of a metric, and the merging of fields."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import dataclasses
 import enum
 import json
 import math
+import os
+from collections import UserDict, UserString, deque
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from uuid import UUID
 
+import attrs
 import numpy as np
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +28,7 @@ from hud_publisher.protocol.values import (
     MAX_NAME_CHARS,
     MAX_NOT_FINITE,
     MAX_TEXT_CHARS,
+    NotFinite,
     clean_metrics,
     clean_name,
     decode_state,
@@ -27,6 +36,49 @@ from hud_publisher.protocol.values import (
     merge,
     to_json,
 )
+
+
+class Mode(str, enum.Enum):  # noqa: UP042
+    FAST = "fast"
+
+
+class Right(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Point(NamedTuple):
+    x: Any
+    y: Any = None
+
+
+@attrs.define
+class Spot:
+    x: int
+    y: int
+
+
+class Model(pydantic.BaseModel):
+    x: float
+
+
+class OnlyItem:
+    """Like a jax array on an accelerator: only `item()` reads it."""
+
+    def item(self) -> int:
+        return 7
+
+
+class OnlyNumpy:
+    """Like a TensorFlow tensor: only `numpy()` reads it."""
+
+    def numpy(self) -> Any:
+        return np.array([1.0, 2.0])
+
+
+class OnlyIndex:
+    def __index__(self) -> int:
+        return 5
 
 
 class Button(enum.Enum):
@@ -62,7 +114,7 @@ class Position:
         (np.array([[1.0, np.nan]]), [[1.0, None]]),
         (Decimal("1.5"), 1.5),
         (Fraction(3, 2), 1.5),
-        (Level.ONE, 1),
+        (Level.ONE, "ONE"),
         (Position(1.0, 2.0), {"x": 1.0, "y": 2.0}),
         (Position(1.0), {"x": 1.0}),
         ([1, None, math.nan], [1, None, None]),
@@ -75,7 +127,7 @@ class Position:
         (list(range(5000)), list(range(MAX_LIST_ITEMS))),
     ],
 )
-def test_values_are_shown_as_what_they_are(value: object, shown: object) -> None:
+def test_values_are_shown_by_their_type(value: object, shown: object) -> None:
     assert clean_metrics({"v": value}) == {"v": shown}
 
 
@@ -92,18 +144,19 @@ def test_missing_and_infinite_values_are_absent_and_no_mistake(value: object) ->
     assert named == []
 
 
-def test_values_that_are_not_finite_are_named_by_their_paths_and_not_without_bound() -> None:
-    not_finite: list[str] = []
+def test_values_that_are_not_finite_are_distinguished_and_not_reported_without_bound() -> None:
+    not_finite: dict[str, NotFinite] = {}
     data = {"loss": math.nan, "learner": {"kl": math.inf, "ok": 1.0, "none": None}, "array": np.float32("-inf")}
     assert clean_metrics(data, not_finite=not_finite) == {"learner": {"ok": 1.0}}
-    assert not_finite == ["loss", "learner/kl", "array"]
-    many: list[str] = []
-    clean_metrics({f"loss{n}": math.nan for n in range(100)}, not_finite=many)
+    assert not_finite == {"loss": "NaN", "learner/kl": "Infinity", "array": "-Infinity"}
+    assert all(str(float(name)) in ("nan", "inf", "-inf") for name in not_finite.values())  # Python parses the names
+    many: dict[str, NotFinite] = {}
+    clean_metrics({f"loss{n}": math.nan for n in range(MAX_NOT_FINITE + 100)}, not_finite=many)
     assert len(many) == MAX_NOT_FINITE
 
 
 class Liar:
-    """Says that it is a number, and is none."""
+    """Claims to be a number and is not one."""
 
     def __float__(self) -> float:
         raise RuntimeError
@@ -112,10 +165,8 @@ class Liar:
         raise RuntimeError
 
 
-@pytest.mark.parametrize(
-    "value", [object(), 1 + 2j, b"bytes", Button.LEFT, Liar(), np.zeros((100, 100)), print, Position]
-)
-def test_what_cannot_be_shown_is_left_out_and_named(value: object) -> None:
+@pytest.mark.parametrize("value", [object(), iter([1]), Liar(), np.zeros((100, 100)), print, Position])
+def test_values_that_cannot_be_shown_are_left_out_and_named(value: object) -> None:
     named: list[str] = []
     data = {"v": value, "nested": {"v": value}, "ok": 1}
     assert clean_metrics(data, lambda name, _value: named.append(name)) == {"ok": 1}
@@ -141,8 +192,118 @@ def test_names_are_text_that_a_page_and_a_key_can_hold(name: object, shown: str)
     assert clean_name(name) == shown
 
 
-def test_the_servers_own_field_cannot_be_forged() -> None:
+def test_the_reserved_field_of_the_server_cannot_be_forged() -> None:
     assert clean_metrics({"_hud": {"id": "1-0"}, "a": {"_hud": 1}}) == {"a": {"_hud": 1}}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (Path("/tmp/a.pt"), "/tmp/a.pt"),
+        (Path(os.fsdecode(b"caf\xe9.png")), "caf?.png"),
+        (datetime(2024, 1, 2, 3, 4, 5), "2024-01-02T03:04:05"),
+        (datetime(2024, 1, 2, tzinfo=UTC), "2024-01-02T00:00:00+00:00"),
+        (date(2024, 1, 2), "2024-01-02"),
+        (time(3, 4), "03:04:00"),
+        (timedelta(minutes=2), 120.0),
+        (np.datetime64("2024-01-02T03:04:05", "ns"), "2024-01-02T03:04:05"),
+        (np.datetime64("2024-01-02"), "2024-01-02"),
+        (np.array(["2024-01-02", "NaT"], "datetime64[ns]"), ["2024-01-02T00:00:00", None]),
+        (np.timedelta64(1500, "ms"), 1.5),
+        (np.array([1, 2], "timedelta64[m]"), [60.0, 120.0]),
+        (Button.LEFT, "LEFT"),
+        (Mode.FAST, "FAST"),
+        (Right.READ | Right.WRITE, "READ|WRITE"),
+        (Right(0), "0"),
+        (deque([1, 2]), [1, 2]),
+        ({3, 1, 2}, [1, 2, 3]),
+        (frozenset("ab"), ["a", "b"]),
+        (range(3), [0, 1, 2]),
+        ({"a": 1}.keys(), ["a"]),
+        ({"a": 1}.values(), [1]),
+        ({"a": 1}.items(), [["a", 1]]),
+        (UserDict(a=1), {"a": 1}),
+        (UserString("text"), "text"),
+        (Point(1, None), {"x": 1}),
+        (Spot(1, 2), {"x": 1, "y": 2}),
+        (Model(x=1.5), {"x": 1.5}),
+        (Decimal("1.5"), 1.5),
+        (1 + 2j, {"real": 1.0, "imag": 2.0}),
+        (np.complex64(1 + 2j), {"real": 1.0, "imag": 2.0}),
+        (np.clongdouble(1 + 2j), {"real": 1.0, "imag": 2.0}),
+        (np.array([1j, 2]), [{"real": 0.0, "imag": 1.0}, {"real": 2.0, "imag": 0.0}]),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (b"bytes", "bytes"),
+        (bytearray(b"\xff\xd8"), "2 bytes: ffd8"),
+        (memoryview(b"\xff" * 100), f"100 bytes: {'ff' * 16}…"),
+        (OnlyItem(), 7),
+        (OnlyNumpy(), [1.0, 2.0]),
+        (OnlyIndex(), 5),
+        (np.ma.masked_array([1, 2], [False, True]), [1, None]),
+        (-0.0, -0.0),
+        (5e-324, 5e-324),
+        ("caf\udce9.png", "caf?.png"),
+        ("\ud83d\ude00", "\U0001f600"),
+        (["\udce9", {"a": "\udce9"}], ["?", {"a": "?"}]),
+        ("a\x00b\u202ec", "a\x00b\u202ec"),
+        (np.str_("caf\udce9"), "caf?"),
+    ],
+)
+def test_values_of_other_types_are_shown_as_their_text(value: object, shown: object) -> None:
+    named: list[str] = []
+    cleaned = clean_metrics({"v": value, "ok": 1}, lambda name, _value: named.append(name))
+    assert cleaned == {"v": shown, "ok": 1}
+    assert type(cleaned["v"]) is type(shown)
+    assert named == []
+    to_json(dict(cleaned)).encode("ascii")
+
+
+def test_an_integer_that_python_refuses_to_print_is_shown_by_its_size() -> None:
+    bits = (10**5000).bit_length()
+    assert clean_metrics({"v": -(10**5000), "w": [10**5000]}) == {"v": f"about -2^{bits}", "w": [f"about 2^{bits}"]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.datetime64("NaT", "s"), np.timedelta64("NaT", "s"), np.ma.masked, Decimal("Infinity"),
+    ],
+)  # fmt: skip
+def test_missing_values_of_other_libraries_are_absent_and_no_mistake(value: object) -> None:
+    named: list[str] = []
+    assert clean_metrics({"v": value, "ok": 0}, lambda name, _value: named.append(name)) == {"ok": 0}
+    assert named == []
+
+
+class Unset:
+    """An attrs class's field may be unset, and reading it raises."""
+
+    __attrs_attrs__ = (SimpleNamespace(name="gone"), SimpleNamespace(name="here"))
+    here = 1
+
+    @property
+    def gone(self) -> int:
+        raise AttributeError
+
+
+def test_one_odd_field_costs_none_of_its_neighbours() -> None:
+    named: list[str] = []
+    data = {"object": Unset(), "list": [1, object(), 3], "point": Point(object(), 2)}
+    assert clean_metrics(data, lambda name, _value: named.append(name)) == {
+        "object": {"here": 1}, "list": [1, None, 3], "point": {"y": 2},
+    }  # fmt: skip
+    assert named == ["object/gone", "list", "point/x"]
+
+
+def test_names_of_other_types_are_read_as_their_text() -> None:
+    data = {Button.LEFT: 1, Mode.FAST: 2, b"raw": 3, 10**5000: 4, (1, 2): 5, math.nan: 6}
+    assert clean_metrics(data) == {"LEFT": 1, "FAST": 2, "raw": 3, "int": 4, "(1, 2)": 5, "nan": 6}
+
+
+def test_the_reserved_field_of_the_server_is_named_when_it_is_left_out() -> None:
+    named: list[str] = []
+    clean_metrics({"_hud": 1}, lambda name, _value: named.append(name))
+    assert named == ["_hud"]
 
 
 JSON = st.recursive(
@@ -153,7 +314,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=6))
-def test_whatever_comes_in_valid_json_comes_out_and_cleaning_it_again_changes_nothing(data: dict[str, Any]) -> None:
+def test_any_value_becomes_valid_json_and_cleaning_is_idempotent(data: dict[str, Any]) -> None:
     cleaned = clean_metrics(data)
     text = to_json(dict(cleaned))
     assert text.isascii()
@@ -171,7 +332,7 @@ UPDATES = st.lists(st.dictionaries(st.sampled_from("abc"), TREE, min_size=1, max
 
 @given(UPDATES)
 def test_the_state_hash_reads_back_as_the_updates_laid_over_each_other(updates: list[dict[str, Any]]) -> None:
-    """Each update is a batch of its own: the hash's fields are replaced one by one, as publish.lua does."""
+    """Each update is a separate batch: the hash's fields are replaced one by one, as publish.lua does."""
     stored: dict[bytes, bytes] = {}
     expected: dict[str, Any] = {}
     for number, update in enumerate(updates, start=1):

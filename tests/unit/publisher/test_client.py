@@ -1,14 +1,16 @@
-"""Code written against the old client works, and none of its calls waits for the server any more."""
+"""Code written against the old client works, and none of its calls waits for the server."""
 
 from __future__ import annotations
 
 import base64
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from hud_publisher import HUDClient, Publisher, process
+from hud_publisher import HUDClient, Publisher
+from hud_publisher.once import log_once
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import Holder, SessionHeldError, UnavailableError
 from tests.fixtures.publishing import JPEG, MemorySink
@@ -22,7 +24,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("HUD_", "REDIS_")):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(process, "_said", {"disabled"})
+    monkeypatch.setattr(log_once, "_logged_at", {"disabled": 0.0})
 
 
 @pytest.fixture
@@ -72,19 +74,38 @@ def test_an_update_before_registering_registers(client: HUDClient, sink: MemoryS
 def test_registering_at_a_server_that_is_away_ends_in_bounded_time(
     client: HUDClient, sink: MemorySink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hud_publisher.client.REGISTER_WAIT_S", 0.05)
+    monkeypatch.setattr("hud_publisher.integrations.hud_client.REGISTER_WAIT_S", 0.05)
     sink.register_errors.extend(UnavailableError("away") for _ in range(1000))
     assert not client.register_session()
     assert client.enabled
 
 
 @pytest.mark.parametrize("image", ["", "no base64!", "data:image/png;base64,???", None, 7, b"\xff"])
-def test_what_is_no_picture_is_refused_and_raises_nothing(client: HUDClient, image: object) -> None:
+def test_an_invalid_picture_is_refused_and_raises_nothing(client: HUDClient, image: object) -> None:
     assert not client.update_vision_data(image)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("image", "is_picture"),
+    [
+        (base64.encodebytes(JPEG * 9).decode(), True), (IMAGE.encode(), True), (IMAGE.rstrip("="), True),
+        ("DATA:image/jpeg;BASE64," + IMAGE, True), ("https://host/cat.png", False),
+        ("no base64!", False), (None, False),
+    ],
+)  # fmt: skip
+def test_a_call_is_published_with_its_time_and_any_picture(
+    client: HUDClient, sink: MemorySink, image: Any, is_picture: bool
+) -> None:
+    assert client.update_vision_data(image, response_time=412.0) is is_picture
+    client.close()
+    (entry,) = sink.landed
+    assert isinstance(entry, VisionEntry)
+    assert entry.response_time_ms == 412.0
+    assert entry.image.startswith(JPEG) is is_picture
+
+
 @pytest.mark.parametrize("data", [None, 7, "text", [1]])
-def test_what_are_no_fields_raises_nothing(client: HUDClient, data: object) -> None:
+def test_invalid_fields_raise_nothing(client: HUDClient, data: object) -> None:
     client.update_training_data(data)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Every form of picture that environments return becomes one that browsers show."""
+"""Every form of picture that environments return is encoded in a format that browsers show."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hud_publisher import encoder as encoder_module
-from hud_publisher.encoder import Encoder
+from hud_publisher.intake.copying import copy_pixels
 from hud_publisher.protocol.errors import UnsupportedImageError
 from hud_publisher.protocol.images import inspect_image
-from hud_publisher.snapshot import copy_pixels
+from hud_publisher.sender import encoder as encoder_module
+from hud_publisher.sender.encoder import Encoder
 
 HEIGHT, WIDTH = 16, 24
 RED: Any = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -84,6 +84,32 @@ def test_a_grey_picture_of_any_form_is_grey(pixels: Any) -> None:
     assert abs(decode(encoded) - 128).max() <= 3
 
 
+def brightness(encoder: Encoder, value: float, sequence: Any) -> float:
+    pixels = np.full((8, 8, 3), value, np.float32)
+    return float(decode(encoder.encode(pixels, sequence=sequence)[0]).mean())
+
+
+def test_floats_of_one_sequence_have_one_scale_once_it_is_known() -> None:
+    encoder = Encoder()
+    first = [brightness(encoder, value, (0, 0)) for value in (1.0, 2.0, 255.0, 1.0, 0.0)]
+    assert first == pytest.approx([255, 2, 255, 1, 0], abs=2)
+    assert brightness(encoder, 1.0, (0, 1)) == pytest.approx(255, abs=2), "another environment has its own scale"
+    assert brightness(encoder, 1.2, (0, 1)) == pytest.approx(255, abs=2), "a network overshoots"
+    assert brightness(encoder, 0.5, (0, 1)) == pytest.approx(128, abs=2)
+
+
+def test_a_single_picture_has_a_separate_scale() -> None:
+    encoder = Encoder()
+    assert [brightness(encoder, value, None) for value in (200.0, 1.0)] == pytest.approx([200, 255], abs=2)
+
+
+def test_scales_of_ever_new_sequences_take_bounded_memory() -> None:
+    encoder = Encoder()
+    for number in range(1000):
+        assert brightness(encoder, 100.0, (number, 0)) == pytest.approx(100, abs=2)
+    assert len(encoder._wide) <= 256
+
+
 def test_numbers_that_are_none_do_not_spoil_a_picture() -> None:
     pixels = np.full((8, 8, 3), 0.5)
     pixels[0, 0] = np.nan
@@ -103,13 +129,12 @@ def test_numbers_that_are_none_do_not_spoil_a_picture() -> None:
         np.zeros((4, 4), complex),
         np.array([["a", "b"]]),
         np.zeros((4, 4), object),
-        copy_pixels(np.zeros((4, 4), object)),
         "text",
         None,
         object(),
     ],
 )
-def test_what_is_no_picture_is_refused(pixels: Any) -> None:
+def test_an_invalid_picture_is_refused(pixels: Any) -> None:
     with pytest.raises(UnsupportedImageError):
         Encoder().encode(pixels)
 
@@ -141,7 +166,7 @@ def pixel_art() -> Any:
     return shades[screen]
 
 
-def test_pixel_art_is_sent_lossless_where_that_is_smaller() -> None:
+def test_pixel_art_is_sent_lossless_if_that_is_smaller() -> None:
     art = pixel_art()
     lossless, mime = Encoder(image_format="auto").encode(art)
     jpeg, _mime = Encoder().encode(art)
@@ -155,7 +180,7 @@ def test_a_photograph_stays_a_jpeg_in_auto_too() -> None:
     assert Encoder(image_format="auto").encode(photograph)[1] == "image/jpeg"
 
 
-def test_what_a_model_saw_is_kept_sharper_than_a_live_frame() -> None:
+def test_a_picture_for_a_model_is_kept_sharper_than_a_live_frame() -> None:
     picture = np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     exact, live = (Encoder(quality=40).encode(picture, is_exact=exact)[0] for exact in (True, False))
     assert abs(decode(exact) - picture).mean() < abs(decode(live) - picture).mean()

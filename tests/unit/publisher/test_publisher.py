@@ -1,10 +1,14 @@
-"""What training code sees: nothing blocks, nothing raises, nothing grows; and it survives forks and pickling."""
+"""The publisher seen from training code: no call blocks, raises or leaks; it survives forks and pickling."""
 
 from __future__ import annotations
 
 import copy
+import io
+import multiprocessing
 import os
 import pickle
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,15 +17,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from hud_publisher import ConfigError, Publisher, Settings, process
-from hud_publisher.doorbell import Doorbell
-from hud_publisher.outbox import MAX_INBOX, Inbox, Offered
+from hud_publisher import ConfigError, Publisher, Settings, lifecycle
+from hud_publisher.intake.fields import MAX_INBOX, Inbox, Offered
+from hud_publisher.intake.intake import Intake
+from hud_publisher.intake.report import Report
+from hud_publisher.once import log_once
 from hud_publisher.protocol.batch import Claim
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import UnavailableError
+from hud_publisher.protocol.images import inspect_image
 from hud_publisher.protocol.values import clean_metrics
-from tests.fixtures.publishing import JPEG, MemorySink
+from tests.fixtures.publishing import JPEG, MemorySink, queued
 from tests.fixtures.servers import wait_until
 
 FRAME: Any = np.zeros((16, 16, 3), np.uint8)
@@ -35,11 +43,11 @@ def sink() -> MemorySink:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the shell that runs the tests reaches the settings."""
+    """Remove the shell's variables, so that only the test's settings apply."""
     for name in list(os.environ):
         if name.startswith(("HUD_", "REDIS_")):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(process, "_said", set())
+    monkeypatch.setattr(log_once, "_logged_at", {})
 
 
 @pytest.fixture
@@ -90,6 +98,13 @@ def test_times_are_those_of_the_call(make: Make, sink: MemorySink) -> None:
     after = time.time_ns() // 1_000_000
     hud.close()
     assert before <= sink.landed[0].time_ms <= after
+
+
+def test_a_hud_url_in_code_goes_before_every_redis_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://celery:6379/0?timeout=5")
+    monkeypatch.setenv("HUD_REDIS_URL", "nonsense")
+    settings = Publisher(hud_url="http://hud:8086").settings
+    assert (settings.redis_url, settings.hud_url) == (None, "http://hud:8086")
 
 
 def test_without_an_address_it_is_disabled_with_one_line_and_takes_everything(caplog: pytest.LogCaptureFixture) -> None:
@@ -144,7 +159,7 @@ def test_settings_may_be_handed_over_and_arguments_go_before_them() -> None:
     assert (hud.channel, hud.settings.fps, hud.run_id) == ("team-a", 30.0, "r")
 
 
-def test_a_run_of_its_own_is_made_where_none_is_named() -> None:
+def test_a_separate_run_is_made_if_none_is_named() -> None:
     first, second = Publisher(), Publisher()
     assert first.run_id != second.run_id
     assert len(first.run_id) >= 16
@@ -171,7 +186,7 @@ class Hostile:
     __repr__ = __str__
 
 
-def test_whatever_is_handed_over_nothing_raises_and_the_rest_lands(make: Make, sink: MemorySink) -> None:
+def test_odd_arguments_raise_nothing_and_the_rest_lands(make: Make, sink: MemorySink) -> None:
     hud = make(frames="always", fps=120)
     for strange in (None, 7, "text", [1], Hostile(), {"a": Hostile()}, {Hostile(): 1}, object):
         hud.log(strange, step=Hostile())  # type: ignore[arg-type]
@@ -189,7 +204,55 @@ def test_whatever_is_handed_over_nothing_raises_and_the_rest_lands(make: Make, s
     assert hud.stats.dropped_total > 0
 
 
-def test_what_cannot_be_shown_is_counted_and_named_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_prompt_answer_and_latency_of_a_call_arrive_with_any_picture(
+    make: Make, sink: MemorySink, caplog: pytest.LogCaptureFixture
+) -> None:
+    hud = make()
+    gif = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(gif, "GIF")
+    pictures = [gif.getvalue(), "https://host/cat.png", b"garbage", None, object(), Hostile(), [FRAME, 7]]
+    for picture in pictures:
+        hud.vision(picture, prompt="where?", response="left", response_time_ms=4.0, step=3)  # type: ignore[arg-type]
+    hud.close()
+    assert len(sink.landed) == len(pictures)
+    for entry in sink.landed:
+        assert isinstance(entry, VisionEntry)
+        assert (entry.prompt, entry.response, entry.response_time_ms, entry.step) == ("where?", "left", 4.0, 3)
+        assert inspect_image(entry.image).mime == entry.mime
+        assert entry.extra["picture"]
+    assert hud.stats.sent == {"vision": len(pictures)}
+    assert hud.stats.unusable == {"vision picture": 6}  # the GIF is converted
+    assert len([record for record in caplog.records if "picture" in record.getMessage()]) == 1
+
+
+def test_odd_words_times_and_fields_of_a_call_cost_only_themselves(make: Make, sink: MemorySink) -> None:
+    hud = make()
+    large = {f"large{n}": ["x" * 16_000] * 20 for n in range(3)}
+    hud.vision(
+        JPEG, prompt=Hostile(), response="caf\udce9" + "x" * 20_000, response_time_ms="soon", odd=object(), **large
+    )  # type: ignore[arg-type]
+    hud.close()
+    (entry,) = sink.landed
+    assert isinstance(entry, VisionEntry)
+    assert (entry.image, entry.prompt, entry.response_time_ms) == (JPEG, "Hostile", None)
+    assert entry.response is not None
+    assert entry.response.startswith("caf?")
+    assert list(entry.extra) == ["large2"]
+    assert hud.stats.unusable == {"odd": 1, "large0": 1, "large1": 1}
+
+
+def test_an_encoded_frame_of_another_format_is_converted(make: Make, sink: MemorySink) -> None:
+    hud = make(frames="always")
+    bmp = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(bmp, "BMP")
+    hud.frame(bmp.getvalue())
+    hud.close()
+    (entry,) = sink.landed
+    assert isinstance(entry, FrameEntry)
+    assert inspect_image(entry.image).mime == entry.mime
+
+
+def test_values_that_cannot_be_shown_are_counted_and_named_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     hud = make()
     for _ in range(5):
         hud.log({"ok": 1, "odd": object()})
@@ -198,7 +261,7 @@ def test_what_cannot_be_shown_is_counted_and_named_once(make: Make, caplog: pyte
     assert len([record for record in caplog.records if "odd" in record.getMessage()]) == 1
 
 
-def test_frames_fall_to_one_per_second_with_nobody_watching(make: Make) -> None:
+def test_frames_fall_to_one_per_second_without_viewers(make: Make) -> None:
     hud = make(fps=120)
     assert hud.wants_frame()
     assert hud.frame(FRAME)
@@ -217,6 +280,15 @@ def test_fields_of_a_frame_are_published_with_it_and_without_it(make: Make, sink
     landed = [entry for entry in sink.landed if isinstance(entry, MetricsEntry)]
     assert [(entry.step, entry.data) for entry in landed] == [(n, {"reward": float(n)}) for n in (1, 2, 3)]
     assert len([entry for entry in sink.landed if isinstance(entry, FrameEntry)]) == 1
+
+
+def test_an_argument_by_its_old_name_works_and_is_named_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    assert make(gathers=True).settings.batch_frames
+    assert not make(gathers=False).settings.batch_frames
+    assert make().settings.batch_frames is False
+    assert [record.getMessage() for record in caplog.records] == [
+        "HUD: Publisher(gathers=) is called batch_frames= now: change its name"
+    ]
 
 
 def test_frames_may_be_turned_off(make: Make) -> None:
@@ -242,7 +314,7 @@ def test_thumbnails_are_taken_once_somebody_watches(make: Make, sink: MemorySink
     assert (thumb.env, thumb.step) == ((1, 0), 4)
 
 
-def test_it_tells_who_watches_and_who_is_shown(make: Make, sink: MemorySink) -> None:
+def test_it_reports_the_viewers_and_the_session(make: Make, sink: MemorySink) -> None:
     sink.viewers = 3
     hud = make()
     assert hud.feedback.viewers == 0
@@ -265,7 +337,7 @@ def test_a_claim_made_before_or_after_the_start_goes_with_every_batch(make: Make
     wait_until(lambda: sink.calls[-1].claim == Claim((2, 1), is_preferred=True), "the new claim")
 
 
-def test_closing_is_idempotent_and_what_comes_later_is_counted(make: Make) -> None:
+def test_closing_is_idempotent_and_later_entries_are_counted(make: Make) -> None:
     hud = make()
     hud.log({"a": 1})
     hud.close()
@@ -277,7 +349,25 @@ def test_closing_is_idempotent_and_what_comes_later_is_counted(make: Make) -> No
     assert hud.stats.dropped == {"metrics/closed": 1, "vision/closed": 1}
 
 
-def test_closing_what_never_began_starts_nothing(make: Make, sink: MemorySink) -> None:
+def test_closing_without_waiting_returns_at_once_and_sends_all(make: Make, sink: MemorySink) -> None:
+    gate = threading.Event()
+    publish = sink.publish
+
+    def wait_and_publish(*arguments: Any) -> Any:
+        gate.wait(10)
+        return publish(*arguments)
+
+    sink.publish = wait_and_publish  # type: ignore[method-assign]
+    hud = make()
+    hud.log({"a": 1})
+    hud.close(wait=False)
+    assert sink.landed == []
+    gate.set()
+    wait_until(lambda: hud.status == "closed", "the thread to end")
+    assert len(sink.landed) == 1
+
+
+def test_closing_an_unused_publisher_starts_nothing(make: Make, sink: MemorySink) -> None:
     hud = make()
     hud.close()
     hud.log({"a": 1})
@@ -311,7 +401,7 @@ def test_a_sink_that_hangs_holds_up_neither_logging_nor_closing(make: Make, sink
     assert hud.stats.dropped == {"metrics/closed": 1000}
 
 
-def test_a_forgotten_publisher_sends_what_it_has_and_ends_its_thread(make: Make, sink: MemorySink) -> None:
+def test_a_forgotten_publisher_sends_its_queue_and_ends_its_thread(make: Make, sink: MemorySink) -> None:
     hud = Publisher(redis_url="redis://nowhere.invalid")
     hud._sink_factory = lambda _publisher: sink
     hud.log({"a": 1})
@@ -326,29 +416,32 @@ def test_a_forgotten_publisher_sends_what_it_has_and_ends_its_thread(make: Make,
 class Sleepy(Inbox):
     """The thread falls asleep while an entry is appended."""
 
-    doorbell: Doorbell
+    intake: Intake
 
     def append(self, entry: Offered) -> None:
-        self.doorbell.arm(for_fields=True)
+        self.intake.ask_to_wake(by_frames=True, above_fields=0)
         super().append(entry)
 
 
 @pytest.fixture
-def idle(make: Make) -> Publisher:
-    """A publisher whose thread has ended, so that what is logged stays where it is."""
+def idle(make: Make, monkeypatch: pytest.MonkeyPatch) -> Publisher:
+    """A publisher whose thread has ended, so that logged entries stay in the queue."""
     hud = make()
-    hud.make_worker = lambda _link: SimpleNamespace(run=lambda: None)  # type: ignore[method-assign,assignment,return-value]
+    monkeypatch.setattr("hud_publisher.publisher.Sender", lambda *_parts, **_options: SimpleNamespace(run=lambda: None))
     hud.start()
+    assert hud._intake is not None
+    hud._intake.report = Report(period_s={"frames": 1.0, "thumbs": 1.0})
     return hud
 
 
-def test_the_thread_is_rung_for_that_fell_asleep_while_one_logged(idle: Publisher) -> None:
-    assert idle._link is not None
-    idle._metrics = Sleepy()
-    idle._metrics.doorbell = idle._link.doorbell = Doorbell(idle._metrics)
+def test_a_thread_that_fell_asleep_during_a_log_call_is_woken(idle: Publisher) -> None:
+    intake = idle._intake
+    assert intake is not None
+    inbox = idle._inbox = intake._queues["metrics"].inbox = Sleepy()
+    inbox.intake = intake
     idle.log({"a": 1.0})
-    assert not idle._link.doorbell.is_armed, "nobody rang"
-    assert len(idle._metrics) == 1
+    assert not intake.is_wake_asked, "nobody woke the sender"
+    assert len(inbox) == 1
 
 
 @pytest.mark.parametrize(
@@ -361,40 +454,43 @@ def test_the_thread_is_rung_for_that_fell_asleep_while_one_logged(idle: Publishe
     ],
     ids=["log", "log_iteration", "frame", "vision"],
 )
-def test_a_bell_that_breaks_is_not_the_callers_trouble(idle: Publisher, call: Callable[[Publisher], object]) -> None:
-    class Broken(Doorbell):
-        rung = 0
+def test_a_wake_that_fails_is_not_the_callers_trouble(
+    idle: Publisher, call: Callable[[Publisher], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
 
-        def ring(self) -> None:
-            self.rung += 1
-            raise OSError("no memory")
+    def fail(_intake: Intake) -> None:
+        called.append(1)
+        raise OSError("no memory")
 
-    assert idle._link is not None
-    assert idle._metrics is not None
-    whole, idle._link.doorbell = idle._link.doorbell, (bell := Broken(idle._metrics))
-    bell.arm(for_fields=True)
-    call(idle)
-    idle._link.doorbell = whole  # closing rings too
-    assert bell.rung == 1
+    assert idle._intake is not None
+    idle._intake.ask_to_wake(by_frames=True, above_fields=0)
+    with monkeypatch.context() as patch:  # closing wakes too
+        patch.setattr(Intake, "wake", fail)
+        call(idle)
+    assert called == [1]
 
 
-def test_the_oldest_gives_way_where_the_inbox_is_full_and_is_counted(idle: Publisher) -> None:
-    for step in range(MAX_INBOX + 3):
+def test_training_threads_empty_a_full_inbox_themselves_and_drop_nothing(idle: Publisher) -> None:
+    total = 3 * MAX_INBOX
+    for step in range(total):
         idle.log({"a": 1.0}, step)
         idle.log_iteration({"a": 1.0}, step)
-    assert idle._metrics is not None
-    assert idle._iterations is not None
-    for inbox in (idle._metrics, idle._iterations):
-        assert [entry[1] for entry in (inbox[0], inbox[-1])] == [3, MAX_INBOX + 2]
-        assert len(inbox) == MAX_INBOX
-    assert idle._link is not None
-    assert idle._link.refusals.dropped == {"metrics/overflow": 3, "iterations/overflow": 3}
-    idle._metrics.clear()
-    idle._iterations.clear()
+    intake = idle._intake
+    assert intake is not None
+    assert all(len(intake.inbox(stream)) <= MAX_INBOX for stream in ("metrics", "iterations"))
+    assert queued(intake)["metrics"] == queued(intake)["iterations"] == total
+    assert idle.stats.dropped_total == 0
+    wide = {f"field {number}": 1.0 for number in range(1000)}
+    for step in range(1000):
+        idle.log(wide, step)
+        idle.log_iteration(wide, step)
+    assert sum(queued(intake).values()) < 500
+    intake.clear()
 
 
 @pytest.mark.parametrize("late", [[2.0], np.array([2.0]), {"b": [2.0]}], ids=["list", "array", "mapping"])
-def test_what_the_caller_changes_afterwards_stays_as_it_was(make: Make, sink: MemorySink, late: Any) -> None:
+def test_later_changes_by_the_caller_are_not_sent(make: Make, sink: MemorySink, late: Any) -> None:
     hud = make()
     fields: dict[str, Any] = {"first": 1.0, "number": 7, "flag": True, "none": None, "late": late}
     as_logged = clean_metrics(copy.deepcopy(fields))
@@ -424,25 +520,179 @@ def test_many_threads_may_log_at_once(make: Make, sink: MemorySink) -> None:
     assert hud.stats.dropped_total == 0
 
 
-@pytest.mark.parametrize("duplicate", [lambda hud: pickle.loads(pickle.dumps(hud)), copy.deepcopy])
-def test_a_pickled_publisher_joins_the_same_run_with_a_thread_of_its_own(duplicate: Callable[..., Publisher]) -> None:
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda hud: copy.deepcopy([hud])[0]])
+def test_a_copy_is_silent_and_so_are_copies_and_pickles_of_it(
+    make: Make, sink: MemorySink, duplicate: Callable[..., Publisher], caplog: pytest.LogCaptureFixture
+) -> None:
+    hud = make(info={"env": "x"})
+    hud.log({"a": 1})
+    twin = duplicate(hud)
+    for silent in (twin, copy.copy(twin), pickle.loads(pickle.dumps(Publisher.__copy__(Publisher(fps=7))))):
+        silent.log({"a": 2})
+        silent.log_iteration({"a": 2})
+        silent.vision(JPEG)
+        assert not silent.wants_frame()
+        assert not silent.frame(FRAME, data={"a": 2})
+        silent.start()
+        silent.close()
+        assert (silent.status, silent._thread) == ("disabled", None)
+    assert (twin.run_id, twin.info, twin.channel) == (hud.run_id, {"env": "x"}, hud.channel)
+    assert twin.info is not hud.info
+    hud.close()
+    assert [entry.data for entry in sink.landed if isinstance(entry, MetricsEntry)] == [{"a": 1}]
+    assert len([record for record in caplog.records if "copy" in record.getMessage()]) == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"),
+    [
+        (["/opt/train.py", "--lr"], "train"),
+        (["-c"], "python"),
+        (["-m"], "python"),
+        (["-"], "python"),
+        ([""], "python"),
+        ([], "python"),
+        ([None], "python"),
+        (None, "python"),
+        (["/usr/lib/python3/site-packages/ipykernel_launcher.py", "-f", "kernel.json"], "notebook"),
+        (["/usr/local/lib/python3/dist-packages/colab_kernel_launcher.py"], "notebook"),
+        (["/usr/bin/ipython"], "ipython"),
+        (["/home/a/agents/__main__.py"], "agents"),
+        (["/x/ray/_private/workers/default_worker.py"], "ray"),
+        (["a\ud800b.py"], "a?b"),
+    ],
+)
+def test_a_run_without_a_name_is_called_after_its_program(
+    argv: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", argv)
+    assert Publisher().name.rpartition("@")[0].startswith(name)
+    assert Publisher(name="").name == Publisher(name=" ").name == Publisher().name
+    assert Publisher(name=7).name == "7"  # type: ignore[arg-type]
+    if argv is None:
+        monkeypatch.delattr(sys, "argv")
+        assert Publisher().name.startswith("python@")
+
+
+def test_a_host_without_a_name_is_no_obstacle(make: Make, sink: MemorySink, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise OSError("forbidden")
+
+    monkeypatch.setattr(socket, "gethostname", fail)
+    hud = make(name=None)
+    hud.log({"a": 1})
+    hud.close()
+    assert len(sink.landed) == 1
+    assert hud.name.endswith("@localhost")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"nam": "x"}, ["nam=", "name=", "help(Publisher)"]),
+        ({"redis": "redis://host"}, ["redis=", "redis_url="]),
+        ({"frame": "off"}, ["frame=", "frames="]),
+        ({"zzz": 1, "helper": "off"}, ["zzz="]),
+        ({"info": "Zelda"}, ["info=", '{"env"']),
+        ({"info": 7}, ["info="]),
+        ({"info": {str(n): "x" for n in range(4500)}}, ["info=", "4500", "64"]),
+        ({"settings": {"fps": 5}}, ["settings=", "dict"]),
+        ({"max_side": "large"}, ["HUD_MAX_SIDE"]),
+        ({"max_side": 0}, ["HUD_MAX_SIDE"]),
+        ({"fps": np.zeros(3)}, ["HUD_FPS"]),
+        ({"channel": ["a"]}, ["HUD_CHANNEL"]),
+    ],
+)
+def test_a_wrong_argument_is_named_with_the_fix(options: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        Publisher(**options)
+    assert all(word in str(error.value) for word in words)
+    assert "docs/" not in str(error.value), "the wheel holds no docs"
+
+
+def test_a_joining_publisher_leaves_the_session_that_it_registered_first(make: Make, sink: MemorySink) -> None:
+    twin = pickle.loads(pickle.dumps(Publisher(redis_url="redis://nowhere.invalid")))
+    twin._sink_factory = lambda _publisher: sink
+    twin.log({"a": 1})
+    twin.close()
+    assert (len(sink.landed), sink.released) == (1, [])
+
+
+def test_a_run_that_another_process_of_it_registered_first_ends_with_the_one_that_began_it(
+    make: Make, sink: MemorySink
+) -> None:
+    sink.is_joining = True
+    for options, releases in (({}, 1), ({"run_id": "shared"}, 0)):
+        sink.released.clear()
+        hud = make(**options)
+        hud.log({"a": 1})
+        hud.close()
+        assert len(sink.released) == releases
+
+
+def test_an_interrupt_while_the_thread_starts_leaves_a_publisher_that_works(
+    make: Make, sink: MemorySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+    for interrupt_first in (True, False):
+        hud = make()
+
+        def interrupted(thread: threading.Thread, first: bool = interrupt_first) -> None:
+            if not first:
+                start(thread)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                hud.log({"a": 0})
+        hud.log({"a": 1})
+        hud.close()
+        assert sent(hud, "metrics") == 1
+
+
+def test_a_thread_that_cannot_start_is_named_once_and_harms_nothing(
+    make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    hud = make()
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    for _ in range(3):
+        hud.log({"a": 1})
+        assert not hud.frame(FRAME)
+    hud.close()
+    assert len([record for record in caplog.records if "nothing will be shown" in record.getMessage()]) == 1
+
+
+@pytest.mark.parametrize("timeout_s", [-1, 0, "2", None, float("nan"), float("inf"), 10**400, object()])
+def test_closing_takes_any_time_limit(make: Make, sink: MemorySink, timeout_s: Any) -> None:
+    hud = make()
+    hud.log({"a": 1})
+    hud.close(timeout_s, release=timeout_s)
+    hud.close()
+    assert hud.status == "closed"
+
+
+def test_a_pickled_publisher_joins_the_same_run_with_a_separate_thread() -> None:
     hud = Publisher(redis_url="redis://nowhere.invalid", name="run", info={"env": "x"}, fps=7, max_side=64, writer="w1")
     hud.claim = Claim((1, 0))
     hud.start()
-    twin = duplicate(hud)
+    twin = pickle.loads(pickle.dumps(hud))
     hud.close(0)
     assert (twin.run_id, twin.name, twin.info, twin.settings) == (hud.run_id, "run", {"env": "x"}, hud.settings)
     assert (twin.status, twin._thread, twin.claim) == ("connecting", None, Claim((1, 0)))
 
 
-def test_a_forked_child_publishes_as_a_writer_of_its_own_and_the_parent_goes_on(make: Make, sink: MemorySink) -> None:
+def test_a_forked_child_publishes_as_a_separate_writer_and_the_parent_goes_on(make: Make, sink: MemorySink) -> None:
     hud = make()
     hud.log({"from": "parent"})
     wait_until(lambda: len(sink.landed) == 1, "the parent's first entry")
     reader, writer = os.pipe()
     hud._start_lock.acquire()
     child = os.fork()
-    if child == 0:  # locks that were held, sockets and threads of the parent are none of the child's business
+    if child == 0:  # the child does not use the parent's held locks, sockets and threads
         try:
             hud.log({"from": "child"})
             wait_until(lambda: len(sink.landed) == 2, "the child's entry")
@@ -461,16 +711,26 @@ def test_a_forked_child_publishes_as_a_writer_of_its_own_and_the_parent_goes_on(
 def test_a_publisher_closed_before_a_fork_stays_closed_in_the_child(make: Make) -> None:
     hud = make()
     hud.close()
-    process._start_anew_in_child()
+    lifecycle._start_anew_in_child()
     assert hud.status == "closed"
+
+
+def test_a_child_reads_the_secret_of_its_run_after_the_fork_only(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child of the forkserver gets the secret of the program after it was forked."""
+    monkeypatch.setattr(lifecycle, "_is_forked", False)
+    hud = make()
+    lifecycle._start_anew_in_child()
+    before = hud.run_id
+    monkeypatch.setattr(multiprocessing.current_process(), "authkey", b"of the program")
+    assert hud.run_id != before
 
 
 def test_a_name_that_utf8_cannot_hold_is_made_one_that_it_can() -> None:
     hud = Publisher(redis_url="redis://host", name="a\ud800\n", info={"env\ud800": "b\ud800", "n": 7})  # type: ignore[dict-item]
-    assert (hud.name, hud.info) == ("a? ", {"env?": "b?", "n": "7"})
+    assert (hud.name, hud.info) == ("a?", {"env?": "b?", "n": "7"})
 
 
-def test_no_secret_stands_in_what_is_printed() -> None:
+def test_the_printed_text_holds_no_secret() -> None:
     hud = Publisher(redis_url="redis://user:secret-word@host", run_id="secret-run", token="secret-token")
     for text in (repr(hud), repr(hud.settings), str(hud.stats)):
         assert "secret" not in text

@@ -8,9 +8,15 @@ from starlette.types import ASGIApp, Message
 
 
 async def call(
-    app: ASGIApp, method: str = "GET", path: str = "/", *, port: int = 8086, headers: dict[str, str] | None = None
+    app: ASGIApp,
+    method: str = "GET",
+    path: str = "/",
+    *,
+    port: int = 8086,
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
 ) -> tuple[int, dict[str, str], bytes]:
-    """Return (status, headers, body) of one request that came by `port`."""
+    """Return (status, headers, body) of one request on `port`."""
     sent: list[Message] = []
     scope: dict[str, Any] = {
         "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",
@@ -19,11 +25,11 @@ async def call(
     }  # fmt: skip
 
     async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Message) -> None:
         sent.append(message)
 
     await app(scope, receive, send)
-    body = b"".join(message.get("body", b"") for message in sent[1:])
-    return sent[0]["status"], {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}, body
+    answer = b"".join(message.get("body", b"") for message in sent[1:])
+    return sent[0]["status"], {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}, answer

@@ -1,4 +1,4 @@
-"""Who gets what from a hub: viewers that keep up, that lag, that come late and that stop reading. No sleeping."""
+"""A hub serves viewers that keep up, that lag, that come late and that stop reading. No sleeping."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ import pytest
 
 from hud_publisher.protocol.entries import EntryId
 from hud_publisher.protocol.keys import Sid
-from hud_web.hub import HEARTBEAT_S, Hub
-from hud_web.outlet import FULL_BYTES, Piece
-from hud_web.sse import Position
-from hud_web.store import SessionView
-from hud_web.subscriber import STALL_S, Subscriber
+from hud_web.access.budget import LEAST_BYTES_PER_S, Budget, Share
+from hud_web.live.channels import MAX_KNOWN, MAX_UNKNOWN
+from hud_web.live.hub import CHANNEL_BYTES, CHANNELS_BYTES, HEARTBEAT_S, MAX_STATE_BYTES, Hub
+from hud_web.live.outlet import FULL_BYTES, Piece
+from hud_web.live.subscriber import SLOW_S, STALL_S, Subscriber
+from hud_web.store.sse import Position
+from hud_web.store.store import SessionView
 
 
 class Clock:
-    """Seconds that pass only when told to, and what waits for them."""
+    """A fake clock that only `advance` moves, with its timers."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -91,13 +93,13 @@ class FakeOutlet:
 
 
 class Hall:
-    """A hub, its clock, and what a test does to it."""
+    """A hub, its clock, and the actions of a test."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.hub = Hub("default", clock=self.clock, call_later=self.clock.call_later)
-        self.hub.begin(SessionView("default", Sid("7")), Position(Sid("7")), {})
-        self.hub.warm(self.hub.position, [])
+        self.hub.switch(SessionView("default", Sid("7")), Position(Sid("7")), {})
+        self.hub.preload(self.hub.position, [])
         self.number = 0
 
     def enter(self, interval_s: float | None = 0.0, *, ends_s: float = 1e9, takes_chunks: bool = False) -> FakeOutlet:
@@ -114,12 +116,12 @@ class Hall:
         for _ in range(count):
             self.number += 1
             data = {"n": self.number, "pad": "x" * padding}
-            self.hub.learn(data)
             encoded = json.dumps(data, separators=(",", ":")).encode()
+            self.hub.merge_fields(data, (), len(encoded))
             self.hub.put_entry("metrics", EntryId(f"{self.number}-0"), "training_update", encoded)
 
     def frame(self, number: int) -> None:
-        self.hub.put_frame(b'{"frame":%d}' % number)
+        self.hub.pictures.put_frame(b'{"frame":%d}' % number)
 
 
 @pytest.fixture
@@ -127,7 +129,7 @@ async def hall() -> Hall:
     return Hall()
 
 
-async def test_what_one_read_brought_is_framed_once_and_written_once_to_each(hall: Hall) -> None:
+async def test_events_of_one_read_are_framed_once_and_written_once_to_each(hall: Hall) -> None:
     outlets = [hall.enter() for _ in range(3)]
     chunked = hall.enter(takes_chunks=True)
     before = [len(outlet.pieces) for outlet in outlets]
@@ -146,13 +148,22 @@ async def test_what_one_read_brought_is_framed_once_and_written_once_to_each(hal
 async def test_a_newcomer_gets_each_number_once_in_its_snapshot_or_live(hall: Hall) -> None:
     early = hall.enter()
     hall.log(2)
-    late = hall.enter()  # what was put is not delivered yet
+    late = hall.enter()  # the event above is not delivered yet
     hall.log()
     hall.hub.wake()
     assert late.snapshots[0]["state"]["n"] == 2
     assert [number for number in late.numbers if number > 2] == [3]
     assert late.text.count("event: training_update\n") == 1
     assert early.numbers == [1, 2, 3]
+
+
+async def test_a_newcomer_gets_the_newest_pictures_although_no_event_came_since_the_last_snapshot(hall: Hall) -> None:
+    pictures, shown = hall.hub.pictures, []
+    for change in (lambda: hall.frame(1), lambda: pictures.put_vision(b'{"call":2}'), lambda: hall.frame(3)):
+        change()
+        (snapshot,) = hall.enter().snapshots
+        shown.append((snapshot["frame"], snapshot["vision"]))
+    assert shown == [({"frame": 1}, None), ({"frame": 1}, {"call": 2}), ({"frame": 3}, {"call": 2})]
 
 
 async def test_a_viewer_that_is_full_is_left_alone_and_then_gets_all_metrics_and_the_newest_frame(hall: Hall) -> None:
@@ -179,7 +190,7 @@ async def test_a_viewer_that_is_full_is_left_alone_and_then_gets_all_metrics_and
     assert not slow.snapshots[1:]
 
 
-async def test_a_viewer_that_catches_up_gets_no_more_at_once_than_makes_it_full(hall: Hall) -> None:
+async def test_a_viewer_that_catches_up_gets_at_most_a_full_buffer_at_once(hall: Hall) -> None:
     slow = hall.enter()
     slow.is_reading = False
     hall.log(2, padding=FULL_BYTES)
@@ -190,7 +201,7 @@ async def test_a_viewer_that_catches_up_gets_no_more_at_once_than_makes_it_full(
     slow.backlog, slow.is_reading = 0, False
     slow.subscriber.on_room()
     assert len(slow.pieces) == before + 1
-    for _ in range(20):
+    for _ in range(60):
         slow.is_reading = False
         slow.backlog = 0
         slow.subscriber.on_room()
@@ -200,7 +211,7 @@ async def test_a_viewer_that_catches_up_gets_no_more_at_once_than_makes_it_full(
 async def test_a_viewer_that_fell_off_the_ring_is_reset_and_gets_a_snapshot(
     hall: Hall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hud_web.ring.RING_EVENTS", 4)
+    monkeypatch.setattr("hud_web.live.ring.RING_EVENTS", 4)
     slow = hall.enter()
     slow.is_reading = False
     hall.log(1, padding=FULL_BYTES)
@@ -229,15 +240,15 @@ async def test_frames_come_at_most_as_often_as_asked_and_the_newest_is_never_kep
     assert none.frames == []
     hall.clock.advance(10.0)
     assert few.frames == [1, 5]
-    assert hall.hub.tally.drops["frame skipped"] == 0  # it was wished so
+    assert hall.hub.tally.drops["frame skipped"] == 0  # the viewer requested this rate
 
 
 async def test_thumbnails_come_once_and_to_newcomers_at_once(hall: Hall) -> None:
     early = hall.enter()
-    hall.hub.put_thumb((1, 0), b'"a"')
-    hall.hub.put_thumb((1, 1), b'"b"')
+    hall.hub.pictures.put_thumb((1, 0), b'"a"')
+    hall.hub.pictures.put_thumb((1, 1), b'"b"')
     hall.hub.wake()
-    hall.hub.put_thumb((1, 0), b'"c"')
+    hall.hub.pictures.put_thumb((1, 0), b'"c"')
     hall.hub.wake()
     late, none = hall.enter(), hall.enter(None)
     assert re.findall(r"thumbnail\ndata: (.*)", early.text) == ['"a"', '"b"', '"c"']
@@ -245,25 +256,115 @@ async def test_thumbnails_come_once_and_to_newcomers_at_once(hall: Hall) -> None
     assert "thumbnail" not in none.text
 
 
-async def test_a_viewer_that_takes_nothing_for_long_is_cut_and_one_that_trickles_is_not(hall: Hall) -> None:
-    dead, trickling = hall.enter(), hall.enter()
-    dead.is_reading = trickling.is_reading = False
-    hall.log(1, padding=FULL_BYTES * 2)
+async def test_a_viewer_that_takes_nothing_or_only_trickles_is_cut_and_one_that_takes_its_time_is_not(
+    hall: Hall,
+) -> None:
+    dead, trickling, slow = hall.enter(), hall.enter(), hall.enter()
+    dead.is_reading = trickling.is_reading = slow.is_reading = False
+    size = 100 * LEAST_BYTES_PER_S
+    hall.log(1, padding=size)
     hall.hub.wake()
-    for _ in range(int(STALL_S) + 2):
+    for _ in range(int(STALL_S + 100) + 5):
         hall.clock.advance(1.0)
         trickling.backlog -= 1
-        hall.hub.tend()
+        slow.backlog -= LEAST_BYTES_PER_S
+        if 0 < slow.backlog < FULL_BYTES // 4:
+            slow.backlog = FULL_BYTES + 1
+            slow.read()
+        hall.hub.tick()
     assert dead.is_aborted
     assert dead.subscriber.is_closed
-    assert not trickling.is_aborted
-    assert hall.hub.tally.drops["viewer stalled"] == 1
+    assert trickling.is_aborted
+    assert not slow.is_aborted
+    assert hall.hub.tally.drops["viewer stalled"] == 2
+
+
+async def test_unread_bytes_of_slow_viewers_count_against_their_address(hall: Hall) -> None:
+    budget = Budget(100 * FULL_BYTES, 10 * FULL_BYTES)
+    outlets = []
+    for number in range(10):
+        viewer = hall.hub.enter(0.0, ends_s=1e9, share=Share(budget, "a" if number else "b"))
+        outlet = FakeOutlet(viewer)
+        viewer.outlet = outlet  # type: ignore[assignment]
+        viewer.follow(hall.hub.wake(), has_frame=True)
+        outlet.is_reading = False
+        outlets.append(outlet)
+    hall.log(1, padding=2 * FULL_BYTES)
+    hall.hub.wake()
+    hall.hub.tick()
+    assert budget.used == 0  # for a moment every viewer of a large event has no room
+    hall.clock.advance(SLOW_S)
+    hall.hub.tick()
+    assert sum(outlet.is_aborted for outlet in outlets[1:]) == 5
+    assert not outlets[0].is_aborted
+    assert budget.used == sum(outlet.backlog for outlet in outlets if not outlet.is_aborted)
+    for outlet in outlets:
+        if not outlet.is_aborted:
+            outlet.read()
+    assert budget.used == 0
+    assert outlets[0].numbers == [1]
+
+
+async def test_a_viewer_of_a_small_backlog_is_cut_soon(hall: Hall) -> None:
+    dead = hall.enter()
+    dead.is_reading = False
+    hall.log(1, padding=2 * FULL_BYTES)
+    hall.hub.wake()
+    for _ in range(int(STALL_S) + 6):
+        hall.clock.advance(1.0)
+        hall.hub.tick()
+    assert dead.is_aborted
+
+
+def held_bytes(hub: Hub) -> int:
+    """The bytes of events and pictures that a hub keeps."""
+    pictures = hub.pictures
+    frames = sum(len(frame) for _taken_ms, frame in pictures._frames)
+    thumbs = sum(len(thumb) for _number, thumb in pictures._thumbs.values())
+    return hub.ring._bytes + frames + thumbs + len(pictures.frame or b"") + len(pictures.vision or b"")
+
+
+@pytest.mark.parametrize("share", [CHANNEL_BYTES, CHANNELS_BYTES // 100, CHANNELS_BYTES // (MAX_KNOWN + MAX_UNKNOWN)])
+async def test_the_memory_of_a_channel_stays_within_its_share(hall: Hall, share: int) -> None:
+    hub = hall.hub
+    hub.limit(share)
+    large = b'"%b"' % (b"x" * (5 * 1024 * 1024))
+    for number in range(300):
+        hub.pictures.put_thumb((number, 0), large if number % 3 else b'"small"')
+        hub.pictures.put_frame(b'"%b"' % (b"y" * (share // 10)), number)
+        hub.pictures.put_frame(large, number)
+        hub.pictures.put_vision(large)
+        hub.put_entry("vision", EntryId(f"{number}-0"), "vision_update", large[: share // 7])
+        hub.wake()
+    assert share // 4 < held_bytes(hub) < 1.1 * share
+    assert hub.pictures.frame is not None
+    hub.limit(share // 4)
+    hub.pictures.put_frame(b'"z"', 301)
+    assert held_bytes(hub) < 0.5 * share
+
+
+async def test_a_small_frame_is_shown_however_many_channels_there_are(hall: Hall) -> None:
+    hall.hub.limit(CHANNELS_BYTES // (MAX_KNOWN + MAX_UNKNOWN))
+    viewer = hall.enter()
+    hall.hub.pictures.put_frame(b'{"frame":1,"image":"%b"}' % (b"x" * 100_000), 1)
+    hall.hub.wake()
+    assert viewer.frames == [1]
+
+
+async def test_a_state_of_long_texts_stops_growing_and_its_numbers_go_on(hall: Hall) -> None:
+    for number in range(600):
+        data = {f"text {number}": "x" * 16_000, "n": number}
+        hall.hub.merge_fields(data, (), 16_100)
+    size = len(json.dumps(hall.hub.state))
+    assert size < 2.1 * MAX_STATE_BYTES
+    assert hall.hub.state["n"] == 599
+    assert "text 599" not in hall.hub.state
 
 
 async def test_a_stream_ends_when_it_has_lasted_long_enough(hall: Hall) -> None:
     old, young = hall.enter(ends_s=hall.clock.now + 10), hall.enter(ends_s=hall.clock.now + 100)
     hall.clock.advance(11.0)
-    hall.hub.tend()
+    hall.hub.tick()
     assert old.subscriber.is_closed
     assert not young.subscriber.is_closed
     hall.log()
@@ -279,13 +380,13 @@ async def test_who_is_silent_gets_heartbeats_and_those_of_a_past_session_too(hal
     hall.hub.watch_past(past)
     for _ in range(20):
         hall.clock.advance(1.0)
-        hall.hub.tend()
+        hall.hub.tick()
     assert quiet.text.count(": heartbeat\n\n") == outlet.text.count(": heartbeat\n\n") == int(20 / HEARTBEAT_S)
     for _ in range(20):
         hall.log()
         hall.hub.wake()
         hall.clock.advance(1.0)
-        hall.hub.tend()
+        hall.hub.tick()
     assert quiet.text.count(": heartbeat\n\n") == 2
     assert outlet.text.count(": heartbeat\n\n") == int(40 / HEARTBEAT_S)
 
@@ -293,17 +394,17 @@ async def test_who_is_silent_gets_heartbeats_and_those_of_a_past_session_too(hal
 async def test_frames_of_one_call_are_all_given_and_of_several_calls_those_of_the_newest(hall: Hall) -> None:
     outlet, few = hall.enter(), hall.enter(0.05)
     for number, at_ms in ((1, 1000), (2, 1000), (3, 1001)):
-        hall.hub.put_frame(b'{"frame":%d}' % number, at_ms)
+        hall.hub.pictures.put_frame(b'{"frame":%d}' % number, at_ms)
     hall.hub.wake()
     assert outlet.frames == [1, 2, 3]
     assert few.frames == [3]
     assert hall.hub.tally.drops["frame skipped"] == 0
     for number, at_ms in ((4, 1100), (5, 1100), (6, 1200), (7, 1200)):
-        hall.hub.put_frame(b'{"frame":%d}' % number, at_ms)
+        hall.hub.pictures.put_frame(b'{"frame":%d}' % number, at_ms)
     hall.hub.wake()
     assert outlet.frames == [1, 2, 3, 6, 7]
     assert hall.hub.tally.drops["frame skipped"] == 2
-    hall.hub.put_frame(b'{"frame":8}', 1201)
+    hall.hub.pictures.put_frame(b'{"frame":8}', 1201)
     hall.hub.wake()
     assert outlet.frames[-2:] == [7, 8]
 
@@ -314,7 +415,7 @@ async def test_frames_of_one_call_are_given_as_far_apart_as_asked_by_when_they_w
     for call in range(20):  # of four frames each, 20 per second
         for _ in range(4):
             number += 1
-            hall.hub.put_frame(b'{"frame":%d}' % number, 1000 + 200 * call, 50 * number + number % 3)
+            hall.hub.pictures.put_frame(b'{"frame":%d}' % number, 1000 + 200 * call, 50 * number + number % 3)
         hall.hub.wake()
         hall.clock.advance(0.2)
     assert every.frames == list(range(1, 81))
@@ -327,13 +428,13 @@ async def test_frames_of_one_call_are_given_as_far_apart_as_asked_by_when_they_w
 async def test_frames_of_one_call_are_given_though_their_writers_clock_was_set_back(hall: Hall) -> None:
     outlet, few = hall.enter(), hall.enter(0.1)
     for number, taken_ms in ((1, 9000), (2, 9050), (3, 100), (4, 150)):
-        hall.hub.put_frame(b'{"frame":%d}' % number, 1000, taken_ms)
+        hall.hub.pictures.put_frame(b'{"frame":%d}' % number, 1000, taken_ms)
     hall.hub.wake()
     assert outlet.frames == [1, 2, 3, 4]
     assert few.frames == [2, 4]
 
 
-async def test_who_resumes_follows_from_what_it_saw_and_gets_the_newest_frame(hall: Hall) -> None:
+async def test_a_viewer_that_resumes_follows_from_its_position_and_gets_the_newest_frame(hall: Hall) -> None:
     hall.log(5)
     hall.frame(1)
     hall.hub.wake()
@@ -348,7 +449,7 @@ async def test_who_resumes_follows_from_what_it_saw_and_gets_the_newest_frame(ha
     assert outlet.frames == [1]
 
 
-async def test_what_a_viewer_is_told_before_it_follows_waits_for_room(hall: Hall) -> None:
+async def test_events_before_a_viewer_follows_wait_for_room(hall: Hall) -> None:
     viewer = hall.hub.enter(0.0, ends_s=1e9)
     viewer.outlet = outlet = FakeOutlet(viewer)  # type: ignore[assignment]
     outlet.is_reading = False
@@ -367,14 +468,24 @@ async def test_what_a_viewer_is_told_before_it_follows_waits_for_room(hall: Hall
     assert len(outlet.pieces) == 2
 
 
-async def test_groups_that_nobody_is_in_any_more_are_forgotten(hall: Hall) -> None:
+async def test_groups_without_viewers_are_forgotten(hall: Hall) -> None:
     for fps in range(1, 50):
         viewer = hall.enter(1 / fps).subscriber
         viewer.close()
         hall.hub.leave(viewer)
     kept = hall.enter(0.5)
-    hall.hub.tend()
+    hall.hub.tick()
     assert len(hall.hub._cohorts) == 1
     hall.frame(1)
     hall.hub.wake()
     assert kept.frames == [1]
+
+
+def test_a_client_that_got_no_snapshot_yet_has_no_position_to_resume_from() -> None:
+    """Cut off between the two first events, it would resume without the state."""
+    hub = Hub("default")
+    hub.switch(SessionView("default", Sid("7")), Position(Sid("7"), metrics=EntryId("5-0")), {"loss": 1.0})
+    picture, _cursor = hub.whole_picture()
+    session, snapshot = picture.strip().split(b"\n\n")
+    assert session.startswith(b"event: session\n")
+    assert snapshot.startswith(b"id: 7_5-0_")

@@ -1,4 +1,4 @@
-"""What /metrics says."""
+"""The content of /metrics."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from starlette.requests import Request
 from hud_publisher.protocol.entries import EntryId
 from hud_publisher.protocol.errors import UnavailableError
 from hud_publisher.protocol.keys import Sid
-from hud_web.hub import Hub
-from hud_web.metrics import MetricsEndpoint
-from hud_web.rooms import Rooms
-from hud_web.store import Opening, SessionView, Store
-from hud_web.tally import DropReason, Histogram, Tally
+from hud_web.api.metrics import MetricsEndpoint
+from hud_web.live.channels import Channels
+from hud_web.live.hub import Hub
+from hud_web.store.store import Opening, SessionView, Store
+from hud_web.store.tally import DropReason, Histogram, Tally
 
 
 class NoRedis:
@@ -44,9 +44,9 @@ class Kept:
 async def samples(
     tally: Tally, *hubs: Hub, is_draining: bool = False, store: object = None
 ) -> dict[tuple[str, ...], float]:
-    rooms = cast("Rooms", SimpleNamespace(tally=tally, hubs=list(hubs), is_draining=is_draining))
+    channels = cast("Channels", SimpleNamespace(tally=tally, hubs=list(hubs), is_draining=is_draining))
     request = Request({"type": "http", "headers": [], "method": "GET", "path": "/metrics"})
-    endpoint = MetricsEndpoint(rooms, cast("Store", store or NoRedis()), "default")
+    endpoint = MetricsEndpoint(channels, cast("Store", store or NoRedis()), "default")
     body = bytes((await endpoint.answer(request)).body).decode()
     return {
         (sample.name, *sample.labels.values()): sample.value
@@ -55,11 +55,11 @@ async def samples(
     }
 
 
-async def test_viewers_sessions_and_frame_ages_are_told_by_channel() -> None:
+async def test_viewers_sessions_and_frame_ages_are_reported_by_channel() -> None:
     hub = Hub("team-a")
     hub.enter(0.0, ends_s=60.0)
-    hub.put_frame(b"{}", int(time.time() * 1000) - 3_000)
-    hub.redis_trouble = None
+    hub.pictures.put_frame(b"{}", int(time.time() * 1000) - 3_000)
+    hub.set_trouble(None)
     found = await samples(Tally(), hub, Hub("quiet"))
     assert found["hud_viewers", "team-a"] == 1
     assert found["hud_viewers", "quiet"] == 0
@@ -69,7 +69,7 @@ async def test_viewers_sessions_and_frame_ages_are_told_by_channel() -> None:
     assert found["hud_session_live", "team-a"] == 0
 
 
-async def test_what_was_counted_is_told() -> None:
+async def test_counters_are_reported() -> None:
     tally = Tally(deliveries=7, delivered_bytes=900)
     tally.entries["default", "metrics"] += 5
     tally.drops["frame skipped"] += 4
@@ -87,7 +87,7 @@ async def test_what_was_counted_is_told() -> None:
     assert found["process_open_fds",] > 0
 
 
-async def test_the_channel_of_the_process_is_told_while_nobody_watches_it() -> None:
+async def test_the_channel_of_the_process_is_reported_without_viewers() -> None:
     at_ms = int(time.time() * 1000) - 5_000
     session = SessionView("default", Sid("1"), "live", "run")
     opening = Opening(session, {}, {"frames": (EntryId(f"{at_ms}-0"), {})}, EntryId("0-0"))
@@ -98,15 +98,13 @@ async def test_the_channel_of_the_process_is_told_while_nobody_watches_it() -> N
 
 
 @pytest.mark.parametrize("store", [NoRedis(), Frozen()])
-async def test_a_redis_that_is_away_is_told_while_nobody_watches(
-    store: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hud_web.metrics.ASK_TIMEOUT_S", 0.01)
+async def test_an_unavailable_redis_is_reported_without_viewers(store: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hud_web.api.metrics.ASK_TIMEOUT_S", 0.01)
     found = await samples(Tally(), store=store)
     assert (found["hud_redis_up", "default"], found["hud_session_live", "default"]) == (0, 0)
 
 
-async def test_what_may_be_dropped_and_may_fail_is_told_before_it_does() -> None:
+async def test_counters_of_drops_and_failures_begin_at_zero() -> None:
     found = await samples(Tally())
     for reason in get_args(DropReason):
         assert found["hud_drops_total", reason] == 0
@@ -117,12 +115,14 @@ async def test_the_lag_is_a_histogram_that_adds_up() -> None:
     tally = Tally()
     for seconds in (0.0005, 0.004, 0.004, 60.0):
         tally.lag.add(seconds)
+    tally.monitor_lag.add(0.7)
     found = await samples(tally)
     assert found["hud_lag_seconds_bucket", "0.001"] == 1
     assert found["hud_lag_seconds_bucket", "0.005"] == 3
     assert found["hud_lag_seconds_bucket", "10.0"] == 3
     assert found["hud_lag_seconds_bucket", "+Inf"] == found["hud_lag_seconds_count",] == 4
     assert found["hud_lag_seconds_sum",] > 60
+    assert (found["hud_monitor_lag_seconds_count",], found["hud_monitor_lag_seconds_sum",]) == (1, 0.7)
 
 
 def test_a_value_on_a_bound_counts_below_it() -> None:

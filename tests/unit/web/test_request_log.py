@@ -15,15 +15,15 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from hud_web import logs
-from hud_web.request_log import RequestLog
-from hud_web.tally import Tally
+from hud_web.access import logs
+from hud_web.access.request_log import RequestLog
+from hud_web.store.tally import Tally
 from tests.unit.web.asgi import call
 
 
 @pytest.fixture
 def lines() -> Iterator[Any]:
-    """The JSON lines logged so far, parsed."""
+    """A function that returns the JSON lines logged, parsed."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     root.handlers.clear()
@@ -98,7 +98,7 @@ def test_a_message_cannot_forge_a_line(lines: Any) -> None:
     assert [line["message"] for line in lines()] == ['first\n{"level": "error"}']
 
 
-def test_an_exception_stands_in_its_line(lines: Any) -> None:
+def test_an_exception_is_in_its_line(lines: Any) -> None:
     try:
         raise ValueError("why")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where a client that comes back goes on, and what it is given to get there."""
+"""The position at which a reconnecting client resumes, and the events replayed to it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from hud_publisher.protocol.entries import EntryId
 from hud_publisher.protocol.keys import Sid
-from hud_web import sse
-from hud_web.ring import Ring
-from hud_web.sse import KEPT_STREAMS, Position
+from hud_web.live.ring import Ring
+from hud_web.store import sse
+from hud_web.store.sse import KEPT_STREAMS, Position
 
 SID = Sid("7")
 Entry = tuple[Any, int]
@@ -35,7 +35,7 @@ def filled(entries: list[Entry], base: Position | None = None) -> tuple[Ring, Po
 
 
 def all_from(ring: Ring, since: Position) -> list[str] | None:
-    """The data of everything that a client gets which goes on after `since`."""
+    """The data of all events that a client resuming after `since` gets."""
     found = ring.find(since)
     if found is None:
         return None
@@ -52,12 +52,12 @@ def test_a_client_that_saw_everything_gets_nothing() -> None:
     assert all_from(ring, position) == []
 
 
-def test_a_client_gets_what_came_after_its_position_and_no_more() -> None:
+def test_a_client_gets_only_the_events_after_its_position() -> None:
     ring, _ = filled([("metrics", n) for n in range(1, 6)])
     assert all_from(ring, Position(SID, metrics=EntryId("3-0"))) == ["metrics 4", "metrics 5"]
 
 
-def test_what_another_replica_read_in_another_order_comes_once_and_ids_never_go_back() -> None:
+def test_events_that_another_replica_read_in_another_order_come_once_and_ids_never_go_back() -> None:
     ring, _ = filled([("metrics", 1), ("metrics", 2), ("vision", 3), ("metrics", 4)])
     since = Position(SID, metrics=EntryId("1-0"), vision=EntryId("3-0"))
     assert all_from(ring, since) == ["metrics 2", "metrics 4"]
@@ -66,7 +66,7 @@ def test_what_another_replica_read_in_another_order_comes_once_and_ids_never_go_
     assert f"id: {Position(SID, metrics=EntryId('2-0'), vision=EntryId('3-0')).encode()}\n".encode() in found[0]
 
 
-def test_events_that_tell_only_how_things_stand_are_left_out_of_the_part_that_is_picked() -> None:
+def test_events_of_the_present_state_are_left_out_of_the_replayed_part() -> None:
     ring = Ring(Position(SID))
     one = Position(SID, metrics=EntryId("1-0"))
     ring.append(event_of("metrics", 1, one), one, "metrics")
@@ -76,7 +76,7 @@ def test_events_that_tell_only_how_things_stand_are_left_out_of_the_part_that_is
     assert all_from(ring, one) == ["metrics 2"]
 
 
-def test_a_new_session_reaches_who_saw_the_one_before() -> None:
+def test_a_new_session_reaches_clients_of_the_one_before() -> None:
     ring, last = filled([("metrics", 1), ("metrics", 2)])
     following = Position(Sid("9"), events=EntryId("5-0"))
     ring.append(sse.event("session", '"turn"', following), following, "turn")
@@ -88,7 +88,7 @@ def test_a_new_session_reaches_who_saw_the_one_before() -> None:
 
 
 def test_nobody_resumes_from_before_the_ring_or_across_a_restart_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hud_web.ring.RING_EVENTS", 3)
+    monkeypatch.setattr("hud_web.live.ring.RING_EVENTS", 3)
     ring, position = filled([("metrics", n) for n in range(1, 6)])
     assert all_from(ring, Position(SID, metrics=EntryId("1-0"))) is None
     assert all_from(ring, Position(SID, metrics=EntryId("2-0"))) == ["metrics 3", "metrics 4", "metrics 5"]
@@ -100,12 +100,12 @@ def test_nobody_resumes_from_before_the_ring_or_across_a_restart_of_it(monkeypat
 
 
 def test_the_ring_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hud_web.ring.RING_BYTES", 300)
+    monkeypatch.setattr("hud_web.live.ring.RING_BYTES", 300)
     ring, _ = filled([("metrics", n) for n in range(1, 50)])
     assert 0 < ring.end - ring.first < 5
 
 
-def test_what_is_joined_is_bounded_and_never_nothing() -> None:
+def test_joined_events_are_bounded_and_never_empty() -> None:
     ring, _ = filled([("metrics", n) for n in range(1, 6)])
     piece, number = ring.joined(0, 5, 1)
     assert (piece.count(b"data:"), number) == (1, 1)
@@ -117,7 +117,7 @@ def test_what_is_joined_is_bounded_and_never_nothing() -> None:
     st.lists(st.tuples(st.sampled_from(KEPT_STREAMS), st.integers(0, 3)), max_size=30),
     st.integers(0, 30),
 )
-def test_whatever_order_two_replicas_read_in_every_entry_comes_once(steps: list[Entry], cut: int) -> None:
+def test_every_entry_comes_once_for_any_read_order_of_two_replicas(steps: list[Entry], cut: int) -> None:
     entries: list[Entry] = []
     number = 0
     for stream, gap in steps:
@@ -136,3 +136,13 @@ def test_whatever_order_two_replicas_read_in_every_entry_comes_once(steps: list[
     head, _number = ring.find(seen) or (b"", 0)
     ids = [Position.parse(found) for found in re.findall(r"id: (\S+)", head.decode())]
     assert all(later is not None and earlier is not None and later.covers(earlier) for earlier, later in pairwise(ids))
+
+
+def test_a_client_of_a_session_that_this_replica_never_saw_does_not_resume() -> None:
+    """Redis lost session 7 before this replica read it: from "no session" on, the ring holds session 9 only."""
+    ring = Ring(Position(Sid("0")))
+    position = Position(Sid("9"))
+    ring.append(sse.event("session", "{}", position), position, "turn")
+    assert ring.find(Position(Sid("7"), metrics=EntryId("3-0"))) is None
+    assert ring.find(Position(Sid("0"))) is not None
+    assert ring.find(position) is not None

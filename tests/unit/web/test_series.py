@@ -1,4 +1,4 @@
-"""What stays of a metric's run when it is thinned."""
+"""The points of a metric that remain after downsampling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hud_web.series import KEPT_POINTS, Series, describe
+from hud_web.api.series import KEPT_POINTS, Series, describe
 
 
 def filled(values: list[float]) -> Series:
@@ -68,6 +68,23 @@ def test_lowest_highest_and_newest_survive_and_order_is_kept(values: list[float]
     assert [time for _step, time, _value in points] == sorted(time for _step, time, _value in points)
 
 
-def test_columns_are_short_and_say_what_is_unknown() -> None:
+def test_columns_are_short_and_mark_unknown_values() -> None:
     columns = describe([(math.nan, 1.0, 1 / 3), (7.0, 2.0, 4.0), (8.0, 3.0, 1e300)])
     assert columns == {"step": [None, 7, 8], "time_ms": [1, 2, 3], "value": [0.333333, 4, 1e300]}
+
+
+def test_whole_numbers_of_stored_pieces_are_described_like_any_other_number() -> None:
+    series = Series()
+    series.add_span((0, 1, 1_000), 42, (99, 100, 2_000), 42)
+    series.add_span((100, 101, 3_000), -3, (199, 200, 4_000), 10**18)
+    series.add(200, 201, 5_000, 7)
+    assert describe(series.points(2_000)) == {
+        "step": [1, 101, 200, 201], "time_ms": [1_000, 3_000, 4_000, 5_000], "value": [42, -3, 1e18, 7],
+    }  # fmt: skip
+    newest = Series(width=1_000)
+    newest.add(0, 0, 0, 1)
+    newest.add_span((1, 1, 1_000), 2, (999, 5, 2_000), 2)
+    newest.add(1_000, 6, 3_000, 5)
+    newest.add(1_001, 7, 4_000, 6)
+    newest.add(1_002, 8, 5_000, 5)  # between the two points kept, so it is only the newest
+    assert describe(newest.points(2_000))["value"][-1] == 5

@@ -1,4 +1,4 @@
-"""What the server does beside serving."""
+"""The server's background work: garbage collection."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import weakref
 
 import pytest
 
-from hud_web import server
+from hud_web.command import server
 
 
 class Knot:
-    """Something that leads to itself."""
+    """An object in a reference cycle."""
 
     def __init__(self) -> None:
         self.self = self

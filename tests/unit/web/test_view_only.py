@@ -1,4 +1,4 @@
-"""The viewing port: looking, never writing."""
+"""The viewing port permits reading only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 from starlette.responses import PlainTextResponse
 
-from hud_web.view_only import ViewOnly
+from hud_web.access.view_only import ViewOnly
 from tests.unit.web.asgi import call
 
 VIEW, MAIN = 8087, 8086
@@ -15,14 +15,14 @@ app = ViewOnly(PlainTextResponse("reached"), VIEW)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "post", "BREW"])
-async def test_whoever_comes_by_the_viewing_port_cannot_write(method: str) -> None:
+async def test_a_client_of_the_viewing_port_cannot_write(method: str) -> None:
     status, _headers, body = await call(app, method, "/api/reset_session", port=VIEW)
     assert status == 403
     assert json.loads(body)["error"] == "View only"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-async def test_whoever_comes_by_the_viewing_port_can_look(method: str) -> None:
+async def test_a_client_of_the_viewing_port_can_read(method: str) -> None:
     assert (await call(app, method, "/stream", port=VIEW))[2] == b"reached"
 
 

@@ -1,4 +1,4 @@
-"""What a connection leaves behind, on a real loop."""
+"""A closed connection leaves no objects behind, on a real event loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from hud_web.wire import Wire
+from hud_web.http.wire import Wire
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
