@@ -52,6 +52,34 @@ def test_the_scrubber_shows_the_frame_of_that_moment_and_everything_else_of_it(r
     screen.wait(lambda: "PAUSED" not in screen.text("#state"), "the live state")
 
 
+def test_steps_back_wait_for_the_index_of_older_frames(run: Run, open_page: Open) -> None:
+    colors = run.play(3)
+    screen = open_page()
+    held: list[Route] = []
+    is_open = False
+
+    def hold(route: Route) -> None:
+        if is_open:
+            route.continue_()
+        else:
+            held.append(route)
+
+    screen.page.route(re.compile(r"/api/frames\?"), hold)
+    screen.page.reload()
+    screen.wait_pixel(colors[-1])
+    screen.press("Space")
+    screen.wait_state("PAUSED")
+    for _ in range(2):
+        screen.press("ArrowLeft")
+    screen.press("Shift+ArrowLeft")
+    assert held
+    assert screen.pixel() == colors[-1]
+    is_open = True
+    for route in held:
+        route.continue_()
+    screen.wait_pixel(colors[12])  # the start of the third episode, of 18 frames in all
+
+
 def test_charts_and_figures_show_the_selected_moment(run: Run, open_page: Open) -> None:
     for number in range(1, 6):
         run.log({"entropy": float(number)}, step=number * 10)

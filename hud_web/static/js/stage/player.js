@@ -44,6 +44,8 @@ export class Player {
      * @type {number | null}
      */
     this.wanted = null;
+    /** The index of older frames while it loads; steps back wait for it. @type {Promise<void> | null} */
+    this.indexing = null;
     this.playedAt = 0;
     this.pastFor = "";
     /** @type {string | null} */
@@ -193,10 +195,16 @@ export class Player {
     const frame = this.frames.all[at];
     if (frame) this.show(frame.t);
     else if (direction === 1) this.live();
+    else this.indexing?.then(() => this.stepFrame(direction));
   }
 
   /** Show the start of this episode, then of the previous one; or of the next one. @param {1 | -1} direction */
   stepEpisode(direction) {
+    if (direction === -1 && this.moment === null) this.pause();
+    if (direction === -1 && this.indexing) {
+      this.indexing.then(() => this.stepEpisode(direction));
+      return;
+    }
     const list = this.frames.listEpisodes();
     const t = this.moment ?? this.end;
     if (!list.length) {
@@ -234,7 +242,10 @@ export class Player {
     const until = this.store.rewind.timeline.start;
     const shown = this.frames.all.find((frame) => frame.id === this.shownId);
     const shownAt = shown?.t;
-    await this.frames.load(0);
+    const indexing = this.frames.load(0);
+    this.indexing = indexing;
+    await indexing;
+    if (this.indexing === indexing) this.indexing = null;
     if (this.wanted !== null && this.moment !== null) this.show(Math.max(this.start, this.wanted));
     // Frames of the same batch may change the frame's time: the moment moves with the frame.
     else if (this.moment !== null && shown && shownAt !== undefined && shown.t !== shownAt)
