@@ -20,6 +20,11 @@ _PIXEL = """([selector, x, y]) => {
   if (!canvas || canvas.hidden || !canvas.width) return null;
   return [...canvas.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3);
 }"""
+_HIDE = """(state) => {
+  Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
+  Object.defineProperty(document, 'hidden', { value: state === 'hidden', configurable: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
 _ROWS = """() => [...document.querySelectorAll('#table .row:not([hidden])')].map((row) => [
   Number(row.getAttribute('aria-rowindex')), row.children[0].textContent, row.children[1].textContent])"""
 _INK = """(canvas) => {
@@ -159,6 +164,10 @@ class Screen:
     def ink(self, canvas: Locator) -> int:
         """How many pixels of a canvas are drawn on."""
         return int(canvas.evaluate(_INK))
+
+    def show_or_hide(self, state: str) -> None:
+        """Make the page believe that its tab is "visible" or "hidden"."""
+        self.page.evaluate(_HIDE, state)
 
     def press(self, key: str) -> None:
         self.page.keyboard.press(key)

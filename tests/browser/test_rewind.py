@@ -52,19 +52,31 @@ def test_the_scrubber_shows_the_frame_of_that_moment_and_everything_else_of_it(r
     screen.wait(lambda: "PAUSED" not in screen.text("#state"), "the live state")
 
 
+class Gate:
+    """Holds the page's requests for the index of frames until it is opened."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._held: list[Route] = []
+        self._is_open = False
+        screen.page.route(re.compile(r"/api/frames\?"), self._pass)
+
+    def _pass(self, route: Route) -> None:
+        if self._is_open:
+            route.continue_()
+        else:
+            self._held.append(route)
+
+    def open(self) -> None:
+        assert self._held
+        self._is_open = True
+        for route in self._held:
+            route.continue_()
+
+
 def test_steps_back_wait_for_the_index_of_older_frames(run: Run, open_page: Open) -> None:
     colors = run.play(3)
     screen = open_page()
-    held: list[Route] = []
-    is_open = False
-
-    def hold(route: Route) -> None:
-        if is_open:
-            route.continue_()
-        else:
-            held.append(route)
-
-    screen.page.route(re.compile(r"/api/frames\?"), hold)
+    gate = Gate(screen)
     screen.page.reload()
     screen.wait_pixel(colors[-1])
     screen.press("Space")
@@ -72,12 +84,33 @@ def test_steps_back_wait_for_the_index_of_older_frames(run: Run, open_page: Open
     for _ in range(2):
         screen.press("ArrowLeft")
     screen.press("Shift+ArrowLeft")
-    assert held
     assert screen.pixel() == colors[-1]
-    is_open = True
-    for route in held:
-        route.continue_()
+    gate.open()
     screen.wait_pixel(colors[12])  # the start of the third episode, of 18 frames in all
+
+
+def test_a_moment_shows_its_frame_even_if_the_page_learns_of_it_later(run: Run, open_page: Open) -> None:
+    start_ms = now_ms()
+    first = run.play(1)
+    screen = open_page()
+    wait_for_frames(screen, first[-1])
+    screen.show_or_hide("hidden")
+    screen.page.wait_for_timeout(600)  # the feed knows; the index after the snapshot has come
+    missed = run.play(1, first=2)
+    moment = now_ms() + 500
+    time.sleep(1)
+    run.frame(color_of(200), step=200, episode=3)
+    gate = Gate(screen)
+    screen.show_or_hide("visible")
+    screen.wait_pixel(color_of(200))
+    screen.page.evaluate(
+        """(share) => { const range = document.querySelector('.track input');
+          range.value = 10000 * share; range.dispatchEvent(new Event('input')); }""",
+        (moment - start_ms) / (now_ms() - start_ms),
+    )
+    screen.wait_pixel(first[-1])
+    gate.open()
+    screen.wait_pixel(missed[-1])
 
 
 def test_charts_and_figures_show_the_selected_moment(run: Run, open_page: Open) -> None:

@@ -195,20 +195,13 @@ def test_tabs_of_one_browser_share_one_stream_and_a_late_tab_is_filled(run: Run,
     run.wait_for_viewers(0)
 
 
-_HIDE = """(state) => {
-  Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
-  Object.defineProperty(document, 'hidden', { value: state === 'hidden', configurable: true });
-  document.dispatchEvent(new Event('visibilitychange'));
-}"""
-
-
 def test_a_hidden_tab_gets_no_frames_and_is_up_to_date_when_it_is_seen_again(run: Run, open_page: Open) -> None:
     screen = open_page()
     run.frame(color_of(1), step=1)
     run.log({"n": 1})
     screen.wait_pixel(color_of(1))
     screen.wait_metric("n", "1")
-    screen.page.evaluate(_HIDE, "hidden")
+    screen.show_or_hide("hidden")
     marker = screen.open()  # a second tab, whose frames tell that the first could have had them
     for number in range(2, 6):
         run.frame(color_of(number), step=number)
@@ -217,7 +210,7 @@ def test_a_hidden_tab_gets_no_frames_and_is_up_to_date_when_it_is_seen_again(run
     screen.wait_pixel(color_of(5))
     screen.page = hidden
     assert screen.pixel() == color_of(1)
-    screen.page.evaluate(_HIDE, "visible")
+    screen.show_or_hide("visible")
     screen.wait_pixel(color_of(5))
     screen.wait_metric("n", "5")
 
@@ -226,7 +219,7 @@ def test_the_title_of_a_hidden_page_does_not_call_a_healthy_run_stalled(run: Run
     screen = open_page()
     run.log({"n": 1})
     screen.wait_state("LIVE")
-    screen.page.evaluate(_HIDE, "hidden")
+    screen.show_or_hide("hidden")
     titles = set()
     for number in range(80):
         run.log({"n": number})

@@ -236,20 +236,25 @@ export class Player {
     this.store.emit("moment", this.moment);
   }
 
-  /** Fetch the data from before the page was opened: the index of frames, and the updates of those minutes. */
-  async loadPast() {
-    const sid = this.store.session?.sid ?? "";
-    const until = this.store.rewind.timeline.start;
+  /** Fetch the index of the stored frames, and show the one of the moment: it may have been unknown. */
+  async loadFrames() {
     const shown = this.frames.all.find((frame) => frame.id === this.shownId);
-    const shownAt = shown?.t;
+    const shownAt = shown?.t ?? 0;
     const indexing = this.frames.load(0);
     this.indexing = indexing;
     await indexing;
     if (this.indexing === indexing) this.indexing = null;
-    if (this.wanted !== null && this.moment !== null) this.show(Math.max(this.start, this.wanted));
+    if (this.moment === null) return;
     // Frames of the same batch may change the frame's time: the moment moves with the frame.
-    else if (this.moment !== null && shown && shownAt !== undefined && shown.t !== shownAt)
-      this.store.show(this.moment + shown.t - shownAt);
+    const moved = shown && shown.id === this.shownId ? shown.t - shownAt : 0;
+    this.show(this.wanted === null ? this.moment + moved : Math.max(this.start, this.wanted));
+  }
+
+  /** Fetch the data from before the page was opened: the index of frames, and the updates of those minutes. */
+  async loadPast() {
+    const sid = this.store.session?.sid ?? "";
+    const until = this.store.rewind.timeline.start;
+    await this.loadFrames();
     const began = this.store.session?.started_ms ?? 0;
     const first = this.frames.all[0]?.t ?? this.start;
     const from = first - began < NEAR_START_MS ? began : first;

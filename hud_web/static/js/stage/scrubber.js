@@ -111,7 +111,7 @@ export class Scrubber {
   /** Fetch the index of kept frames: once per session, and after a gap. */
   async load() {
     if (document.hidden || !this.store.session?.sid) return;
-    await this.frames.load(0);
+    await this.player.loadFrames();
     this.store.rewind.addSteps({
       time_ms: this.frames.all.map(({ at }) => Math.floor(at)),
       step: this.frames.all.map(({ step }) => step),
