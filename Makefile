@@ -88,7 +88,7 @@ fuzz: .make/dev system ## The same for as long as it takes: 100,000 requests, 10
 test-browser: .make/dev system ## Real Chromium
 	$(PYTEST) $(PARALLEL) tests/browser
 
-test-truth: .make/dev system ## Three minutes, apart from `test`: each text of the page against recorded real runs
+test-truth: .make/dev system ## Each text of the page against recorded real runs, in real time: three minutes
 	$(PYTEST) tests/truth
 
 screenshots: .make/dev chromium ## Make docs/screenshots anew: the page in each of its states
