@@ -26,7 +26,8 @@ from hud_web.store.pages import PAGE_BYTES, pages
 from hud_web.store.slices import Slices
 from hud_web.store.snapshot import roles_of
 from hud_web.store.sse import about_picture, dump
-from hud_web.store.store import Fields, Store
+from hud_web.store.store import Store
+from hud_web.store.views import Fields
 
 #: Rows of a CSV export between two checks of the clock.
 SLICE_ROWS = 200

@@ -26,7 +26,8 @@ from hud_web.store.pages import pages
 from hud_web.store.roles import RoleMap, Roles
 from hud_web.store.slices import Slices
 from hud_web.store.sse import order, time_ms_of
-from hud_web.store.store import Fields, Store
+from hud_web.store.store import Store
+from hud_web.store.views import Fields
 
 #: Pieces per read: a few milliseconds.
 READ_PIECES = 100

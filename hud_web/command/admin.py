@@ -32,7 +32,7 @@ _ANSWER_BYTES = 64 * 1024 * 1024
 def status(options: argparse.Namespace) -> int:
     """Print the run that holds the channel; exit code 0 if it is live, 1 if not."""
     settings, server = _where(options)
-    state = ask(server, "/api/state", "session", channel=settings.channel)
+    state = fetch(server, "/api/state", "session", channel=settings.channel)
     session, figures = state["session"], _figures(state)
     if options.json:
         told = {
@@ -69,7 +69,7 @@ def _shown(value: float | str, since: dict[str, Any] | None) -> str:
 def sessions(options: argparse.Namespace) -> int:
     """Print the channel's sessions, newest first."""
     settings, server = _where(options)
-    answer = ask(server, "/api/sessions", "sessions", channel=settings.channel)
+    answer = fetch(server, "/api/sessions", "sessions", channel=settings.channel)
     if options.json:
         print_json(json.dumps(answer))
         return 0
@@ -83,7 +83,7 @@ def sessions(options: argparse.Namespace) -> int:
 def channels(options: argparse.Namespace) -> int:
     """Print the channels with recent activity, the newest activity first."""
     _settings, server = _where(options)
-    answer = ask(server, "/api/channels", "channels", limit="200")
+    answer = fetch(server, "/api/channels", "channels", limit="200")
     if options.json:
         print_json(json.dumps(answer))
         return 0
@@ -102,7 +102,7 @@ def channels(options: argparse.Namespace) -> int:
 def reset(options: argparse.Namespace) -> int:
     """End the session that holds the channel."""
     settings, server = _where(options)
-    answer = ask(server, "/api/reset_session", "previous_session", body={"channel": settings.channel})
+    answer = fetch(server, "/api/reset_session", "previous_session", body={"channel": settings.channel})
     ended = answer["previous_session"]
     if options.json:
         print_json(json.dumps(answer))
@@ -149,7 +149,7 @@ def _copy(server: HudServer, connection: Connection, response: http.client.HTTPR
             raise HudError(f"the export cannot be written: {error}") from error
 
 
-def ask(server: HudServer, path: str, part: str, *, body: dict[str, Any] | None = None, **query: str) -> Any:
+def fetch(server: HudServer, path: str, part: str, *, body: dict[str, Any] | None = None, **query: str) -> Any:
     """Return a server's JSON answer, an object that has this part.
 
     Raises:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from hud_web.live.outlet import Outlet, Piece
+from hud_web.live.outlet import Outlet, Payload
 from hud_web.live.pictures import Pictures
 from hud_web.live.ring import Ring
 from hud_web.store.tally import Tally
@@ -77,13 +77,13 @@ class Cohort:
         size = self.size
         if not data or not size:
             return
-        piece = Piece(data)
+        payload = Payload(data)
         tally = self.hub.tally
         tally.deliveries += size
         tally.delivered_bytes += len(data) * size
         for takes_chunks, puts in self._current.items():
             if puts:
-                framed = piece.chunk if takes_chunks else piece.plain
+                framed = payload.chunk if takes_chunks else payload.plain
                 for put in tuple(puts.values()):  # a write may fill its viewer's buffer, which removes the viewer
                     put(framed)
 

@@ -17,7 +17,7 @@ from hud_publisher.protocol.keys import Sid
 from hud_publisher.protocol.values import MAX_STATE_FIELDS, flatten, learn_numbers, merge, to_json
 from hud_web.access.budget import Share
 from hud_web.live.cohort import Cohort
-from hud_web.live.outlet import Piece
+from hud_web.live.outlet import Payload
 from hud_web.live.pictures import Pictures
 from hud_web.live.ring import Kind, Ring
 from hud_web.live.subscriber import Subscriber
@@ -25,8 +25,8 @@ from hud_web.monitor.annotations import Annotation, follow
 from hud_web.store.roles import RoleMap, Roles
 from hud_web.store.snapshot import encode_snapshot
 from hud_web.store.sse import HEARTBEAT, Position, dump, event
-from hud_web.store.store import SessionView
 from hud_web.store.tally import Tally
+from hud_web.store.views import SessionView
 
 #: Proxies cut a stream that is silent for 30 s; the contract says at most 10 s, and `tick` checks once per second.
 HEARTBEAT_S = 8.0
@@ -230,7 +230,7 @@ class Hub:
             self.wake()
         if now - self._past_beat_s >= HEARTBEAT_S:
             self._past_beat_s = now
-            heartbeat = Piece(HEARTBEAT)
+            heartbeat = Payload(HEARTBEAT)
             for subscriber in self._past:
                 subscriber.send_heartbeat(heartbeat)
         for subscriber in tuple(self.subscribers):

@@ -28,7 +28,7 @@ ROOM_BYTES = FULL_BYTES // 4
 END_S = 1.0
 
 
-class Piece:
+class Payload:
     """Bytes for any number of viewers, framed once for all of them."""
 
     __slots__ = ("_chunk", "plain")
@@ -49,7 +49,7 @@ class Outlet(Protocol):
     """The connection to one viewer.
 
     Attributes:
-        takes_chunks: `put` wants the bytes of Piece.chunk, not those of Piece.plain.
+        takes_chunks: `put` wants the bytes of Payload.chunk, not those of Payload.plain.
     """
 
     takes_chunks: bool
@@ -61,7 +61,7 @@ class Outlet(Protocol):
     async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head of the response; after that, `write` is allowed."""
 
-    def write(self, piece: Piece) -> None:
+    def write(self, payload: Payload) -> None:
         """Write a part of the body. Never blocks."""
 
     @property
@@ -71,7 +71,7 @@ class Outlet(Protocol):
     def abort(self) -> None:
         """Drop the viewer with its backlog."""
 
-    def end(self, last: Piece) -> None:
+    def end(self, last: Payload) -> None:
         """Write the last of the body. Never blocks; a viewer that does not read it soon is dropped."""
 
     async def stay(self) -> None:
@@ -103,15 +103,15 @@ class WireOutlet:
         if not wire.take_over(listener):
             listener.on_gone()
 
-    def write(self, piece: Piece) -> None:
+    def write(self, payload: Payload) -> None:
         """Write a part of the body."""
         if not self.takes_chunks:
-            self.put(piece.plain)
-        elif len(piece.plain) <= FULL_BYTES:
-            self.put(piece.chunk)
+            self.put(payload.plain)
+        elif len(payload.plain) <= FULL_BYTES:
+            self.put(payload.chunk)
         else:  # a large picture is in the hub already, so it is passed on without a copy
-            self.put(b"%x\r\n" % len(piece.plain))
-            self.put(piece.plain)
+            self.put(b"%x\r\n" % len(payload.plain))
+            self.put(payload.plain)
             self.put(b"\r\n")
 
     @property
@@ -123,7 +123,7 @@ class WireOutlet:
         """Drop the viewer."""
         self._transport.abort()
 
-    def end(self, last: Piece) -> None:
+    def end(self, last: Payload) -> None:
         """Write the last of the body."""
         if self.backlog > FULL_BYTES or self._starting is not None:
             self._transport.abort()
@@ -158,9 +158,9 @@ class AsgiOutlet:
         self._pump = asyncio.create_task(self._send_pending())
         self._watcher = asyncio.create_task(self._watch())
 
-    def write(self, piece: Piece) -> None:
+    def write(self, payload: Payload) -> None:
         """Write a part of the body."""
-        self.put(piece.plain)
+        self.put(payload.plain)
 
     def put(self, data: bytes) -> None:
         """Write a part of the body."""
@@ -178,7 +178,7 @@ class AsgiOutlet:
         self._is_over.set()
         self._listener.on_gone()
 
-    def end(self, last: Piece) -> None:
+    def end(self, last: Payload) -> None:
         """Write the last of the body."""
         self._pending.append(last.plain)
         self._is_over.set()

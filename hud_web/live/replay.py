@@ -14,7 +14,8 @@ from hud_web.store import sse
 from hud_web.store.pages import pages
 from hud_web.store.snapshot import encode_picture
 from hud_web.store.sse import KEPT_STREAMS, Position
-from hud_web.store.store import Fields, Store, StreamEntry
+from hud_web.store.store import Store
+from hud_web.store.views import Fields, StreamEntry
 
 #: Past this number a snapshot is better: a page draws 20,000 points in about a second.
 MAX_ENTRIES = 20_000

@@ -24,7 +24,7 @@ from hud_web.http.proxies import client_of
 from hud_web.http.query import channel_of, decimal_number, parameter, sid_of
 from hud_web.live.channels import Channels
 from hud_web.live.hub import HEARTBEAT_S, Hub
-from hud_web.live.outlet import Piece, outlet_for
+from hud_web.live.outlet import Payload, outlet_for
 from hud_web.live.replay import MAX_REPLAY_BYTES, HistoryGoneError, replay
 from hud_web.live.subscriber import Subscriber
 from hud_web.store import sse
@@ -56,7 +56,7 @@ _HEADERS = [
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class StreamRequest:
     """A viewer's request.
 
     Attributes:
@@ -97,14 +97,14 @@ class StreamEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one viewer until it leaves, is cut, reaches its age limit, or the server drains."""
-        wish = Wish.of(Request(scope))
+        asked = StreamRequest.of(Request(scope))
         if scope["method"] == "HEAD" or self._channels.is_draining:
             await _turn_away(send)
             return
         ends_s = time.monotonic() + random.uniform(0.8, 1.0) * MAX_AGE_S
         address = client_of(scope)
         hub, viewer = await self._channels.enter(
-            wish.channel, wish.interval_s, ends_s=ends_s, address=address, share=Share(self._answers, address)
+            asked.channel, asked.interval_s, ends_s=ends_s, address=address, share=Share(self._answers, address)
         )
         viewer.outlet = outlet_for(scope, receive, send, viewer)
         viewer.at_close = self._end
@@ -112,7 +112,7 @@ class StreamEndpoint:
             if not hub.is_ready:  # later fields come as an event, not in the snapshot
                 await viewer.pause(FIRST_LOOK_S)  # the hub ends it
             await viewer.outlet.start(_HEADERS)
-            await self._open(hub, viewer, wish, address)
+            await self._open(hub, viewer, asked, address)
         except BaseException:
             viewer.close()
             raise
@@ -121,20 +121,20 @@ class StreamEndpoint:
     def _end(self, viewer: Subscriber) -> None:
         self._channels.leave(viewer)
         if not viewer.is_gone:
-            viewer.outlet.end(Piece(sse.retry(random.randint(*RETRY_MS))))
+            viewer.outlet.end(Payload(sse.retry(random.randint(*RETRY_MS))))
 
-    async def _open(self, hub: Hub, viewer: Subscriber, wish: Wish, address: str) -> None:
+    async def _open(self, hub: Hub, viewer: Subscriber, asked: StreamRequest, address: str) -> None:
         """Write a viewer's opening and let it follow its hub."""
         hello = sse.retry(random.randint(*RETRY_MS))
         if not hub.is_ready:
             await self._await_redis(hub, viewer, hello)
             hello = b""
-        hello += hub.status_event(wish.sid)
+        hello += hub.status_event(asked.sid)
         try:
-            if wish.sid is not None and wish.sid != hub.position.sid:
-                await self._show_past(hub, viewer, wish.sid, hello, address)
-            elif wish.since is None or not await self._resume(hub, viewer, wish.since, hello, address):
-                await self._show(hub, viewer, hello if wish.since is None else b"", address)
+            if asked.sid is not None and asked.sid != hub.position.sid:
+                await self._show_past(hub, viewer, asked.sid, hello, address)
+            elif asked.since is None or not await self._resume(hub, viewer, asked.since, hello, address):
+                await self._show(hub, viewer, hello if asked.since is None else b"", address)
         except TooManyRequestsError:  # the head is sent: the browser reconnects by itself
             viewer.close()
 

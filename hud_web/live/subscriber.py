@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from hud_web.access.budget import LEAST_BYTES_PER_S, Share
 from hud_web.live.cohort import Cohort
-from hud_web.live.outlet import Outlet, Piece
+from hud_web.live.outlet import Outlet, Payload
 from hud_web.store.sse import dump, event
 
 #: Catch-up chunk size in bytes; a larger one would exceed the write buffer.
@@ -95,10 +95,10 @@ class Subscriber:
             self._frame_number = self.cohort.frame_number
         self._catch_up()
 
-    def send_heartbeat(self, piece: Piece) -> None:
+    def send_heartbeat(self, payload: Payload) -> None:
         """Write a heartbeat to a viewer of a past session."""
         if self._full_since_s is None and not self.is_closed:
-            self.outlet.write(piece)
+            self.outlet.write(payload)
 
     def check_deadlines(self, now: float) -> None:
         """End the stream if its time is over, or cut it if its viewer stopped reading."""
@@ -186,4 +186,4 @@ class Subscriber:
         tally = self.cohort.hub.tally
         tally.deliveries += 1
         tally.delivered_bytes += len(data)
-        self.outlet.write(Piece(data))
+        self.outlet.write(Payload(data))

@@ -33,7 +33,8 @@ from hud_web.store.redis_client import BLOCK_MS, READ_TIMEOUT_S
 from hud_web.store.slices import Slices
 from hud_web.store.snapshot import PICTURES, encode_picture
 from hud_web.store.sse import Position
-from hud_web.store.store import Fields, SessionView, Store
+from hud_web.store.store import Store
+from hud_web.store.views import Fields, SessionView
 
 logger = logging.getLogger("hud.tailer")
 

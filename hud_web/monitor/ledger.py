@@ -17,7 +17,8 @@ from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.protocol.values import clean_info, read_value
 from hud_web.monitor.detectors import SessionState
 from hud_web.store.sse import order
-from hud_web.store.store import Fields, Store, is_entry_id
+from hud_web.store.store import Store, is_entry_id
+from hud_web.store.views import Fields
 
 #: The streams that the monitor reads; of frames it uses only the time of the newest batch.
 STREAMS = ("metrics", "iterations", "vision")

@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator
 
 from hud_publisher.protocol.entries import StreamName
 from hud_publisher.protocol.keys import Sid
-from hud_web.store.store import Store, StreamEntry
+from hud_web.store.store import Store
+from hud_web.store.views import StreamEntry
 
 #: About the size of a page: a few milliseconds of parsing.
 PAGE_BYTES = 256 * 1024

@@ -11,7 +11,8 @@ from typing import Any
 from hud_publisher.protocol.entries import FrameEntry, StreamName, VisionEntry, decode_entry
 from hud_web.store.roles import RoleMap, Roles
 from hud_web.store.sse import dump, vision_update
-from hud_web.store.store import Opening, SessionView, Store, StreamEntry
+from hud_web.store.store import Store
+from hud_web.store.views import Opening, SessionView, StreamEntry
 
 #: The streams whose newest entry is in a snapshot.
 PICTURES: tuple[StreamName, StreamName] = ("frames", "vision")

@@ -11,105 +11,35 @@ import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from hud_publisher.protocol import scripts
-from hud_publisher.protocol.entries import START, EntryId, Field, StreamName, parse_env, read_int
+from hud_publisher.protocol.entries import START, EntryId, Field, StreamName, read_int
 from hud_publisher.protocol.errors import MalformedError, NotFoundError, SessionNotActiveError, UnavailableError
-from hud_publisher.protocol.info import decode_info
 from hud_publisher.protocol.keys import CHANNELS, ChannelKeys, SessionId, Sid, is_channel, is_sid, split_session_id
 from hud_publisher.protocol.replies import Marks, Reporter, encode_reporter, parse_marks, text
 from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.protocol.texts import one_line, without_arguments
 from hud_publisher.protocol.transport.redis_clients import CLIENT_ERRORS
-from hud_publisher.protocol.values import clean_info, decode_state, read_value
+from hud_publisher.protocol.values import decode_state
 from hud_web.store.slices import Turns
 from hud_web.store.sse import ALL_STREAMS, ENTRY_ID
 from hud_web.store.tally import Tally
+from hud_web.store.views import ChannelView, Fields, Opening, SessionView, StreamEntry, view_of
 
 #: Commands in one round trip: more would hold large replies in memory at once.
 PIPELINE = 100
 
-Fields = dict[bytes, bytes]
-StreamEntry = tuple[EntryId, Fields]
 T = TypeVar("T")
-SessionStatus = Literal["live", "lapsed", "ended", "taken over", "waiting"]
 
 _FOREIGN = ("WRONGTYPE", "exhausted the last possible ID", "invalid start ID")
 #: Fields of the monitor's hash that viewers get.
 _JUDGED = ("rhythm", "not_finite")
 #: Fields of a session that the index of channels shows.
 _ABOUT_CHANNEL = (b"name", b"started", b"ended", b"ended_by")
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """A session in the form for viewers; `sid` is None if the channel never had one."""
-
-    channel: str
-    sid: Sid | None = None
-    status: SessionStatus = "waiting"
-    name: str = ""
-    started_ms: int | None = None
-    ended_ms: int | None = None
-    ended_by: str | None = None
-    ttl_ms: int | None = None
-    reporter: tuple[int, int] | None = None
-    info: dict[str, str] = field(default_factory=dict)
-    chosen_roles: dict[str, str] = field(default_factory=dict)
-    rhythm: dict[str, Any] | None = None
-    not_finite: dict[str, Any] = field(default_factory=dict)
-
-    def describe(self) -> dict[str, Any]:
-        """Return the data of a `session` event."""
-        return {
-            "channel": self.channel, "sid": self.sid, "status": self.status, "name": self.name,
-            "started_ms": self.started_ms, "ended_ms": self.ended_ms, "ended_by": self.ended_by,
-            "ttl_s": None if self.ttl_ms is None else round(self.ttl_ms / 1000, 1), "reporter": self.reporter,
-            "info": self.info,
-        }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """All data of a session at one moment, read atomically.
-
-    Attributes:
-        session: its description.
-        state: newest value of every field, nested.
-        newest: the newest entry of each stream that has one.
-        events: id of the channel's newest session event.
-    """
-
-    session: SessionView
-    state: dict[str, Any]
-    newest: dict[StreamName, StreamEntry]
-    events: EntryId
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelView:
-    """A channel of the index, with its newest session."""
-
-    name: str
-    last_activity_ms: int
-    session: SessionView
-
-    def describe(self) -> dict[str, Any]:
-        """Return an item of `/api/channels`."""
-        session = self.session
-        about = {
-            "sid": session.sid, "name": session.name, "status": session.status, "started_ms": session.started_ms,
-            "ended_ms": session.ended_ms,
-        }  # fmt: skip
-        return {
-            "name": self.name, "active": session.status == "live", "last_activity_ms": self.last_activity_ms,
-            "session": about if session.started_ms is not None else None,
-        }  # fmt: skip
 
 
 class Store:
@@ -244,7 +174,7 @@ class Store:
                 ("HGETALL", session.info), ("GET", keys.lock), ("PTTL", keys.lock),
                 ("HMGET", session.monitor, *_JUDGED),
             )  # fmt: skip
-        return _view(channel, sid, info, lock, ttl_ms, judged)
+        return view_of(channel, sid, info, lock, ttl_ms, judged)
 
     async def open(self, channel: str, sid: Sid | None) -> Opening:
         """Return a session's state with the stream positions that belong to it, at one moment.
@@ -264,7 +194,7 @@ class Store:
         last_event = EntryId(text(events[0][0])) if events else START
         if sid is None:
             return Opening(SessionView(channel), {}, {}, last_event)
-        view = _view(channel, sid, info, lock, ttl_ms, judged)
+        view = view_of(channel, sid, info, lock, ttl_ms, judged)
         if not info and view.status != "live":  # the hash of a live session may be lost while its run continues
             raise NotFoundError(f"channel {channel!r} has no session {sid}: see /api/sessions")
         entries: dict[StreamName, StreamEntry] = {
@@ -294,7 +224,7 @@ class Store:
             lock, ttl_ms, *infos = await self._at_once(
                 ("GET", keys.lock), ("PTTL", keys.lock), *[("HGETALL", keys.session(sid).info) for sid in sids]
             )
-        return [_view(channel, sid, info, lock, ttl_ms) for sid, info in zip(sids, infos, strict=True) if info]
+        return [view_of(channel, sid, info, lock, ttl_ms) for sid, info in zip(sids, infos, strict=True) if info]
 
     async def channels(self, *, limit: int, offset: int) -> tuple[list[ChannelView], int]:
         """Return channels of the index, the one with the newest activity first, and how many the index has."""
@@ -319,7 +249,7 @@ class Store:
         for (keys, at_ms), sid, lock, values in zip(channels, sids, marks[1::2], infos, strict=True):
             found = zip(_ABOUT_CHANNEL, _or_absent(values, [None] * len(_ABOUT_CHANNEL)), strict=True)
             info = {name: value for name, value in found if value is not None}
-            views.append(ChannelView(keys.channel, at_ms, _view(keys.channel, sid, info, lock, 0)))
+            views.append(ChannelView(keys.channel, at_ms, view_of(keys.channel, sid, info, lock, 0)))
         return views, total
 
     async def entries(
@@ -421,34 +351,6 @@ class Store:
 def is_entry_id(text: str) -> bool:
     """Return whether an entry of a stream may have this id."""
     return bool(re.fullmatch(ENTRY_ID, text))
-
-
-def _view(
-    channel: str, sid: Sid, info: Fields, lock: bytes | None, ttl_ms: int | None, judged: Any = None
-) -> SessionView:
-    rhythm, not_finite = map(_read_mapping, judged or (None, None))
-    parts = split_session_id(text(lock)) if lock else None
-    is_holder = parts is not None and parts[1] == sid
-    plain = {text(name): text(value) for name, value in info.items()}
-    status: SessionStatus = "lapsed"
-    if is_holder:
-        status = "live"
-    elif plain.get("ended_by") == "taken over":
-        status = "taken over"
-    elif plain.get("ended"):
-        status = "ended"
-    return SessionView(
-        channel, sid, status, plain.get("name", ""), read_int(info, b"started"), read_int(info, b"ended"),
-        plain.get("ended_by"), max(0, ttl_ms or 0) if is_holder else None, parse_env(plain.get("shown")),
-        decode_info(plain), clean_info(_read_mapping(info.get(b"roles"))), rhythm or None,
-        {path: since for path, since in not_finite.items() if isinstance(since, dict)},
-    )  # fmt: skip
-
-
-def _read_mapping(stored: object) -> dict[str, Any]:
-    """Return a JSON object from Redis; an empty one for anything else."""
-    found = read_value(stored) if isinstance(stored, bytes) else None
-    return found if isinstance(found, dict) else {}
 
 
 def _is_foreign(reply: Any) -> bool:

@@ -17,7 +17,7 @@ from hud_web.live import channels as module
 from hud_web.live.channels import ADDRESS_KNOWN, ADDRESS_UNKNOWN, MAX_KNOWN, MAX_UNKNOWN, Channels, WatchedChannel
 from hud_web.live.hub import CHANNEL_BYTES, CHANNELS_BYTES, Hub
 from hud_web.live.subscriber import Subscriber
-from hud_web.store.store import SessionView
+from hud_web.store.views import SessionView
 
 
 class Viewer:

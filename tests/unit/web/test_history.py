@@ -14,7 +14,8 @@ from hud_web.api import history as module
 from hud_web.api.history import MAX_HISTORIES, MAX_TURNS, Histories, History
 from hud_web.monitor.annotations import Annotation
 from hud_web.store.slices import Turns
-from hud_web.store.store import SessionView, Store, StreamEntry
+from hud_web.store.store import Store
+from hud_web.store.views import SessionView, StreamEntry
 
 
 class Stored:

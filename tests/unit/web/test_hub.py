@@ -15,10 +15,10 @@ from hud_publisher.protocol.keys import Sid
 from hud_web.access.budget import LEAST_BYTES_PER_S, Budget, Share
 from hud_web.live.channels import MAX_KNOWN, MAX_UNKNOWN
 from hud_web.live.hub import CHANNEL_BYTES, CHANNELS_BYTES, HEARTBEAT_S, MAX_STATE_BYTES, Hub
-from hud_web.live.outlet import FULL_BYTES, Piece
+from hud_web.live.outlet import FULL_BYTES, Payload
 from hud_web.live.subscriber import SLOW_S, STALL_S, Subscriber
 from hud_web.store.sse import Position
-from hud_web.store.store import SessionView
+from hud_web.store.views import SessionView
 
 
 class Clock:
@@ -48,16 +48,16 @@ class FakeOutlet:
     def __init__(self, subscriber: Subscriber, *, takes_chunks: bool = False) -> None:
         self.subscriber = subscriber
         self.takes_chunks = takes_chunks
-        self.pieces: list[bytes] = []
+        self.payloads: list[bytes] = []
         self.is_reading = True
         self.is_aborted = False
         self.backlog = 0
 
-    def write(self, piece: Piece) -> None:
-        self.put(piece.chunk if self.takes_chunks else piece.plain)
+    def write(self, payload: Payload) -> None:
+        self.put(payload.chunk if self.takes_chunks else payload.plain)
 
     def put(self, data: bytes) -> None:
-        self.pieces.append(data)
+        self.payloads.append(data)
         if not self.is_reading:
             was_full = self.backlog > FULL_BYTES
             self.backlog += len(data)
@@ -77,7 +77,7 @@ class FakeOutlet:
 
     @property
     def text(self) -> str:
-        return b"".join(self.pieces).decode()
+        return b"".join(self.payloads).decode()
 
     @property
     def numbers(self) -> list[int]:
@@ -108,7 +108,7 @@ class Hall:
         outlet = FakeOutlet(viewer, takes_chunks=takes_chunks)
         viewer.outlet = outlet  # type: ignore[assignment]
         picture, cursor = self.hub.whole_picture()
-        outlet.write(Piece(picture))
+        outlet.write(Payload(picture))
         viewer.follow(cursor, has_frame=True)
         return outlet
 
@@ -132,17 +132,17 @@ async def hall() -> Hall:
 async def test_events_of_one_read_are_framed_once_and_written_once_to_each(hall: Hall) -> None:
     outlets = [hall.enter() for _ in range(3)]
     chunked = hall.enter(takes_chunks=True)
-    before = [len(outlet.pieces) for outlet in outlets]
+    before = [len(outlet.payloads) for outlet in outlets]
     hall.log(5)
     hall.frame(1)
     hall.hub.wake()
-    pieces = {id(outlet.pieces[-1]) for outlet in outlets}
+    pieces = {id(outlet.payloads[-1]) for outlet in outlets}
     assert len(pieces) == 1
-    assert [len(outlet.pieces) for outlet in outlets] == [count + 1 for count in before]
+    assert [len(outlet.payloads) for outlet in outlets] == [count + 1 for count in before]
     assert [outlet.numbers for outlet in outlets] == [[1, 2, 3, 4, 5]] * 3
     assert [outlet.frames for outlet in outlets] == [[1]] * 3
-    plain = outlets[0].pieces[-1]
-    assert chunked.pieces[-1] == b"%x\r\n" % len(plain) + plain + b"\r\n"
+    plain = outlets[0].payloads[-1]
+    assert chunked.payloads[-1] == b"%x\r\n" % len(plain) + plain + b"\r\n"
 
 
 async def test_a_newcomer_gets_each_number_once_in_its_snapshot_or_live(hall: Hall) -> None:
@@ -172,12 +172,12 @@ async def test_a_viewer_that_is_full_is_left_alone_and_then_gets_all_metrics_and
     hall.log(1, padding=FULL_BYTES)
     hall.frame(1)
     hall.hub.wake()
-    taken = len(slow.pieces)
+    taken = len(slow.payloads)
     for number in range(2, 9):
         hall.log()
         hall.frame(number)
         hall.hub.wake()
-    assert len(slow.pieces) == taken
+    assert len(slow.payloads) == taken
     assert quick.numbers == list(range(1, 9))
     slow.read()
     assert slow.numbers == list(range(1, 9))
@@ -197,10 +197,10 @@ async def test_a_viewer_that_catches_up_gets_at_most_a_full_buffer_at_once(hall:
     hall.hub.wake()
     hall.log(40, padding=FULL_BYTES)
     hall.hub.wake()
-    before = len(slow.pieces)
+    before = len(slow.payloads)
     slow.backlog, slow.is_reading = 0, False
     slow.subscriber.on_room()
-    assert len(slow.pieces) == before + 1
+    assert len(slow.payloads) == before + 1
     for _ in range(60):
         slow.is_reading = False
         slow.backlog = 0
@@ -465,7 +465,7 @@ async def test_events_before_a_viewer_follows_wait_for_room(hall: Hall) -> None:
     await writing
     await viewer.write(b"")
     await viewer.write(b"x")
-    assert len(outlet.pieces) == 2
+    assert len(outlet.payloads) == 2
 
 
 async def test_groups_without_viewers_are_forgotten(hall: Hall) -> None:

@@ -18,8 +18,9 @@ from hud_publisher.protocol.keys import Sid
 from hud_web.api.metrics import MetricsEndpoint
 from hud_web.live.channels import Channels
 from hud_web.live.hub import Hub
-from hud_web.store.store import Opening, SessionView, Store
+from hud_web.store.store import Store
 from hud_web.store.tally import DropReason, Histogram, Tally
+from hud_web.store.views import Opening, SessionView
 
 
 class NoRedis:

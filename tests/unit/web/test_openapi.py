@@ -18,7 +18,7 @@ from hud_web.app import OPENAPI, create_app
 from hud_web.monitor.annotations import KINDS
 from hud_web.settings import WebSettings
 from hud_web.store.sse import ENTRY_ID
-from hud_web.store.store import SessionStatus
+from hud_web.store.views import SessionStatus
 from tests.fixtures.openapi import document, resolved
 from tests.unit.web.asgi import call
 

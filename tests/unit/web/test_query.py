@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from hud_publisher.protocol.errors import HudError, MalformedError
 from hud_web.http.query import channel_of, decimal_number, parameter, sid_of, whole_number
-from hud_web.live.stream import Wish
+from hud_web.live.stream import StreamRequest
 
 
 def request(*pairs: tuple[str, str], headers: dict[str, str] | None = None) -> Request:
@@ -46,18 +46,18 @@ def test_a_rate_in_another_form_is_refused(text: str) -> None:
     ("text", "interval_s"), [("0.05", 20.0), ("0.5", 2.0), ("1", 1.0), ("2.5", 0.5), ("20", 0.05), ("120", 1 / 120)]
 )
 def test_a_rate_is_rounded_down_to_one_that_viewers_share(text: str, interval_s: float) -> None:
-    assert Wish.of(request(("fps", text))).interval_s == pytest.approx(interval_s)
+    assert StreamRequest.of(request(("fps", text))).interval_s == pytest.approx(interval_s)
 
 
 def test_all_rates_together_are_few() -> None:
     texts = [f"{rate / 1000:.3f}" for rate in range(50, 120_001, 7)]
-    assert len({Wish.of(request(("fps", text))).interval_s for text in texts}) <= 140
+    assert len({StreamRequest.of(request(("fps", text))).interval_s for text in texts}) <= 140
 
 
 @pytest.mark.parametrize("name", ["channel", "session", "fps", "frames", "last_event_id"])
 def test_a_parameter_that_occurs_twice_is_refused(name: str) -> None:
     with pytest.raises(MalformedError, match=f"{name} once"):
-        Wish.of(request((name, "1"), (name, "2")))
+        StreamRequest.of(request((name, "1"), (name, "2")))
 
 
 @pytest.mark.parametrize("text", ["\u0661", "-1", "+1", "1 ", "1_0", "9" * 17, "9" * 5_000, "1.0", "1\n"])
@@ -74,7 +74,7 @@ def test_a_channel_in_another_form_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["x", "1_1-0_1-0_1-0_1-0" + "0" * 5_000, "9" * 5_000, "\u00b2_1-0_1-0_1-0_1-0"])
 def test_a_last_event_id_that_is_not_ours_counts_as_none(text: str) -> None:
-    assert Wish.of(request(headers={"Last-Event-ID": text})).since is None
+    assert StreamRequest.of(request(headers={"Last-Event-ID": text})).since is None
 
 
 def test_a_missing_parameter_is_none() -> None:

@@ -14,7 +14,8 @@ from hud_web.live.hub import Hub
 from hud_web.live.tailer import Tailer
 from hud_web.store.slices import SLICE_S, Slices, Turns
 from hud_web.store.sse import ALL_STREAMS, Position
-from hud_web.store.store import SessionView, Store
+from hud_web.store.store import Store
+from hud_web.store.views import SessionView
 
 
 async def longest_turn_s(work: Callable[[], Awaitable[object]]) -> tuple[float, int]:

@@ -10,7 +10,8 @@ from hud_publisher.protocol.replies import Marks
 from hud_web.live.hub import Hub
 from hud_web.live.tailer import Tailer
 from hud_web.store.sse import ALL_STREAMS, Position
-from hud_web.store.store import Opening, SessionView, Store
+from hud_web.store.store import Store
+from hud_web.store.views import Opening, SessionView
 
 OLD, NEW = Sid("1000"), Sid("2000")
 NAMES = ("events", *ALL_STREAMS)
