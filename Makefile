@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist worksteal
 # The path first: where no node is installed, the one from PyPI in .venv runs them.
 PAGE_TOOLS := PATH="$(abspath $(BIN)):$$PATH" .make/page/node_modules/.bin
-SOURCES := hud_publisher hud_web rllib_integration tests bench examples docs
+SOURCES := hud_publisher hud_web rllib_integration tests bench examples
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
@@ -92,7 +92,7 @@ test-truth: .make/dev system ## Each text of the page against recorded real runs
 	$(PYTEST) tests/truth
 
 screenshots: .make/dev chromium ## Make docs/screenshots anew: the page in each of its states
-	$(BIN)/python -m docs.screenshots
+	$(BIN)/python -m tests.screenshots
 
 test-rllib: .make/trainers system ## Real RLlib runs
 	$(PYTEST) -n 2 --dist loadgroup tests/rllib

@@ -12,8 +12,8 @@ import pytest
 from hud_publisher.protocol.entries import MetricsEntry
 from tests.browser.page import Screen
 from tests.browser.run import Run, color_of, now_ms
+from tests.fixtures.browser import INIT
 from tests.fixtures.web import WebServer
-from tests.truth.reading import INIT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator

@@ -9,21 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
-#: Keeps the texts that were written on each canvas since it was cleared, and the text of the clipboard.
-INIT = """
-const write = CanvasRenderingContext2D.prototype.fillText;
-CanvasRenderingContext2D.prototype.fillText = function (text, x, y, ...rest) {
-  (this.canvas.texts ??= []).push([text, x, y, this.textAlign, this.textBaseline]);
-  return write.call(this, text, x, y, ...rest);
-};
-const clear = CanvasRenderingContext2D.prototype.clearRect;
-CanvasRenderingContext2D.prototype.clearRect = function (...box) {
-  if (box[2] >= this.canvas.width) this.canvas.texts = [];
-  return clear.apply(this, box);
-};
-Object.defineProperty(navigator, 'clipboard', { value: { writeText: async (text) => { window.copied = text; } } });
-"""
-
 _READ = """() => {
   const one = (selector, root = document) => root.querySelector(selector);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];

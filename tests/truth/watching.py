@@ -31,10 +31,10 @@ from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.entries import MetricsEntry
 from hud_publisher.protocol.scripts import Limits
 from hud_publisher.sinks.redis_sink import RedisSink
-from tests.fixtures.browser import FLAGS, browser_path
+from tests.fixtures.browser import FLAGS, INIT, browser_path
 from tests.truth.oracle import complaints, table_complaints
 from tests.truth.past import Past
-from tests.truth.reading import INIT, Axis, Reading, read, read_table
+from tests.truth.reading import Axis, Reading, read, read_table
 from tests.truth.replay import Replay, Replayed
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Makes docs/screenshots/*.png: the page in each of its states, on a desk and on a phone.
 
-    make screenshots        (or: python -m docs.screenshots)
+    make screenshots        (or: python -m tests.screenshots)
 
 Drives a real stack (Redis, web tier, Chromium) with a small adventure game that is made up here, publishes it as a
 training would, and brings about each state for real: the server is killed, Redis is taken away, another run takes over.
@@ -20,12 +20,12 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from docs.woods import Run
 from hud_publisher.protocol.entries import MetricsEntry
 from tests.fixtures.servers import Server, redis_binary, running
 from tests.fixtures.web import WebServer
+from tests.screenshots.woods import Run
 
-FOLDER = Path(__file__).parent / "screenshots"
+FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
 DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 #: Long enough for several episodes on the scrubber.
 PLAY_S = 75.0
@@ -55,7 +55,7 @@ class Camera:
         image.quantize(256, Image.Quantize.FASTOCTREE, kmeans=2, dither=Image.Dither.NONE).save(
             FOLDER / f"{name}.png", optimize=True
         )
-        print(f"{name}.png", flush=True)  # noqa: T201
+        print(f"{name}.png", flush=True)
 
 
 def _live(camera: Camera, run: Run) -> None:
