@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from hud_publisher.protocol.internals import report_missing
 from hud_publisher.protocol.settings import Settings
 from rllib_integration.guard import quiet
 
@@ -39,6 +40,11 @@ class Attachment:
     is_evaluation: bool = False
     turn: int = 0
     roles: Mapping[str, str] = field(default_factory=dict)
+
+
+#: Where an env runner or an algorithm has its callbacks: undocumented, the new and the old API stack.
+_LISTS = ("_callbacks", "callbacks")
+_NOTES = "hud_callbacks"
 
 
 class AttachableCallbacks:
@@ -81,11 +87,27 @@ def attach_callbacks(env_runner: Any, *, slot: int, attachment: Attachment | Non
             callbacks.attach(attachment)
 
 
+def note(holder: Any, callbacks: AttachableCallbacks) -> None:
+    """Note that an env runner or an algorithm has this HudCallbacks; RLlib calls them in the order of their list.
+
+    The notes are an attribute of the holder, so that they disappear with it.
+    """
+    noted = vars(holder).setdefault(_NOTES, [])
+    if callbacks not in noted:
+        noted.append(callbacks)
+
+
 def our_callbacks(holder: Any) -> list[AttachableCallbacks]:
-    """Return the HudCallbacks among the callbacks of an env runner or algorithm of either API stack, in order."""
-    held = getattr(holder, "_callbacks", None)
-    if held is None:
-        held = getattr(holder, "callbacks", None)
+    """Return the HudCallbacks among the callbacks of an env runner or algorithm of either API stack, in order.
+
+    RLlib documents no attribute that holds them. If the known ones are missing, the notes take their place; a subclass
+    of HudCallbacks may have methods of its own that make none.
+    """
+    held: Any = next((getattr(holder, name) for name in _LISTS if hasattr(holder, name)), [])
     if not isinstance(held, (list, tuple)):
         held = getattr(held, "_callback_list", [held])  # the old stack's container for several
-    return [callbacks for callbacks in held if isinstance(callbacks, AttachableCallbacks)]
+    found = [callbacks for callbacks in held if isinstance(callbacks, AttachableCallbacks)]
+    noted = getattr(holder, _NOTES, [])
+    if noted and not found:
+        report_missing("ray", f"{type(holder).__name__}.{_LISTS[0]}", "HudCallbacks find their env runners themselves")
+    return found or list(noted)

@@ -16,7 +16,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from hud_publisher import Publisher
 from hud_publisher.protocol.roles import read_roles
 from hud_publisher.protocol.settings import Settings
-from rllib_integration.attachment import AttachableCallbacks, Attachment
+from rllib_integration.attachment import AttachableCallbacks, Attachment, note
 from rllib_integration.driver import DriverHud
 from rllib_integration.guard import quiet
 from rllib_integration.runner import RunnerHud
@@ -82,6 +82,7 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
     @quiet.guarded
     def on_algorithm_init(self, *, algorithm: Any, **kwargs: Any) -> None:
         """Register the run and let its env runners join."""
+        note(algorithm, self)
         self._driver = DriverHud.start(self, algorithm)
 
     @quiet.guarded
@@ -125,6 +126,16 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
             self._driver.attach(worker_set, is_evaluation, worker_ids)
 
     # The env runners.
+
+    @quiet.guarded
+    def on_environment_created(self, *, env_runner: Any, **kwargs: Any) -> None:
+        """Note the env runner, so that the driver's attachment finds this object."""
+        note(env_runner, self)
+
+    @quiet.guarded
+    def on_sub_environment_created(self, *, worker: Any, **kwargs: Any) -> None:
+        """Do the same on the old API stack."""
+        note(worker, self)
 
     def attach(self, attachment: Attachment) -> None:
         """Join the driver's session from the next episode on; called in the env runner's process, more than once."""

@@ -78,9 +78,8 @@ def why_no_frames(algorithm: Any) -> str | None:
 
 def trial_name(algorithm: Any) -> str | None:
     """Return the name of Tune's trial; None outside of Tune, where RLlib calls every trial "default"."""
-    storage = getattr(algorithm, "_storage", None)
-    name = getattr(storage, "trial_dir_name", None)
-    return str(name) if name else None
+    is_trial = getattr(algorithm, "trial_name", "default") != "default"
+    return Path(algorithm.logdir).name if is_trial and algorithm.logdir else None
 
 
 def channel_of(name: str) -> str:

@@ -354,7 +354,7 @@ def is_entry_id(text: str) -> bool:
 
 
 def _is_foreign(reply: Any) -> bool:
-    """Whether it is an error that only a value that HUD did not write causes: of another type, or the greatest id."""
+    """Return whether a reply is the error for a key whose value HUD did not write: another type, or a full stream."""
     return isinstance(reply, ResponseError) and any(mark in str(reply) for mark in _FOREIGN)
 
 

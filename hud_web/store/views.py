@@ -18,7 +18,7 @@ SessionStatus = Literal["live", "lapsed", "ended", "taken over", "waiting"]
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """A session in the form for viewers; `sid` is None if the channel never had one."""
+    """The description of a session that viewers get; `sid` is None if the channel never had one."""
 
     channel: str
     sid: Sid | None = None

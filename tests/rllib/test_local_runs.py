@@ -7,6 +7,8 @@ from typing import Any
 import numpy
 import pytest
 
+from hud_publisher.protocol.internals import report_missing
+from tests.fixtures.internals import hide
 from tests.rllib.conftest import Display, running_algorithm, small
 from tests.rllib.envs import EPISODE_RETURN, EPISODE_STEPS, Counting, CountingVector, Crashing, Meadow, Pair, Steering
 
@@ -222,3 +224,17 @@ def test_two_of_them_fill_two_displays(displays: Any) -> None:
     train_twice(ppo().callbacks([one.callbacks(), two.callbacks()]))
     assert_is_complete(one)
     assert_is_complete(two)
+
+
+@pytest.mark.parametrize(("make", "attribute"), [(ppo, "_callbacks"), (old_stack, "callbacks")])
+def test_env_runners_join_without_rllibs_list_of_callbacks(
+    display: Display, make: Any, attribute: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+    from ray.rllib.evaluation.rollout_worker import RolloutWorker
+
+    hide(monkeypatch, SingleAgentEnvRunner if make is ppo else RolloutWorker, attribute)
+    report_missing.cache_clear()
+    train_twice(make(step_s=0.01).callbacks(display.callbacks()))
+    assert_is_complete(display)
+    assert caplog.text.count("HudCallbacks find their env runners themselves") == 1
