@@ -21,9 +21,8 @@ import redis
 
 from hud_publisher.protocol import replies, scripts
 from hud_publisher.protocol.batch import Batch
-from hud_publisher.protocol.entries import FrameEntry, MetricsEntry
+from hud_publisher.protocol.entries import FrameEntry, Limits, MetricsEntry
 from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.scripts import Limits
 
 CHANNEL = "bench"
 TICK_S = 0.005

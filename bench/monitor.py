@@ -23,9 +23,8 @@ from pathlib import Path
 
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.batch import Batch
-from hud_publisher.protocol.entries import MetricsEntry
+from hud_publisher.protocol.entries import Limits, MetricsEntry
 from hud_publisher.protocol.replies import parse_register
-from hud_publisher.protocol.scripts import Limits
 from hud_publisher.sinks.redis_client import connect, execute
 from hud_web.monitor import monitor as product
 from hud_web.monitor.annotations import Annotation

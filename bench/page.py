@@ -36,7 +36,8 @@ from typing import Any
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
-from hud_publisher.protocol.batch import MEDIA_TYPE, Batch, encode_batch
+from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.batch_body import MEDIA_TYPE, encode_batch
 from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry
 from hud_publisher.protocol.keys import SessionId
 

@@ -15,11 +15,12 @@ from typing import Any
 from hud_publisher.intake.copying import check_fields
 from hud_publisher.once import log_once
 from hud_publisher.protocol.errors import ConfigError
-from hud_publisher.protocol.redis_url import parse_redis_url
+from hud_publisher.protocol.info import clean_info
+from hud_publisher.protocol.names import clean_name
 from hud_publisher.protocol.settings import RETIRED, Retention, Settings
 from hud_publisher.protocol.transport.http_client import parse_hud_url
 from hud_publisher.protocol.transport.local_redis import find_local_redis
-from hud_publisher.protocol.values import clean_info, clean_name
+from hud_publisher.protocol.urls import parse_redis_url
 
 #: Fields of a session's description that the web tier takes.
 MAX_INFO = 64

@@ -28,14 +28,12 @@ from hud_publisher.intake.intake import Bounds, Env, Intake, Picture, Vision
 from hud_publisher.intake.report import Report, Stats, Status
 from hud_publisher.lifecycle import Lifecycle, wait_for_writers
 from hud_publisher.once import log_once
-from hud_publisher.protocol.batch import FRAMES_TOGETHER, Claim
+from hud_publisher.protocol.batch import FRAMES_TOGETHER, Claim, Published
 from hud_publisher.protocol.entries import StreamName
 from hud_publisher.protocol.keys import Sid
-from hud_publisher.protocol.names import text_of
-from hud_publisher.protocol.replies import Published
+from hud_publisher.protocol.names import MAX_TEXT_CHARS, text_of
 from hud_publisher.protocol.roles import read_roles
 from hud_publisher.protocol.settings import Settings
-from hud_publisher.protocol.values import MAX_TEXT_CHARS
 from hud_publisher.sender.loop import Sender
 from hud_publisher.sender.warm_up import warm_up
 from hud_publisher.sinks.http_sink import HttpSink

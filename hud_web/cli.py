@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 from hud_publisher.protocol.errors import ConfigError, HudError
-from hud_publisher.protocol.redis_url import parse_redis_url
 from hud_publisher.protocol.texts import one_line
 from hud_publisher.protocol.transport.local_redis import accepts, local_url
+from hud_publisher.protocol.urls import parse_redis_url
 from hud_web import distribution_version
 from hud_web.access import logs
 from hud_web.command import admin, demo, doctor

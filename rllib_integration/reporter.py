@@ -8,8 +8,7 @@ Does no I/O and reads no clock. Called by `runner`.
 
 from __future__ import annotations
 
-from hud_publisher.protocol.batch import Claim
-from hud_publisher.protocol.replies import Published
+from hud_publisher.protocol.batch import Claim, Published
 
 #: After this time without a claim of the reporter another env may replace it; publish.lua has the same number.
 SILENT_S = 10.0

@@ -2,7 +2,7 @@
 
 Runs in the training thread, so it does only the necessary work: plain values are passed on, nested containers and
 arrays are copied, and arrays too large to be shown are not copied at all. The sender cleans the values
-(protocol.values). Knows numpy and torch by their methods only.
+(protocol.cleaning). Knows numpy and torch by their methods only.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from PIL import Image
 
 from hud_publisher.intake.picture import picture_of
 from hud_publisher.protocol.batch import MAX_ENV_INDEX, MAX_NUMBER
+from hud_publisher.protocol.cleaning import MAX_DEPTH, MAX_LIST_ITEMS
 from hud_publisher.protocol.errors import UnsupportedImageError
 from hud_publisher.protocol.foreign import Unreadable, count_of, fields_of, items_of
-from hud_publisher.protocol.names import text_of
-from hud_publisher.protocol.values import MAX_DEPTH, MAX_LIST_ITEMS, MAX_TEXT_CHARS
+from hud_publisher.protocol.names import MAX_TEXT_CHARS, text_of
 
 #: Immutable types whose values count as one: nearly every metric has one of them. numpy's scalar types are added at
 #: use.

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hud_publisher.once import LogOnce
+from hud_publisher.protocol.batch import Published
 from hud_publisher.protocol.entries import STREAMS, StreamName
 from hud_publisher.protocol.foreign import Unreadable
 from hud_publisher.protocol.names import text_of
-from hud_publisher.protocol.replies import Published, Registered
+from hud_publisher.protocol.replies import Registered
 
 #: disabled: no REDIS_URL and no HUD_URL; connecting: no answer yet, or none at present; registered, joined: the session
 #: is ours; refused: another run holds the channel; lost: the session ended and the sender will register again; closed.

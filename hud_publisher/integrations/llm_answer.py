@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from hud_publisher.integrations.llm_question import field_of, items
-from hud_publisher.protocol.values import MAX_TEXT_CHARS, clean_metrics, to_json
+from hud_publisher.protocol.cleaning import clean_metrics
+from hud_publisher.protocol.names import MAX_TEXT_CHARS
+from hud_publisher.protocol.values import to_json
 
 #: Choices of one answer that are kept: OpenAI's own limit on `n`.
 MAX_CHOICES = 128

@@ -1,20 +1,18 @@
-"""The entries of the streams: metrics, frames and vision entries, each with `encode` and `decode`.
+"""The entries of the streams: metrics, frames and vision entries, each with `encode`.
 
-Owns the field names of stream entries and the bounds of each stream. Does no I/O. Called by the publisher, which makes
-entries, by the web tier's endpoints, which make them for HTTP clients, and by its tailer, which reads them.
+Owns the field names of stream entries, and how much of each stream and session is kept. Does no I/O. Called by the
+publisher, which makes entries, and by the web tier's endpoints, which make them for HTTP clients; `stored` reads them.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, NewType, get_args
+from typing import Any, ClassVar, Literal, NewType
 
-from hud_publisher.protocol.images import Mime
-from hud_publisher.protocol.values import NOT_FINITE, Json, NotFinite, read_object, read_value, to_json
+from hud_publisher.protocol.values import NOT_FINITE, Json, NotFinite, to_json
 
 #: Redis' id of a stream entry, `milliseconds-counter`.
 EntryId = NewType("EntryId", str)
@@ -26,10 +24,6 @@ Field = bytes | str | int
 START = EntryId("0-0")
 
 MAX_METRICS_BYTES = 512 * 1024
-#: Media types of stored pictures; the server must not send a browser any other type.
-IMAGE_TYPES = frozenset(get_args(Mime))
-_WHOLE = re.compile(rb"-?[0-9]{1,16}")
-_MAX_WHOLE = 2**53 - 1
 _ENV = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 
@@ -38,7 +32,7 @@ class MetricsEntry:
     """Fields that were logged at one moment.
 
     Attributes:
-        data: cleaned fields (values.clean_metrics).
+        data: cleaned fields (cleaning.clean_metrics).
         time_ms: Unix time in milliseconds at which they were logged, on the writer's clock.
         step: environment steps sampled in this run until then, if known.
         stream: "metrics" for step and episode level, "iterations" for one training iteration.
@@ -164,39 +158,23 @@ def bounds(frame_history_s: float) -> dict[StreamName, Bound]:
     }
 
 
-def decode_entry(stream: StreamName, fields: Mapping[bytes, bytes]) -> Entry:
-    """Return the entry that `encode` wrote.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits on time and memory that the writer passes to the scripts.
 
-    Fields of newer versions are ignored; a field that cannot be read counts as absent.
-
-    Raises:
-        ValueError: there is no picture, or the data are not a JSON object.
+    Attributes:
+        ttl_ms: how long a session holds its channel without a write or heartbeat.
+        retention_ms: how long a session's keys stay after its last write.
+        past_sessions: how many sessions stay besides the newest, 0 for any number.
+        past_bytes: how much memory those may take together, 0 for any amount.
+        streams: the bound of each stream.
     """
-    time_ms = read_int(fields, b"time") or 0
-    step = read_int(fields, b"step")
-    if stream == "metrics" or stream == "iterations":
-        data, _text_of_data = read_object(fields.get(b"data", b""))
-        return MetricsEntry(data, time_ms, step, stream, read_not_finite(fields))
-    image = fields.get(b"image")
-    if image is None:
-        raise ValueError("the entry has no picture")
-    mime = _text(fields.get(b"mime")) or "image/jpeg"
-    if mime not in IMAGE_TYPES:
-        raise ValueError(f"expected a picture of a type that HUD stores, got {mime[:40]!r}")
-    if stream == "frames" or stream == "thumbs":
-        env = parse_env(_text(fields.get(b"env")))
-        return FrameEntry(image, time_ms, mime, step, read_int(fields, b"episode"), env, stream)
-    return VisionEntry(
-        image, time_ms, mime, _read_latency_ms(fields), step,
-        _text(fields.get(b"prompt")), _text(fields.get(b"response")), _read_extra(fields),
-    )  # fmt: skip
 
-
-def read_int(fields: Mapping[bytes, bytes], name: bytes) -> int | None:
-    """Return a whole number of a stored entry; None for any other value, or one that JavaScript cannot represent."""
-    match = _WHOLE.fullmatch(fields.get(name, b""))
-    number = int(match[0]) if match else None
-    return number if number is None or abs(number) <= _MAX_WHOLE else None
+    ttl_ms: int = 30_000
+    retention_ms: int = 7 * 24 * 3600 * 1000
+    past_sessions: int = 100
+    past_bytes: int = 256 * 1024 * 1024
+    streams: Mapping[StreamName, Bound] = field(default_factory=lambda: bounds(300.0))
 
 
 def encode_not_finite(not_finite: Mapping[str, NotFinite]) -> dict[str, Any]:
@@ -217,31 +195,6 @@ def decode_not_finite(paths: object, infinite: object) -> dict[str, NotFinite]:
         for path in found
         if isinstance(path, str)
     }
-
-
-def read_not_finite(fields: Mapping[bytes, bytes]) -> dict[str, NotFinite]:
-    """Return path → value of a stored entry's non-finite fields."""
-    paths, infinite = fields.get(b"not_finite"), fields.get(b"infinite")
-    return decode_not_finite(read_value(paths), read_value(infinite or b"")) if paths else {}
-
-
-def _read_latency_ms(fields: Mapping[bytes, bytes]) -> float | None:
-    try:
-        latency_ms = float(fields.get(b"latency_ms", b"nan"))
-    except ValueError:
-        return None
-    return latency_ms if math.isfinite(latency_ms) else None
-
-
-def _read_extra(fields: Mapping[bytes, bytes]) -> dict[str, Json]:
-    try:
-        return read_object(fields.get(b"extra", b"{}"))[0]
-    except ValueError:
-        return {}
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "replace")
 
 
 def env_name(env: tuple[int, int]) -> str:

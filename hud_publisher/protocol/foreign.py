@@ -1,7 +1,7 @@
 """Plain values of Python's and other libraries' types: one level of conversion.
 
 Knows numpy, torch, pandas, jax, attrs and pydantic by the attributes of their types, so it loads none of them. Called
-by `values`, which cleans the results, and by the publisher's snapshot, which copies values first.
+by `cleaning`, which cleans the results, and by the publisher's snapshot, which copies values first.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from hud_publisher.protocol.values import clean_info, clean_name, to_json
+from hud_publisher.protocol.names import clean_name, clean_text, numbered, text_of
+from hud_publisher.protocol.values import to_json
 
 #: Enough for the main values of a configuration; the page lists them all.
 MAX_INFO_FIELDS = 64
@@ -20,6 +21,14 @@ MAX_INFO_FIELDS = 64
 MAX_INFO_BYTES = 64 * 1024
 #: HUD's own fields of the session hash.
 RESERVED = frozenset({"run", "name", "started", "ended", "ended_by", "shown", "shown_ms", "info", "roles"})
+
+
+def clean_info(info: Mapping[Any, Any] | None) -> dict[str, str]:
+    """Return the text fields of a session; never raises for the content of a field."""
+    cleaned: dict[str, str] = {}
+    for key, value in (info or {}).items():
+        cleaned[numbered(clean_name(key), cleaned)] = clean_text(text_of(value))
+    return cleaned
 
 
 def bounded_info(info: Mapping[Any, Any], max_bytes: int = MAX_INFO_BYTES) -> dict[str, str]:

@@ -3,7 +3,8 @@
 Owns three rules. A name that had to be changed to be shown ends with a digest of the original, so that two long names
 with one beginning do not become one. Keys of one mapping that read alike (1 and "1") are numbered. A nested field and a
 name with slashes that lead to one path (`{"a": {"b": 1}}` and `{"a/b": 1}`) are numbered too, because charts, history
-and alerts address a field by its path. Does no I/O. Called by `values`.
+and alerts address a field by its path. Texts that are no names get the same cleaning. Does no I/O. Called by `cleaning`
+and `info`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from hashlib import blake2s
 from typing import Any
 
 MAX_NAME_CHARS = 256
+MAX_TEXT_CHARS = 16_384
 #: Paths that one `Paths` remembers: as many as a session's state may have fields.
 MAX_PATHS = 10_000
 
@@ -38,6 +40,11 @@ def clean_name(name: object) -> str:
     """Return a label as text without control characters or lone surrogates, at most MAX_NAME_CHARS long."""
     text = _CONTROL.sub(" ", valid_unicode(text_of(name)[: MAX_NAME_CHARS * 2]))
     return text if len(text) <= MAX_NAME_CHARS else f"{text[: MAX_NAME_CHARS - 1]}…"
+
+
+def clean_text(text: str) -> str:
+    """Return text without lone surrogates, which UTF-8 cannot encode, at most MAX_TEXT_CHARS long."""
+    return valid_unicode(str.__str__(text)[:MAX_TEXT_CHARS])
 
 
 def field_name(key: object) -> str:

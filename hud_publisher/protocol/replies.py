@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hud_publisher.protocol.batch import MAX_ENV_INDEX
+from hud_publisher.protocol.batch import MAX_ENV_INDEX, Published, Reporter
 from hud_publisher.protocol.entries import START, EntryId, parse_env
 from hud_publisher.protocol.errors import (
     Holder,
@@ -37,35 +37,6 @@ class Registered:
     sid: Sid
     joined: bool
     ttl_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reporter:
-    """Which env a viewer asked to see."""
-
-    worker_index: int
-    env_index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """The reply to a batch, for the training side.
-
-    Attributes:
-        viewers: how many pages watch this channel, over all replicas.
-        reporter: the wanted env, if a viewer asked for one.
-        is_duplicate: the batch had been stored before, so it was not appended again.
-        last_id: id of the batch's last entry; None if it had none or was a duplicate.
-        shown: (worker index, env index) of the reporter, after this batch's claim.
-        shown_age_ms: time since its last claim; None if there never was one.
-    """
-
-    viewers: int = 0
-    reporter: Reporter | None = None
-    is_duplicate: bool = False
-    last_id: EntryId | None = None
-    shown: tuple[int, int] | None = None
-    shown_age_ms: int | None = None
 
 
 def text(value: object) -> str:

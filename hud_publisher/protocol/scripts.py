@@ -9,25 +9,28 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
-from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.entries import (
     STREAMS,
-    Bound,
     Field,
+    Limits,
     MetricsEntry,
     StreamName,
-    bounds,
     entry_bytes,
     env_name,
 )
 from hud_publisher.protocol.errors import SessionNotActiveError
 from hud_publisher.protocol.info import bounded_info
 from hud_publisher.protocol.keys import CHANNELS, ChannelKeys, SessionId, split_session_id
-from hud_publisher.protocol.values import clean_name, encode_state, to_json
+from hud_publisher.protocol.names import clean_name
+from hud_publisher.protocol.values import encode_state, to_json
+
+if TYPE_CHECKING:
+    from hud_publisher.protocol.batch import Batch
 
 #: Session events kept per channel; one is about 120 bytes.
 MAX_EVENTS = 1_000
@@ -77,25 +80,6 @@ class ScriptCall:
     script: Script
     keys: tuple[str, ...]
     args: tuple[Field, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits on time and memory that the writer passes to the scripts.
-
-    Attributes:
-        ttl_ms: how long a session holds its channel without a write or heartbeat.
-        retention_ms: how long a session's keys stay after its last write.
-        past_sessions: how many sessions stay besides the newest, 0 for any number.
-        past_bytes: how much memory those may take together, 0 for any amount.
-        streams: the bound of each stream.
-    """
-
-    ttl_ms: int = 30_000
-    retention_ms: int = 7 * 24 * 3600 * 1000
-    past_sessions: int = 100
-    past_bytes: int = 256 * 1024 * 1024
-    streams: Mapping[StreamName, Bound] = field(default_factory=lambda: bounds(300.0))
 
 
 def run_digest(run_id: str | None) -> str:

@@ -13,12 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
-from hud_publisher.protocol.entries import STREAMS, StreamName, bounds
+from hud_publisher.protocol.entries import STREAMS, Limits, StreamName, bounds
 from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.keys import DEFAULT_CHANNEL, check_channel
-from hud_publisher.protocol.redis_url import parse_redis_url
-from hud_publisher.protocol.scripts import Limits
-from hud_publisher.protocol.urls import split_hud_url
+from hud_publisher.protocol.urls import parse_redis_url, split_hud_url
 
 logger = logging.getLogger("hud_publisher")
 

@@ -11,12 +11,13 @@ from hud_publisher.intake.copying import copy_env, copy_step
 from hud_publisher.intake.fields import Fields
 from hud_publisher.intake.intake import Item, Picture, Vision
 from hud_publisher.intake.report import Counters
-from hud_publisher.protocol.batch import check_metrics
+from hud_publisher.protocol.batch_body import check_metrics
+from hud_publisher.protocol.cleaning import clean_metrics
 from hud_publisher.protocol.entries import MAX_METRICS_BYTES, Entry, FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import TooLargeError, UnsupportedImageError
 from hud_publisher.protocol.images import Mime, inspect_image
-from hud_publisher.protocol.names import Paths
-from hud_publisher.protocol.values import NotFinite, clean_metrics, clean_text, to_json
+from hud_publisher.protocol.names import Paths, clean_text
+from hud_publisher.protocol.values import NotFinite, to_json
 from hud_publisher.sender.encoder import Encoder
 from hud_publisher.sender.vision_picture import readable_bytes, show_pictures
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from hud_publisher.intake.intake import Intake, Item
 from hud_publisher.intake.report import Cause
 from hud_publisher.once import LogOnce
-from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.batch import Batch, Published
 from hud_publisher.protocol.entries import Entry, MetricsEntry, entry_bytes
 from hud_publisher.protocol.errors import (
     HudError,
@@ -28,7 +28,6 @@ from hud_publisher.protocol.errors import (
 )
 from hud_publisher.protocol.keys import SessionId
 from hud_publisher.protocol.names import Paths
-from hud_publisher.protocol.replies import Published
 from hud_publisher.sender.compose import compose
 from hud_publisher.sender.encoder import Encoder
 from hud_publisher.sender.pauses import GilYield

@@ -15,6 +15,7 @@ from typing import Any
 from hud_publisher.intake.intake import Intake
 from hud_publisher.intake.report import PictureStream
 from hud_publisher.once import LogOnce
+from hud_publisher.protocol.batch import Published
 from hud_publisher.protocol.errors import (
     Holder,
     HudError,
@@ -23,7 +24,6 @@ from hud_publisher.protocol.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from hud_publisher.protocol.replies import Published
 from hud_publisher.protocol.settings import Settings
 from hud_publisher.sender.pauses import Backoff
 from hud_publisher.sinks.sink import Sink

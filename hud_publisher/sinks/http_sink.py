@@ -1,7 +1,7 @@
 """Writes batches to a HUD server over HTTP, for training that cannot reach a Redis.
 
-Owns one keep-alive connection, and the mapping from HTTP status codes to our errors. protocol.batch encodes the bodies.
-Called by the sender thread only.
+Owns one keep-alive connection, and the mapping from HTTP status codes to our errors. protocol.batch_body encodes the
+bodies. Called by the sender thread only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from hud_publisher.protocol.batch import MEDIA_TYPE, Batch, encode_batch
+from hud_publisher.protocol.batch import Batch, Published
+from hud_publisher.protocol.batch_body import MEDIA_TYPE, encode_batch
 from hud_publisher.protocol.entries import EntryId, MetricsEntry
 from hud_publisher.protocol.errors import (
     REDIS_IS_FULL,
@@ -31,7 +32,7 @@ from hud_publisher.protocol.errors import (
 )
 from hud_publisher.protocol.info import MAX_INFO_BYTES, bounded_info
 from hud_publisher.protocol.keys import SessionId, Sid
-from hud_publisher.protocol.replies import Published, Registered, parse_reporter
+from hud_publisher.protocol.replies import Registered, parse_reporter
 from hud_publisher.protocol.texts import one_line
 from hud_publisher.protocol.transport.http_client import Connection, parse_hud_url
 from hud_publisher.sinks.sink import TIMEOUT_S, Destination

@@ -19,9 +19,9 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from hud_publisher.protocol.internals import missing_of, report_missing
-from hud_publisher.protocol.redis_url import RedisTarget
 from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.protocol.transport.redis_clients import CLOSED, Library, make_client, reply_parser
+from hud_publisher.protocol.urls import RedisTarget
 from hud_publisher.sinks.sink import TIMEOUT_S
 
 _REDIS = Library(redis.Redis, Sentinel, RedisCluster, ClusterNode, Retry)
@@ -51,7 +51,7 @@ def connect(url: str | RedisTarget, *, timeout_s: float = TIMEOUT_S) -> Client:
     """Return a client for this URL; opens no connection yet, except to learn a cluster's nodes.
 
     Args:
-        url: in a form that protocol.redis_url reads.
+        url: in a form that protocol.urls reads.
         timeout_s: for connecting and for each answer.
     """
     return cast("Client", make_client(url, _REDIS, timeout_s=timeout_s))

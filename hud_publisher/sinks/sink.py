@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.batch import Batch, Published
 from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.replies import Published, Registered
+from hud_publisher.protocol.replies import Registered
 
 #: Longest time in seconds that one call may wait for an answer: a slower server counts as unreachable, and the batch
 #: number makes sending again safe.

@@ -13,10 +13,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from hud_publisher.protocol.entries import StreamName, VisionEntry, decode_entry, read_int, read_not_finite
+from hud_publisher.protocol.entries import StreamName, VisionEntry
 from hud_publisher.protocol.errors import MalformedError
 from hud_publisher.protocol.keys import Sid
-from hud_publisher.protocol.values import flatten, read_object
+from hud_publisher.protocol.stored import decode_entry, read_int, read_not_finite, read_object
+from hud_publisher.protocol.values import flatten
 from hud_web.api.history import ANSWER_POINTS, COMPRESSED_ANSWER_POINTS, Histories
 from hud_web.api.series import MAX_POINTS
 from hud_web.http.answers import JsonAnswer

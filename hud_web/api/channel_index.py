@@ -11,8 +11,9 @@ import time
 from starlette.requests import Request
 
 from hud_publisher.protocol import scripts
+from hud_publisher.protocol.entries import Limits
 from hud_publisher.protocol.errors import UnavailableError
-from hud_publisher.protocol.scripts import MAX_CHANNELS, TOUCH_S, Limits
+from hud_publisher.protocol.scripts import MAX_CHANNELS, TOUCH_S
 from hud_web.http.answers import JsonAnswer
 from hud_web.http.query import whole_number
 from hud_web.store.store import Store

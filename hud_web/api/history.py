@@ -16,10 +16,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from hud_publisher.protocol.entries import START, EntryId, FrameEntry, StreamName, decode_entry, read_int
+from hud_publisher.protocol.entries import START, EntryId, FrameEntry, StreamName
 from hud_publisher.protocol.keys import Sid
 from hud_publisher.protocol.scripts import DOWNSAMPLED
-from hud_publisher.protocol.values import MAX_PATH_STEPS, NotFinite
+from hud_publisher.protocol.stored import MAX_PATH_STEPS, decode_entry, read_int
+from hud_publisher.protocol.values import NotFinite
 from hud_web.api.series import Place, Point, Series, describe, width_for
 from hud_web.monitor.annotations import decode
 from hud_web.store.pages import pages

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hud_publisher.protocol.entries import FrameEntry, StreamName, VisionEntry, decode_entry
+from hud_publisher.protocol.entries import FrameEntry, StreamName, VisionEntry
 from hud_publisher.protocol.errors import NotFoundError, UnavailableError
+from hud_publisher.protocol.stored import decode_entry
 from hud_web import distribution_version
 from hud_web.doctor.findings import Finding
 from hud_web.http.answers import JsonAnswer

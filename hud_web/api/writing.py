@@ -14,8 +14,9 @@ from typing import Any
 from starlette.requests import Request
 
 from hud_publisher.protocol import replies, scripts
-from hud_publisher.protocol.batch import Batch, BatchHead, check_latency_ms, check_metrics, decode_entries, decode_head
-from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, VisionEntry
+from hud_publisher.protocol.batch import Batch, Published, Reporter
+from hud_publisher.protocol.batch_body import BatchHead, check_latency_ms, check_metrics, decode_entries, decode_head
+from hud_publisher.protocol.entries import Entry, FrameEntry, Limits, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import (
     ConfigError,
     HudError,
@@ -26,9 +27,8 @@ from hud_publisher.protocol.errors import (
 )
 from hud_publisher.protocol.images import inspect_image
 from hud_publisher.protocol.keys import SessionId, check_channel, split_session_id
+from hud_publisher.protocol.names import clean_text
 from hud_publisher.protocol.roles import read_roles
-from hud_publisher.protocol.scripts import Limits
-from hud_publisher.protocol.values import clean_text
 from hud_web.api.channel_index import ChannelIndex
 from hud_web.http.answers import JsonAnswer
 from hud_web.http.auth import require_token
@@ -139,7 +139,7 @@ class WritingEndpoints:
         require_token(request, self._tokens)
         body, _size = await read_json(request)
         channel = _channel(body, request)
-        reporter = replies.Reporter(_index(body, "worker_index"), _index(body, "env_index"))
+        reporter = Reporter(_index(body, "worker_index"), _index(body, "env_index"))
         await self._store.ask_for_reporter(channel, reporter, self._limits)
         return JsonAnswer({"status": "asked", "worker_index": reporter.worker_index, "env_index": reporter.env_index})
 
@@ -155,7 +155,7 @@ class WritingEndpoints:
         await self._publish(session_id, call)
         return JsonAnswer({"status": "updated"})
 
-    async def _publish(self, session_id: SessionId, call: scripts.ScriptCall) -> replies.Published:
+    async def _publish(self, session_id: SessionId, call: scripts.ScriptCall) -> Published:
         reply = replies.parse_publish(await self._store.run(call))
         if parts := split_session_id(session_id):
             await self._index.touch(parts[0])
@@ -170,7 +170,7 @@ class WritingEndpoints:
         return scripts.publish(head.session_id, decode_entries(head, body), self._limits)
 
 
-def _feedback(reply: replies.Published) -> dict[str, Any]:
+def _feedback(reply: Published) -> dict[str, Any]:
     wish = reply.reporter
     return {
         "status": "duplicate" if reply.is_duplicate else "ok", "viewers": reply.viewers,

@@ -30,11 +30,11 @@ from redis.exceptions import (
 
 from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.keys import ChannelKeys
-from hud_publisher.protocol.redis_url import RedisTarget, parse_redis_url
 from hud_publisher.protocol.settings import Settings
 from hud_publisher.protocol.texts import one_line
 from hud_publisher.protocol.transport.local_redis import accepts
 from hud_publisher.protocol.transport.redis_clients import CLIENT_ERRORS
+from hud_publisher.protocol.urls import RedisTarget, parse_redis_url
 from hud_web.doctor.findings import Finding, clock_skew, evicts, note, ok, problem
 from hud_web.doctor.reach import TIMEOUT_S, Blocked, reach, refusal, speaks_tls
 from hud_web.store.redis_client import connect_writer

@@ -16,10 +16,10 @@ from dataclasses import replace
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from hud_publisher.protocol.redis_url import RedisTarget, parse_redis_url
 from hud_publisher.protocol.scripts import PUBLISHER_SCRIPTS, load_script
 from hud_publisher.protocol.settings import Settings
 from hud_publisher.protocol.transport.redis_clients import CLIENT_ERRORS
+from hud_publisher.protocol.urls import RedisTarget, parse_redis_url
 from hud_web.doctor.findings import Finding
 from hud_web.doctor.reach import TIMEOUT_S
 from hud_web.doctor.redis import examine_rights, explain

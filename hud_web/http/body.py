@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from hud_publisher.protocol.batch import parse_json
+from hud_publisher.protocol.batch_body import parse_json
 from hud_publisher.protocol.errors import MalformedError, TooLargeError
 
 #: A picture of MAX_IMAGE_BYTES in base64, and 2 MB for the rest.

@@ -19,10 +19,11 @@ from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from hud_publisher.protocol import scripts
-from hud_publisher.protocol.entries import START, EntryId, StreamName, parse_env, read_int
+from hud_publisher.protocol.entries import START, EntryId, StreamName, parse_env
 from hud_publisher.protocol.errors import NotFoundError, UnavailableError
 from hud_publisher.protocol.keys import ChannelKeys, Sid
 from hud_publisher.protocol.replies import text
+from hud_publisher.protocol.stored import read_int
 from hud_web.live.channel_reader import ChannelReader
 from hud_web.live.hub import Hub, Remembered
 from hud_web.live.replay import MAX_SESSIONS, encode_entry

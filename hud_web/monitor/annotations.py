@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from hud_publisher.protocol.entries import read_int
-from hud_publisher.protocol.values import NOT_FINITE, NotFinite, clean_text, read_value, to_json
+from hud_publisher.protocol.names import clean_text
+from hud_publisher.protocol.stored import read_int, read_value
+from hud_publisher.protocol.values import NOT_FINITE, NotFinite, to_json
 
 Kind = Literal[
     "session_started", "session_ended", "session_lapsed", "session_taken_over", "reporter_changed",

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hud_publisher.protocol.entries import Field, read_int
+from hud_publisher.protocol.entries import Field
+from hud_publisher.protocol.info import clean_info
 from hud_publisher.protocol.keys import CHANNELS, ChannelKeys, SessionKeys, Sid, is_channel, is_sid
 from hud_publisher.protocol.replies import text
 from hud_publisher.protocol.scripts import ScriptCall
-from hud_publisher.protocol.values import clean_info, read_value
+from hud_publisher.protocol.stored import read_int, read_value
 from hud_web.monitor.detectors import SessionState
 from hud_web.store.sse import order
 from hud_web.store.store import Store, is_entry_id

@@ -17,11 +17,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from hud_publisher.protocol import scripts
-from hud_publisher.protocol.entries import START, read_int, read_not_finite
+from hud_publisher.protocol.entries import START
 from hud_publisher.protocol.errors import UnavailableError
 from hud_publisher.protocol.keys import Sid
 from hud_publisher.protocol.scripts import ScriptCall
-from hud_publisher.protocol.values import flatten, read_object, read_value, to_json
+from hud_publisher.protocol.stored import read_int, read_not_finite, read_object, read_value
+from hud_publisher.protocol.values import flatten, to_json
 from hud_web.monitor.annotations import Annotation
 from hud_web.monitor.detectors import Observation, SessionState
 from hud_web.monitor.judge import Judge

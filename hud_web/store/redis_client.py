@@ -12,8 +12,8 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 
-from hud_publisher.protocol.redis_url import parse_redis_url
 from hud_publisher.protocol.transport.redis_clients import Library, make_client
+from hud_publisher.protocol.urls import parse_redis_url
 
 #: How long a blocking read waits for entries. It must be shorter than READ_TIMEOUT_S: otherwise a quiet stream looks
 #: like a dead connection.

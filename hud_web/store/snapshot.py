@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from hud_publisher.protocol.entries import FrameEntry, StreamName, VisionEntry, decode_entry
+from hud_publisher.protocol.entries import FrameEntry, StreamName, VisionEntry
+from hud_publisher.protocol.stored import decode_entry
 from hud_web.store.roles import RoleMap, Roles
 from hud_web.store.sse import dump, vision_update
 from hud_web.store.store import Store

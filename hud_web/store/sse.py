@@ -19,11 +19,10 @@ from hud_publisher.protocol.entries import (
     StreamName,
     VisionEntry,
     encode_not_finite,
-    read_int,
-    read_not_finite,
 )
 from hud_publisher.protocol.keys import Sid
-from hud_publisher.protocol.values import Json, read_object, to_json
+from hud_publisher.protocol.stored import read_int, read_not_finite, read_object
+from hud_publisher.protocol.values import Json, to_json
 
 #: The streams that a client must not lose; frames and thumbnails are newest-wins and have no place in a position.
 KEPT_STREAMS: tuple[StreamName, ...] = ("metrics", "iterations", "vision", "annotations")

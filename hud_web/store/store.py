@@ -17,14 +17,15 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from hud_publisher.protocol import scripts
-from hud_publisher.protocol.entries import START, EntryId, Field, StreamName, read_int
+from hud_publisher.protocol.batch import Reporter
+from hud_publisher.protocol.entries import START, EntryId, Field, Limits, StreamName
 from hud_publisher.protocol.errors import MalformedError, NotFoundError, SessionNotActiveError, UnavailableError
 from hud_publisher.protocol.keys import CHANNELS, ChannelKeys, SessionId, Sid, is_channel, is_sid, split_session_id
-from hud_publisher.protocol.replies import Marks, Reporter, encode_reporter, parse_marks, text
+from hud_publisher.protocol.replies import Marks, encode_reporter, parse_marks, text
 from hud_publisher.protocol.scripts import ScriptCall
+from hud_publisher.protocol.stored import decode_state, read_int
 from hud_publisher.protocol.texts import one_line, without_arguments
 from hud_publisher.protocol.transport.redis_clients import CLIENT_ERRORS
-from hud_publisher.protocol.values import decode_state
 from hud_web.store.slices import Turns
 from hud_web.store.sse import ALL_STREAMS, ENTRY_ID
 from hud_web.store.tally import Tally
@@ -304,7 +305,7 @@ class Store:
             found: Any = await self._ask(key, self._redis.xrange(key, f"({after}", "+", count=limit), [])
         return [(EntryId(text(entry_id)), fields) for entry_id, fields in found]
 
-    async def ask_for_reporter(self, channel: str, reporter: Reporter, limits: scripts.Limits) -> None:
+    async def ask_for_reporter(self, channel: str, reporter: Reporter, limits: Limits) -> None:
         """Store the env to show; the training side gets it with its next reply."""
         keys = ChannelKeys(channel)
         wish = encode_reporter(reporter)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hud_publisher.protocol.entries import EntryId, StreamName, parse_env, read_int
-from hud_publisher.protocol.info import decode_info
+from hud_publisher.protocol.entries import EntryId, StreamName, parse_env
+from hud_publisher.protocol.info import clean_info, decode_info
 from hud_publisher.protocol.keys import Sid, split_session_id
 from hud_publisher.protocol.replies import text
-from hud_publisher.protocol.values import clean_info, read_value
+from hud_publisher.protocol.stored import read_int, read_value
 
 Fields = dict[bytes, bytes]
 StreamEntry = tuple[EntryId, Fields]

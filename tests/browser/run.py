@@ -9,10 +9,12 @@ from typing import Any
 
 from PIL import Image
 
-from hud_publisher.protocol.batch import MEDIA_TYPE, Batch, encode_batch
+from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.batch_body import MEDIA_TYPE, encode_batch
+from hud_publisher.protocol.cleaning import clean_metrics
 from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.values import NotFinite, clean_metrics
+from hud_publisher.protocol.values import NotFinite
 from tests.fixtures.web import WebServer, poll
 
 Color = tuple[int, int, int]

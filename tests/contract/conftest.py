@@ -12,7 +12,8 @@ import pytest
 import redis
 
 from hud_publisher.protocol import scripts
-from hud_publisher.protocol.scripts import Limits, ScriptCall
+from hud_publisher.protocol.entries import Limits
+from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.sinks.http_sink import HttpSink
 from hud_publisher.sinks.redis_client import execute
 from hud_publisher.sinks.redis_sink import RedisSink

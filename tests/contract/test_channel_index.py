@@ -8,8 +8,9 @@ import pytest
 
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.entries import Limits
 from hud_publisher.protocol.keys import CHANNELS
-from hud_publisher.protocol.scripts import MAX_CHANNELS, Limits
+from hud_publisher.protocol.scripts import MAX_CHANNELS
 from tests.contract.conftest import Place
 
 

@@ -11,10 +11,9 @@ import pytest
 
 from hud_publisher.protocol import replies, scripts
 from hud_publisher.protocol.batch import Batch
-from hud_publisher.protocol.entries import Bound, FrameEntry, MetricsEntry, VisionEntry, bounds
+from hud_publisher.protocol.entries import Bound, FrameEntry, Limits, MetricsEntry, VisionEntry, bounds
 from hud_publisher.protocol.keys import ChannelKeys, SessionId
 from hud_publisher.protocol.replies import Registered
-from hud_publisher.protocol.scripts import Limits
 from hud_publisher.protocol.settings import Settings
 from tests.contract.conftest import Place
 from tests.fixtures.publishing import JPEG

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from hud_publisher.protocol import replies, scripts
-from hud_publisher.protocol.batch import Batch, Claim, check_metrics
-from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, VisionEntry, bounds
+from hud_publisher.protocol.batch import Batch, Claim, Published
+from hud_publisher.protocol.batch_body import check_metrics
+from hud_publisher.protocol.entries import Entry, FrameEntry, Limits, MetricsEntry, VisionEntry, bounds
 from hud_publisher.protocol.errors import SessionHeldError, SessionNotActiveError
 from hud_publisher.protocol.keys import ChannelKeys, SessionId
-from hud_publisher.protocol.replies import Published, Registered
-from hud_publisher.protocol.scripts import Limits
-from hud_publisher.protocol.values import decode_state
+from hud_publisher.protocol.replies import Registered
+from hud_publisher.protocol.stored import decode_state
 from tests.contract.conftest import Place
 from tests.fixtures.publishing import JPEG
 from tests.fixtures.servers import wait_until

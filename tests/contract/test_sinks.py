@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hud_publisher.protocol import replies, scripts
-from hud_publisher.protocol.batch import MAX_BATCH_ENTRIES, Batch, Claim
-from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, VisionEntry, decode_entry
+from hud_publisher.protocol.batch import MAX_BATCH_ENTRIES, Batch, Claim, Reporter
+from hud_publisher.protocol.entries import Entry, FrameEntry, Limits, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import (
     HudError,
     SessionHeldError,
@@ -19,8 +19,7 @@ from hud_publisher.protocol.errors import (
     UnavailableError,
 )
 from hud_publisher.protocol.keys import ChannelKeys, SessionId
-from hud_publisher.protocol.replies import Reporter
-from hud_publisher.protocol.values import decode_state
+from hud_publisher.protocol.stored import decode_entry, decode_state
 from tests.contract.conftest import Place
 from tests.fixtures.publishing import JPEG
 from tests.fixtures.servers import wait_until
@@ -288,8 +287,8 @@ def test_a_wrong_batch_is_refused_whole(place: Place) -> None:
 def test_scripts_name_every_key_that_they_touch_in_one_slot() -> None:
     session_id = SessionId("team-a.7." + "s" * 20)
     calls = [
-        scripts.register("team-a", run_id="r", name="n", limits=scripts.Limits()),
-        scripts.publish(session_id, Batch("w", 1, (entry(),)), scripts.Limits()),
+        scripts.register("team-a", run_id="r", name="n", limits=Limits()),
+        scripts.publish(session_id, Batch("w", 1, (entry(),)), Limits()),
         scripts.release(session_id),
         scripts.reset("team-a"),
     ]

@@ -9,11 +9,10 @@ import pytest
 
 from hud_publisher.protocol import replies, scripts
 from hud_publisher.protocol.batch import Batch, Claim
-from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry, decode_entry
+from hud_publisher.protocol.entries import FrameEntry, Limits, MetricsEntry, VisionEntry
 from hud_publisher.protocol.info import MAX_INFO_BYTES, MAX_INFO_FIELDS, RESERVED, decode_info
 from hud_publisher.protocol.keys import ChannelKeys, SessionId
-from hud_publisher.protocol.scripts import Limits
-from hud_publisher.protocol.values import decode_state
+from hud_publisher.protocol.stored import decode_entry, decode_state
 from tests.contract.conftest import Place
 from tests.fixtures.publishing import JPEG
 

@@ -18,7 +18,7 @@ import pytest
 import redis
 from redis.exceptions import MovedError
 
-from hud_publisher.protocol.redis_url import parse_redis_url
+from hud_publisher.protocol.urls import parse_redis_url
 from hud_web.doctor.reach import reach
 from hud_web.doctor.redis import explain
 from tests.deploy.test_doctor import Examine, examine, notes, problems, serving, the

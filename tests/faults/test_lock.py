@@ -32,12 +32,12 @@ from hypothesis.stateful import (
 )
 
 from hud_publisher.protocol import replies, scripts
-from hud_publisher.protocol.batch import Batch
-from hud_publisher.protocol.entries import MetricsEntry
+from hud_publisher.protocol.batch import Batch, Published
+from hud_publisher.protocol.entries import Limits, MetricsEntry
 from hud_publisher.protocol.errors import SessionHeldError, SessionNotActiveError
 from hud_publisher.protocol.keys import ChannelKeys, SessionId, split_session_id
-from hud_publisher.protocol.replies import Published, Registered
-from hud_publisher.protocol.scripts import Limits, ScriptCall
+from hud_publisher.protocol.replies import Registered
+from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.sinks.redis_client import connect, execute
 from tests.faults.server_log import commands
 from tests.fixtures.servers import Server, redis_binary, running, wait_until

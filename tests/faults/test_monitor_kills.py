@@ -16,10 +16,9 @@ import redis
 
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.batch import Batch
-from hud_publisher.protocol.entries import Entry, MetricsEntry, VisionEntry
+from hud_publisher.protocol.entries import Entry, Limits, MetricsEntry, VisionEntry
 from hud_publisher.protocol.keys import ChannelKeys, SessionId, SessionKeys
 from hud_publisher.protocol.replies import parse_register
-from hud_publisher.protocol.scripts import Limits
 from hud_publisher.sinks.redis_client import connect, execute
 from hud_web.monitor.annotations import Kind
 from tests.fixtures.annotations import judged_annotations, stored_annotations

@@ -20,10 +20,12 @@ from typing import Any
 import pytest
 import redis
 
-from hud_publisher.protocol.batch import MEDIA_TYPE, Batch, Claim, encode_batch
-from hud_publisher.protocol.entries import STREAMS, FrameEntry, MetricsEntry, VisionEntry, decode_entry
+from hud_publisher.protocol.batch import Batch, Claim
+from hud_publisher.protocol.batch_body import MEDIA_TYPE, encode_batch
+from hud_publisher.protocol.cleaning import clean_metrics
+from hud_publisher.protocol.entries import STREAMS, FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.images import inspect_image
-from hud_publisher.protocol.values import clean_metrics, decode_state
+from hud_publisher.protocol.stored import decode_entry, decode_state
 from tests.fixtures.publishing import JPEG
 from tests.fixtures.web import WebServer
 

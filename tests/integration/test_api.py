@@ -16,7 +16,8 @@ import pytest
 import redis
 from PIL import Image
 
-from hud_publisher.protocol.batch import MEDIA_TYPE, Batch, encode_batch
+from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.batch_body import MEDIA_TYPE, encode_batch
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.scripts import run_digest
 from tests.fixtures.web import SseClient, WebServer, poll

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from hud_publisher.protocol.batch import Batch, encode_batch
+from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.batch_body import encode_batch
 from hud_publisher.protocol.entries import FrameEntry
 from hud_publisher.protocol.info import MAX_INFO_BYTES
 from hud_publisher.protocol.keys import SessionId

@@ -13,9 +13,8 @@ import redis
 
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.batch import Batch
-from hud_publisher.protocol.entries import MetricsEntry
+from hud_publisher.protocol.entries import Limits, MetricsEntry
 from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.scripts import Limits
 from hud_publisher.sinks.redis_client import execute
 from tests.fixtures.web import WebServer, poll
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import redis
 
-from hud_publisher.protocol.batch import Batch, encode_batch
+from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.batch_body import encode_batch
 from hud_publisher.protocol.entries import MetricsEntry
 from hud_publisher.protocol.keys import SessionId
 from tests.fixtures.web import WebServer

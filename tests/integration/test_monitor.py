@@ -16,10 +16,9 @@ import redis
 from hud_publisher import Publisher
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.batch import Batch
-from hud_publisher.protocol.entries import MetricsEntry
+from hud_publisher.protocol.entries import Limits, MetricsEntry
 from hud_publisher.protocol.keys import ChannelKeys
 from hud_publisher.protocol.replies import parse_register
-from hud_publisher.protocol.scripts import Limits
 from hud_publisher.protocol.values import NOT_FINITE, NotFinite
 from hud_publisher.sinks.redis_client import connect, execute
 from hud_web.monitor.annotations import Annotation

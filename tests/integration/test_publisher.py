@@ -23,7 +23,7 @@ from PIL import Image
 
 from hud_publisher import Publisher
 from hud_publisher.protocol import scripts
-from hud_publisher.protocol.entries import StreamName
+from hud_publisher.protocol.entries import Limits, StreamName
 from hud_publisher.protocol.keys import ChannelKeys
 from hud_publisher.sinks.redis_client import connect, execute
 from tests.fixtures.fault_proxy import FaultProxy
@@ -240,7 +240,7 @@ def test_a_run_that_lost_its_channel_trains_on_and_comes_back(
     hud.log({"a": 1}, step=1)
     wait_until(lambda: sent(hud) == 1, "the first entry")
     link = connect(redis_server.url)
-    limits = scripts.Limits(ttl_ms=1_000)
+    limits = Limits(ttl_ms=1_000)
     execute(link, scripts.register("default", run_id="two", name="other", limits=limits, takeover=True))
     hud.log({"a": 2}, step=2)
     wait_until(lambda: hud.status in ("lost", "refused"), "the loss to be noticed")

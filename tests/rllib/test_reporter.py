@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hud_publisher.protocol.batch import Claim
-from hud_publisher.protocol.replies import Published
-from hud_publisher.protocol.replies import Reporter as Wish
+from hud_publisher.protocol.batch import Claim, Published
+from hud_publisher.protocol.batch import Reporter as Wish
 from rllib_integration.reporter import Reporter
 
 

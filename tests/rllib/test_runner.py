@@ -11,8 +11,8 @@ import pytest
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from hud_publisher import Claim, Settings
-from hud_publisher.protocol.replies import Published
-from hud_publisher.protocol.replies import Reporter as Wish
+from hud_publisher.protocol.batch import Published
+from hud_publisher.protocol.batch import Reporter as Wish
 from rllib_integration import HudCallbacks
 from rllib_integration.attachment import Attachment
 from rllib_integration.runner import RunnerHud

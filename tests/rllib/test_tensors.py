@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hud_publisher.intake.copying import copy_fields, copy_pixels
-from hud_publisher.protocol.values import clean_metrics
+from hud_publisher.protocol.cleaning import clean_metrics
 from hud_publisher.sender import encoder
 from hud_publisher.sender.encoder import Encoder
 from tests.unit.publisher.test_encoder import RED, decode

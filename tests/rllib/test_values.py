@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hud_publisher.intake.copying import copy_fields
-from hud_publisher.protocol.values import clean_metrics
+from hud_publisher.protocol.cleaning import clean_metrics
 
 
 @pytest.mark.parametrize(

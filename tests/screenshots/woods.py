@@ -10,7 +10,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from hud_publisher.protocol.batch import MEDIA_TYPE, Batch, encode_batch
+from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.batch_body import MEDIA_TYPE, encode_batch
 from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.keys import SessionId
 from tests.fixtures.web import WebServer

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from hud_publisher import Publisher
-from hud_publisher.protocol.batch import decode_head
+from hud_publisher.protocol.batch_body import decode_head
 from tests.fixtures.servers import redis_binary, running
 from tests.fixtures.web import SseClient, WebServer
 from tests.truth.recording import load, path_of, store

@@ -33,7 +33,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from hud_publisher.protocol.batch import MAGIC, Batch, decode_entries, decode_head
+from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.batch_body import MAGIC, decode_entries, decode_head
 
 RUNS = Path(__file__).parent / "runs"
 FRAME_MS = 200

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hud_publisher.protocol.batch import Batch
-from hud_publisher.protocol.entries import Entry
+from hud_publisher.protocol.entries import Entry, Limits
 from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.scripts import Limits
 from hud_publisher.sinks.redis_sink import RedisSink
 from tests.truth.recording import Line, Recording
 

@@ -28,8 +28,7 @@ from typing import TYPE_CHECKING
 from playwright.async_api import async_playwright
 
 from hud_publisher.protocol.batch import Batch
-from hud_publisher.protocol.entries import MetricsEntry
-from hud_publisher.protocol.scripts import Limits
+from hud_publisher.protocol.entries import Limits, MetricsEntry
 from hud_publisher.sinks.redis_sink import RedisSink
 from tests.fixtures.browser import FLAGS, INIT, browser_path
 from tests.truth.oracle import complaints, table_complaints

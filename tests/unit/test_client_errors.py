@@ -11,9 +11,8 @@ import pytest
 import redis.exceptions as redis_errors
 
 from hud_publisher.protocol import scripts
-from hud_publisher.protocol.entries import EntryId
+from hud_publisher.protocol.entries import EntryId, Limits
 from hud_publisher.protocol.errors import UnavailableError
-from hud_publisher.protocol.scripts import Limits
 from hud_publisher.sinks.redis_sink import RedisSink
 from hud_web.live.channel_reader import ChannelReader
 from hud_web.live.tailer import AWAY

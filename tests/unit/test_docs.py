@@ -171,7 +171,7 @@ def test_the_page_of_the_protocol_names_each_endpoint_with_its_parameters_and_no
             expected[path, method.upper()] = set(names)
     rows = table("docs/protocol.md", "HTTP endpoints")
     documented = {(code(row[0])[0], row[1]): set(code(row[2])) for row in rows}
-    documented["/api/publish", "POST"] -= {"hud_publisher/protocol/batch.py"}
+    documented["/api/publish", "POST"] -= {"hud_publisher/protocol/batch_body.py"}
     assert documented == expected
 
 

@@ -14,7 +14,7 @@ import hiredis
 from redis.backoff import NoBackoff
 from redis.exceptions import InvalidResponse, RedisClusterException, RedisError
 
-from hud_publisher.protocol.redis_url import RedisTarget, parse_redis_url
+from hud_publisher.protocol.urls import RedisTarget, parse_redis_url
 
 #: All that a client, synchronous or not, raises when Redis fails to answer. A cluster without a node that answers
 #: raises no RedisError; hiredis and asyncio raise other errors for a broken reply; uvloop raises RuntimeError ("the
@@ -48,7 +48,7 @@ def make_client(
     """Return a client for this address; opens no connection yet, except to learn a cluster's nodes (synchronous only).
 
     Args:
-        target: the address, or a URL in a form that protocol.redis_url reads.
+        target: the address, or a URL in a form that protocol.urls reads.
         library: the classes to use.
         timeout_s: limits each answer.
         connect_timeout_s: limits connecting; None: as `timeout_s`.

@@ -11,13 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hud_publisher.protocol.batch import (
+from hud_publisher.protocol.batch import MAX_BATCH_ENTRIES, MAX_NUMBER, Batch, Claim
+from hud_publisher.protocol.batch_body import (
     FIRST_NOT_FINITE,
-    MAX_BATCH_ENTRIES,
-    MAX_NUMBER,
-    Batch,
     BatchHead,
-    Claim,
     check_latency_ms,
     check_metrics,
     check_writer,
@@ -26,11 +23,12 @@ from hud_publisher.protocol.batch import (
     encode_batch,
     parse_json,
 )
+from hud_publisher.protocol.cleaning import MAX_NOT_FINITE
 from hud_publisher.protocol.entries import MAX_METRICS_BYTES, FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import HudError, MalformedError, TooLargeError, UnsupportedImageError, brief
 from hud_publisher.protocol.keys import SessionId
 from hud_publisher.protocol.names import field_name
-from hud_publisher.protocol.values import MAX_NOT_FINITE, NOT_FINITE
+from hud_publisher.protocol.values import NOT_FINITE
 from tests.fixtures.publishing import JPEG, decode_batch
 
 SESSION = SessionId("default.1.aaaaaaaaaaaaaaaaaaaaaaaa")

@@ -7,17 +7,8 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 
-from hud_publisher.protocol.entries import (
-    STREAMS,
-    Bound,
-    Entry,
-    MetricsEntry,
-    bounds,
-    decode_entry,
-    entry_bytes,
-    env_name,
-    parse_env,
-)
+from hud_publisher.protocol.entries import STREAMS, Bound, Entry, MetricsEntry, bounds, entry_bytes, env_name, parse_env
+from hud_publisher.protocol.stored import decode_entry
 from tests.unit.protocol.test_batch import ENTRIES
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hud_publisher.protocol.cleaning import clean_metrics
+from hud_publisher.protocol.info import clean_info
 from hud_publisher.protocol.names import MAX_NAME_CHARS, MAX_PATHS, Paths, clean_name, field_name, numbered
-from hud_publisher.protocol.values import clean_info, clean_metrics
 
 
 def series(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hud_publisher.protocol.errors import ConfigError
-from hud_publisher.protocol.redis_url import RedisTarget, parse_redis_url
+from hud_publisher.protocol.urls import RedisTarget, parse_redis_url
 
 
 @pytest.mark.parametrize(

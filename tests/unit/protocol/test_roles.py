@@ -8,8 +8,8 @@ import pytest
 
 from hud_publisher import ConfigError, Publisher
 from hud_publisher.protocol import scripts
+from hud_publisher.protocol.entries import Limits
 from hud_publisher.protocol.roles import ROLES, read_roles
-from hud_publisher.protocol.scripts import Limits
 
 
 def test_a_choice_goes_into_the_registration() -> None:

@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 
 from hud_publisher.protocol import replies, scripts
-from hud_publisher.protocol.batch import Batch, Claim
-from hud_publisher.protocol.entries import MetricsEntry
+from hud_publisher.protocol.batch import Batch, Claim, Reporter
+from hud_publisher.protocol.entries import Limits, MetricsEntry
 from hud_publisher.protocol.errors import ConfigError, SessionHeldError, SessionNotActiveError, StorageFullError
 from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.replies import Reporter
-from hud_publisher.protocol.scripts import Limits
 
 SESSION = SessionId("default.7." + "s" * 24)
 

@@ -16,12 +16,12 @@ from hud_publisher.protocol.entries import (
     MetricsEntry,
     StreamName,
     VisionEntry,
-    decode_entry,
     parse_env,
 )
 from hud_publisher.protocol.info import decode_info
 from hud_publisher.protocol.replies import parse_marks, parse_publish, parse_reporter
-from hud_publisher.protocol.values import PATH_SEPARATOR, decode_state, read_object, read_value, to_json
+from hud_publisher.protocol.stored import decode_entry, decode_state, read_object, read_value
+from hud_publisher.protocol.values import PATH_SEPARATOR, to_json
 from hud_web.store import sse
 
 ODD_NUMBERS = ["NaN", "Infinity", "-Infinity", "1e999", "-1E+999", "1e0999", "9" * 400, "9" * 5_000]

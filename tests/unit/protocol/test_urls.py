@@ -14,10 +14,9 @@ import pytest
 
 from hud_publisher import Publisher
 from hud_publisher.protocol.errors import ConfigError
-from hud_publisher.protocol.redis_url import parse_redis_url
 from hud_publisher.protocol.settings import Settings
 from hud_publisher.protocol.transport.http_client import parse_hud_url
-from hud_publisher.protocol.urls import split_host
+from hud_publisher.protocol.urls import parse_redis_url, split_host
 from hud_publisher.sinks.http_sink import HttpSink
 from hud_web.command import doctor
 

@@ -23,19 +23,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hud_publisher.protocol.values import (
-    MAX_LIST_ITEMS,
-    MAX_NAME_CHARS,
-    MAX_NOT_FINITE,
-    MAX_TEXT_CHARS,
-    NotFinite,
-    clean_metrics,
-    clean_name,
-    decode_state,
-    encode_state,
-    merge,
-    to_json,
-)
+from hud_publisher.protocol.cleaning import MAX_LIST_ITEMS, MAX_NOT_FINITE, clean_metrics
+from hud_publisher.protocol.names import MAX_NAME_CHARS, MAX_TEXT_CHARS, clean_name
+from hud_publisher.protocol.stored import decode_state
+from hud_publisher.protocol.values import NotFinite, encode_state, merge, to_json
 
 
 class Mode(str, enum.Enum):  # noqa: UP042

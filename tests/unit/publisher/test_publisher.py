@@ -25,10 +25,10 @@ from hud_publisher.intake.intake import Intake
 from hud_publisher.intake.report import Report
 from hud_publisher.once import log_once
 from hud_publisher.protocol.batch import Claim
+from hud_publisher.protocol.cleaning import clean_metrics
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import UnavailableError
 from hud_publisher.protocol.images import inspect_image
-from hud_publisher.protocol.values import clean_metrics
 from tests.fixtures.publishing import JPEG, MemorySink, queued
 from tests.fixtures.servers import wait_until
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from hud_publisher.protocol import keys
-from hud_publisher.protocol.batch import MEDIA_TYPE
+from hud_publisher.protocol.batch_body import MEDIA_TYPE
 from hud_publisher.protocol.roles import ROLES
 from hud_publisher.protocol.scripts import MAX_CHANNELS
 from hud_publisher.protocol.values import NOT_FINITE
