@@ -18,6 +18,7 @@ from typing import Any
 import ray
 from ray.rllib.env.env_runner import EnvRunner
 
+from hud_publisher.protocol.internals import report_missing
 from hud_publisher.protocol.settings import Settings
 from rllib_integration.guard import quiet
 
@@ -78,8 +79,12 @@ def why_no_frames(algorithm: Any) -> str | None:
 
 def trial_name(algorithm: Any) -> str | None:
     """Return the name of Tune's trial; None outside of Tune, where RLlib calls every trial "default"."""
-    is_trial = getattr(algorithm, "trial_name", "default") != "default"
-    return Path(algorithm.logdir).name if is_trial and algorithm.logdir else None
+    if not hasattr(algorithm, "_storage"):
+        report_missing("ray", "Trainable._storage", "runs are named after the directory of their results")
+        logdir = getattr(algorithm, "logdir", None)
+        return Path(logdir).name if logdir else None
+    name = getattr(algorithm._storage, "trial_dir_name", None)
+    return str(name) if name else None
 
 
 def channel_of(name: str) -> str:

@@ -11,9 +11,18 @@ from typing import Any
 import pytest
 
 from hud_publisher import Settings
+from hud_publisher.protocol.internals import report_missing
 from hud_publisher.protocol.keys import check_channel
 from rllib_integration.driver import tell_display
-from rllib_integration.run import RUN_ID_FILE, channel_of, describe, env_to_show, run_id_of, why_no_frames
+from rllib_integration.run import (
+    RUN_ID_FILE,
+    channel_of,
+    describe,
+    env_to_show,
+    run_id_of,
+    trial_name,
+    why_no_frames,
+)
 
 
 def algorithm(logdir: Path) -> Any:
@@ -42,6 +51,14 @@ def test_trials_of_one_job_do_not_share_a_session_by_a_run_id_of_the_environment
     given = [run_id_of("job", algorithm(tmp_path), trial) for trial in ("a", "b", None)]
     assert len(set(given)) == 3
     assert given[2] == "job"
+
+
+def test_a_trial_is_named_after_its_directory_if_ray_stores_its_name_elsewhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    report_missing.cache_clear()
+    assert trial_name(algorithm(tmp_path / "PPO_CartPole-v1_f83a1_00000")) == "PPO_CartPole-v1_f83a1_00000"
+    assert "has no Trainable._storage" in caplog.text
 
 
 @pytest.mark.parametrize(
