@@ -23,13 +23,15 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from multiprocessing import process as multiprocessing
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from hud_publisher.intake.fields import Inbox
-from hud_publisher.intake.intake import Intake
 from hud_publisher.once import log_once
-from hud_publisher.protocol.replies import Registered
-from hud_publisher.protocol.settings import Settings
+
+if TYPE_CHECKING:
+    from hud_publisher.intake.fields import Inbox
+    from hud_publisher.intake.intake import Intake
+    from hud_publisher.protocol.replies import Registered
+    from hud_publisher.protocol.settings import Settings
 
 logger = logging.getLogger("hud_publisher")
 

@@ -23,8 +23,9 @@ from hud_publisher.intake.copying import (
     copy_pixels,
     copy_step,
 )
-from hud_publisher.intake.fields import WIDE, FieldsStream
-from hud_publisher.intake.intake import Bounds, Env, Intake, Picture, Vision
+from hud_publisher.intake.fields import WIDE
+from hud_publisher.intake.intake import Bounds, Intake
+from hud_publisher.intake.items import Env, FieldsStream, Picture, Vision
 from hud_publisher.intake.report import Report, Stats, Status
 from hud_publisher.lifecycle import Lifecycle, wait_for_writers
 from hud_publisher.once import log_once
@@ -34,7 +35,9 @@ from hud_publisher.protocol.keys import Sid
 from hud_publisher.protocol.names import MAX_TEXT_CHARS, text_of
 from hud_publisher.protocol.roles import read_roles
 from hud_publisher.protocol.settings import Settings
+from hud_publisher.sender.compose import composer
 from hud_publisher.sender.loop import Sender
+from hud_publisher.sender.pauses import GilYield
 from hud_publisher.sender.warm_up import warm_up
 from hud_publisher.sinks.http_sink import HttpSink
 from hud_publisher.sinks.redis_sink import RedisSink
@@ -133,8 +136,10 @@ class Publisher(Lifecycle):
     def _make_sender(self) -> tuple[Intake, Callable[[], None]]:
         settings = self.settings
         intake = Intake(Bounds(frames=FRAMES_TOGETHER if settings.batch_frames else 1), claim=self._claim)
+        yield_gil = GilYield()
         sender = Sender(
-            intake, self._sink_factory(self), settings, writer=writer_name(settings.writer), takeover=self._takeover,
+            intake, self._sink_factory(self), settings, composer(settings, intake.counters, yield_gil), yield_gil,
+            writer=writer_name(settings.writer), takeover=self._takeover,
             # A run id that this publisher made up is a run that it began, even if a forked child registered first.
             begins=False if self._is_joining else settings.run_id is None or None, before_release=wait_for_writers,
         )  # fmt: skip

@@ -7,7 +7,6 @@ arrays are copied, and arrays too large to be shown are not copied at all. The s
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import operator
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from PIL import Image
 
+from hud_publisher.intake.items import MAX_GIVEN_BYTES, MAX_PICTURES, Env, NoPicture
 from hud_publisher.intake.picture import picture_of
 from hud_publisher.protocol.batch import MAX_ENV_INDEX, MAX_NUMBER
 from hud_publisher.protocol.cleaning import MAX_DEPTH, MAX_LIST_ITEMS
@@ -34,12 +34,8 @@ _FIX = (
     "pass an array (height, width, 3) of uint8, as env.render() returns it with render_mode='rgb_array', a PIL image, "
     "or encoded JPEG, PNG or WebP bytes"
 )
-#: Bytes of one encoded picture of a vision call that are kept: OpenAI accepts 20 MB.
-MAX_GIVEN_BYTES = 20 * 1024 * 1024
 #: Memory that the pictures of one vision call take: once they exceed it, further ones are left out.
 MAX_CALL_BYTES = 64 * 1024 * 1024
-#: Pictures of one vision call that are shown.
-MAX_PICTURES = 9
 
 
 #: A copied array: its bytes, shape and dtype. numpy releases the interpreter lock while it copies an array, and a busy
@@ -174,13 +170,6 @@ def _is_ordinary(array: Any) -> bool:
     return array.ndim == 3 and array.shape[2] == 3 and array.dtype.kind in "ufi"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NoPicture:
-    """Replaces a picture that cannot be shown; holds the reason."""
-
-    reason: str
-
-
 def copy_pictures(given: Any) -> list[Any]:
     """Return copies of the pictures of one vision call: one picture, or a list or tuple of them. Never raises.
 
@@ -254,7 +243,7 @@ def copy_duration(duration_ms: Any) -> float | None:
     return duration if duration is not None and 0 <= duration < 1e12 else None
 
 
-def copy_env(env: Any) -> tuple[int, int] | None:
+def copy_env(env: Any) -> Env | None:
     """Return (worker index, env index) as plain numbers; one number alone is an env of worker 0.
 
     Raises:

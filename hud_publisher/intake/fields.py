@@ -11,14 +11,15 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from hud_publisher.intake.report import Counters
+from hud_publisher.intake.items import Fields, FieldsStream
+
+if TYPE_CHECKING:
+    from hud_publisher.intake.report import Counters
 
 #: Unix time in ns, step, fields, and how many values the fields hold (0: as many as there are fields).
 Offered = tuple[int, int | None, dict[Any, Any], int]
-FieldsStream = Literal["metrics", "iterations"]
 
 #: From MAX_INBOX entries on, training threads help to empty an inbox; from WIDE values of one entry on, they help at
 #: once. Together they bound an inbox to about 200,000 values, 16 MB, while the sender waits.
@@ -44,17 +45,6 @@ class Inbox(deque[Offered]):
     def __init__(self) -> None:
         super().__init__()
         self.alert_above = MAX_INBOX
-
-
-@dataclass(slots=True)
-class Fields:
-    """Metrics as they were logged, copied but not cleaned yet; `weight` is about how many values it holds."""
-
-    data: dict[Any, Any]
-    time_ms: int
-    step: int | None
-    stream: FieldsStream
-    weight: int
 
 
 class FieldsQueue:

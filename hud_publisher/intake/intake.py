@@ -16,17 +16,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from hud_publisher.intake.copying import NoPicture, picture_bytes
-from hud_publisher.intake.fields import MAX_INBOX, WIDE, Fields, FieldsQueue, FieldsStream, Inbox
+from hud_publisher.intake.copying import picture_bytes
+from hud_publisher.intake.fields import MAX_INBOX, WIDE, FieldsQueue
+from hud_publisher.intake.items import Env, FieldsStream, Item, NoPicture, Picture, PictureStream, Vision
 from hud_publisher.intake.pacer import Pacer
-from hud_publisher.intake.report import Counters, PictureStream, Report, Stats, make_stats
-from hud_publisher.protocol.batch import Claim
-from hud_publisher.protocol.entries import StreamName
+from hud_publisher.intake.report import Counters, Report, make_stats
 
-Env = tuple[int, int]
+if TYPE_CHECKING:
+    from hud_publisher.intake.fields import Inbox
+    from hud_publisher.intake.report import Stats
+    from hud_publisher.protocol.batch import Claim
+    from hud_publisher.protocol.entries import StreamName
 
 #: Memory of queued frames, and of queued thumbnails.
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
@@ -34,33 +37,6 @@ MAX_PICTURE_BYTES = 64 * 1024 * 1024
 LEAST_WEIGHT = 6
 
 
-@dataclass(slots=True)
-class Picture:
-    """A frame or thumbnail: pixels to encode, or bytes that are encoded already."""
-
-    pixels: Any
-    time_ms: int
-    step: int | None
-    episode: int | None
-    env: Env | None
-    stream: PictureStream
-
-
-@dataclass(slots=True)
-class Vision:
-    """A call of the vision LLM; `images` are the pictures that it was given (copying.copy_pictures)."""
-
-    images: list[Any]
-    time_ms: int
-    step: int | None
-    prompt: str | None
-    response: str | None
-    response_time_ms: float | None
-    extra: dict[Any, Any] = field(default_factory=dict)
-    stream: Literal["vision"] = "vision"
-
-
-Item = Fields | Picture | Vision
 #: Pictures by (env, index among the pictures of that env).
 Slots = dict[tuple[Env | None, int], Picture]
 

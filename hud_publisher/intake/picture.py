@@ -14,8 +14,8 @@ from typing import Any
 
 from PIL import Image
 
+from hud_publisher.intake.items import CHANNELS
 from hud_publisher.protocol.errors import UnsupportedImageError
-from hud_publisher.protocol.images import CHANNELS
 
 #: How the reasons begin.
 EXPECTED = "expected a picture, got "

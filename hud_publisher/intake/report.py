@@ -11,19 +11,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hud_publisher.once import LogOnce
 from hud_publisher.protocol.batch import Published
-from hud_publisher.protocol.entries import STREAMS, StreamName
+from hud_publisher.protocol.entries import STREAMS
 from hud_publisher.protocol.foreign import Unreadable
 from hud_publisher.protocol.names import text_of
-from hud_publisher.protocol.replies import Registered
+
+if TYPE_CHECKING:
+    from hud_publisher.intake.items import PictureStream
+    from hud_publisher.protocol.entries import StreamName
+    from hud_publisher.protocol.replies import Registered
 
 #: disabled: no REDIS_URL and no HUD_URL; connecting: no answer yet, or none at present; registered, joined: the session
 #: is ours; refused: another run holds the channel; lost: the session ended and the sender will register again; closed.
 Status = Literal["disabled", "connecting", "registered", "joined", "refused", "lost", "closed"]
-PictureStream = Literal["frames", "thumbs"]
 #: overflow: the queue was full; replaced: a newer picture of the same env came first; unusable: it cannot be shown;
 #: too large: over a limit of the protocol; full: Redis had no room; rejected: refused for its content; closed: the
 #: publisher closed before it could be sent.

@@ -16,8 +16,6 @@ from hud_publisher.protocol.errors import TooLargeError, UnsupportedImageError
 
 Mime = Literal["image/jpeg", "image/png", "image/webp"]
 
-#: Channels that pixels may have: grey, RGB and RGBA.
-CHANNELS = (1, 3, 4)
 MAX_IMAGE_BYTES = 4 * 1024 * 1024
 #: 4096×4096: more than any game or vision model shows, and 67 MB once a browser has decoded it.
 MAX_IMAGE_PIXELS = 16_777_216

@@ -1,25 +1,35 @@
 """Makes entries of queued items: cleans values, encodes pictures, cuts to the protocol's limits.
 
-An item that cannot be sent is counted, named once in the log, and left out.
+An item that cannot be sent is counted, named once in the log, and left out. The publisher passes the result of
+`composer` to its sender: this half of the thread's work, from items to entries, and sender.loop with the other half,
+from entries to the sink, know nothing of each other.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from hud_publisher.intake.copying import copy_env, copy_step
-from hud_publisher.intake.fields import Fields
-from hud_publisher.intake.intake import Item, Picture, Vision
-from hud_publisher.intake.report import Counters
+from hud_publisher.intake.items import Fields, Item, Picture, Vision
 from hud_publisher.protocol.batch_body import check_metrics
 from hud_publisher.protocol.cleaning import clean_metrics
-from hud_publisher.protocol.entries import MAX_METRICS_BYTES, Entry, FrameEntry, MetricsEntry, VisionEntry
+from hud_publisher.protocol.entries import MAX_METRICS_BYTES, FrameEntry, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import TooLargeError, UnsupportedImageError
-from hud_publisher.protocol.images import Mime, inspect_image
+from hud_publisher.protocol.images import inspect_image
 from hud_publisher.protocol.names import Paths, clean_text
-from hud_publisher.protocol.values import NotFinite, to_json
+from hud_publisher.protocol.values import to_json
 from hud_publisher.sender.encoder import Encoder
 from hud_publisher.sender.vision_picture import readable_bytes, show_pictures
+
+if TYPE_CHECKING:
+    from hud_publisher.intake.report import Counters
+    from hud_publisher.protocol.entries import Entry
+    from hud_publisher.protocol.images import Mime
+    from hud_publisher.protocol.settings import Settings
+    from hud_publisher.protocol.values import NotFinite
+    from hud_publisher.sender.pauses import GilYield
 
 #: Longest side of a thumbnail in pixels: a strip of twenty fits a page.
 THUMB_SIDE = 96
@@ -29,6 +39,17 @@ SMALL_BYTES = 64 * 1024
 #: This many values, with names and texts of any length, stay below the limit on an entry's bytes, so it need not be
 #: measured.
 LIGHT = 200
+
+
+def composer(settings: Settings, counters: Counters, yield_gil: GilYield) -> Callable[[list[Item]], tuple[Entry, ...]]:
+    """Return `compose` for one sender, with an encoder of its own."""
+    encoder = Encoder(
+        quality=settings.jpeg_quality,
+        image_format=settings.frame_format,
+        max_side=settings.max_side,
+        gil_released=yield_gil.restart,
+    )
+    return functools.partial(compose, encoder=encoder, counters=counters, paths=Paths(), yield_gil=yield_gil)
 
 
 def compose(

@@ -11,12 +11,11 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from hud_publisher.intake.intake import Intake, Item
-from hud_publisher.intake.report import Cause
 from hud_publisher.once import LogOnce
-from hud_publisher.protocol.batch import Batch, Published
-from hud_publisher.protocol.entries import Entry, MetricsEntry, entry_bytes
+from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.entries import MetricsEntry, entry_bytes
 from hud_publisher.protocol.errors import (
     HudError,
     SessionNotActiveError,
@@ -26,13 +25,17 @@ from hud_publisher.protocol.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.names import Paths
-from hud_publisher.sender.compose import compose
-from hud_publisher.sender.encoder import Encoder
-from hud_publisher.sender.pauses import GilYield
-from hud_publisher.sender.session import Session
-from hud_publisher.sinks.sink import Sink
+
+if TYPE_CHECKING:
+    from hud_publisher.intake.intake import Intake
+    from hud_publisher.intake.items import Item
+    from hud_publisher.intake.report import Cause
+    from hud_publisher.protocol.batch import Published
+    from hud_publisher.protocol.entries import Entry
+    from hud_publisher.protocol.keys import SessionId
+    from hud_publisher.sender.pauses import GilYield
+    from hud_publisher.sender.session import Session
+    from hud_publisher.sinks.sink import Sink
 
 #: Pictures per call, so that a call does not keep Redis busy for milliseconds.
 BATCH_PICTURES = 8
@@ -45,21 +48,31 @@ FULL_WAIT_S = 2.0
 
 
 class Delivery:
-    """Delivers the batches of one writer."""
+    """Delivers the batches of one writer.
+
+    Args:
+        intake: the queued items.
+        sink: the target.
+        session: registered at the sink.
+        compose: makes entries of items.
+        writer: the writer's name.
+        yield_gil: called between two pieces of work.
+        draw: a random number from 0 to 1.
+    """
 
     def __init__(
         self,
         intake: Intake,
         sink: Sink,
         session: Session,
-        encoder: Encoder,
+        compose: Callable[[list[Item]], tuple[Entry, ...]],
         writer: str,
         yield_gil: GilYield,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self._intake, self._sink, self._session, self._encoder = intake, sink, session, encoder
+        self._intake, self._sink, self._session, self._compose = intake, sink, session, compose
         self._writer, self._yield_gil, self._draw = writer, yield_gil, draw
-        self._counters, self._paths = intake.counters, Paths()
+        self._counters = intake.counters
         self._number = 0
         #: The batch that is not acknowledged yet.
         self.inflight: Batch | None = None
@@ -82,7 +95,7 @@ class Delivery:
         if self.inflight is None:
             if not self._ready:
                 self._composing = self._intake.take_batch(max_values, BATCH_PICTURES, self._yield_gil)
-                self._ready = compose(self._composing, self._encoder, self._counters, self._paths, self._yield_gil)
+                self._ready = self._compose(self._composing)
                 self._composing = []
             self.inflight = self._next_batch()
         return self.inflight is not None

@@ -16,12 +16,15 @@ import os
 import sys
 from collections.abc import Callable, Hashable
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
+from hud_publisher.intake.items import CHANNELS
 from hud_publisher.protocol.errors import UnsupportedImageError
-from hud_publisher.protocol.images import CHANNELS, Mime
+
+if TYPE_CHECKING:
+    from hud_publisher.protocol.images import Mime
 
 #: It imports numpy, so it is loaded with the first array.
 HAS_SIMPLEJPEG = find_spec("simplejpeg") is not None

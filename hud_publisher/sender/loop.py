@@ -1,7 +1,12 @@
-"""`Sender`: the loop of the thread that sends.
+"""`Sender`: the loop of the thread that sends, and the schedule of its calls.
 
-`turn` makes at most one call and returns how long to sleep. It uses no thread, so tests call it directly. The parts:
-`Schedule` decides when, `Session` registers, `Delivery` settles batches.
+`turn` makes at most one call and returns how long to sleep. It uses no thread, so tests call it directly. `Session`
+registers, `Delivery` settles batches.
+
+A batch is sent if it is full, a frame or a field has waited its bound, or a heartbeat is due. The first entry after an
+idle time wakes the sender and goes at once. Then the sender sleeps for the bound, and entries that come meanwhile send
+no signal, because a signal costs the caller some microseconds. A frame wakes the sender at once, unless frames are
+batched.
 """
 
 from __future__ import annotations
@@ -10,17 +15,22 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from hud_publisher.intake.intake import Intake
+from hud_publisher.protocol.batch import FRAMES_TOGETHER
 from hud_publisher.protocol.errors import HudError
-from hud_publisher.protocol.replies import Registered
-from hud_publisher.protocol.settings import Settings
 from hud_publisher.sender.delivery import Delivery
-from hud_publisher.sender.encoder import Encoder
-from hud_publisher.sender.pauses import Backoff, GilYield
-from hud_publisher.sender.schedule import LOOK_S, Schedule
+from hud_publisher.sender.pauses import Backoff
 from hud_publisher.sender.session import Session
-from hud_publisher.sinks.sink import Sink
+
+if TYPE_CHECKING:
+    from hud_publisher.intake.intake import Intake
+    from hud_publisher.intake.items import Item
+    from hud_publisher.protocol.entries import Entry
+    from hud_publisher.protocol.replies import Registered
+    from hud_publisher.protocol.settings import Settings
+    from hud_publisher.sender.pauses import GilYield
+    from hud_publisher.sinks.sink import Sink
 
 logger = logging.getLogger("hud_publisher")
 
@@ -35,6 +45,27 @@ MAX_SHARE = 0.12
 #: The caller of `Thread.start` waits until the thread runs. This sleep returns control to it before the first
 #: connection.
 START_S = 0.001
+#: Fields wait at most this long after the last batch: 25 calls per second, and a delay that no chart shows.
+FIELDS_WAIT_S = 0.04
+#: While frames come at least this often, fields wait for the next frame: that saves a call for a single entry, such as
+#: the end of an episode.
+FRAME_WAIT_S = 0.1
+#: The same for batched frames, at most FRAMES_TOGETHER of them: each call costs the machine the time of three frames
+#: (docs/decisions/frames-in-one-call.md). The call has room for as many thumbnails besides.
+BATCH_WAIT_S = 0.2
+#: Slack for frame jitter: frames arrive on step boundaries, up to this late.
+LATE_S = 0.015
+#: With more step metrics than this a batch is full: nothing waits for a frame.
+FULL_FIELDS = 40
+#: How often an idle sender looks for thumbnails, which send no signal (one call serves all envs), bounds the logged
+#: entries, and checks whether training began to ask for pictures.
+LOOK_S = 0.5
+#: Greatest age of the viewers' count while training offers frames: the rate rises within a second of the first viewer.
+FRAMES_REFRESH_S = 0.8
+#: The same for thumbnails, and how often a claim is renewed; another env may take over after 10 s of silence.
+CLAIM_REFRESH_S = 2.0
+#: For how long a question whether a picture is due counts as interest.
+INTEREST_S = 5.0
 
 
 class Sender:
@@ -44,6 +75,8 @@ class Sender:
         intake: of the publisher.
         sink: the target.
         settings: of the publisher.
+        compose: makes entries of queued items.
+        yield_gil: releases the GIL between two pieces of work; shared with `compose`.
         writer: the writer's name.
         takeover: end another run's session once, instead of waiting.
         begins: whether this process began the run and so ends its session; None: if it was the first to register.
@@ -57,6 +90,8 @@ class Sender:
         intake: Intake,
         sink: Sink,
         settings: Settings,
+        compose: Callable[[list[Item]], tuple[Entry, ...]],
+        yield_gil: GilYield,
         *,
         writer: str,
         takeover: bool = False,
@@ -67,16 +102,13 @@ class Sender:
     ) -> None:
         self._intake, self._sink, self._clock, self._work_clock = intake, sink, intake.clock, work_clock
         self._begins, self._before_release = begins, before_release
-        self._yield_gil = GilYield()
-        encoder = Encoder(
-            quality=settings.jpeg_quality,
-            image_format=settings.frame_format,
-            max_side=settings.max_side,
-            gil_released=self._yield_gil.restart,
-        )
+        self._yield_gil = yield_gil
+        self._batches_frames = settings.batch_frames
+        self._is_watched_only = settings.frames == "watched"
         self._session = Session(intake, sink, settings, draw, takeover=takeover)
-        self._schedule = Schedule(intake, settings)
-        self.delivery = Delivery(intake, sink, self._session, encoder, writer, self._yield_gil, draw)
+        self.delivery = Delivery(intake, sink, self._session, compose, writer, yield_gil, draw)
+        #: When the last batch was sent.
+        self._sent_at = float("-inf")
         self._not_before = float("-inf")
         self._trouble = Backoff(0.5, 30.0, draw)
 
@@ -98,7 +130,7 @@ class Sender:
 
     def turn(self) -> float:
         """Make at most one call; return how many seconds to sleep, unless the intake wakes the sender."""
-        intake, delivery, schedule = self._intake, self.delivery, self._schedule
+        intake, delivery = self._intake, self.delivery
         now, is_closing = self._clock(), intake.close_by is not None
         self._yield_gil.restart()
         self._yield_gil.is_off = is_closing
@@ -111,14 +143,14 @@ class Sender:
             return self._hold(self._session.open())
         worked_at, wait_s = self._work_clock(), 0.0
         if delivery.load(CLOSING_VALUES if is_closing else BATCH_VALUES):
-            schedule.note_batch(now)
+            self._sent_at = now
             wait_s = delivery.send(session.session_id)
-        elif now >= schedule.heartbeat_at(now):
+        elif now >= self._heartbeat_at(now):
             wait_s = delivery.heartbeat(session.session_id)
         if wait_s:
             return self._hold(wait_s)
         now = self._clock()
-        if delivery.is_idle and (sleep_s := schedule.rest(now)):
+        if delivery.is_idle and (sleep_s := self._rest(now)):
             return sleep_s
         # More is queued than one call took: keep this thread within MAX_SHARE.
         return 0.0 if is_closing else max(0.001, (self._work_clock() - worked_at) * (1 / MAX_SHARE - 1))
@@ -127,6 +159,39 @@ class Sender:
         """Make no call for this long, counted from the end of the last call, which may have taken seconds."""
         self._not_before = self._clock() + wait_s
         return wait_s
+
+    def _frame_wait_s(self, now: float) -> float:
+        """How long queued entries may wait for the next frame; 0 if none is expected soon."""
+        intake, period_s = self._intake, self._intake.report.period_s["frames"]
+        most_s = BATCH_WAIT_S if self._batches_frames else FRAME_WAIT_S
+        if period_s is None or period_s >= most_s or intake.close_by is not None:
+            return 0.0
+        frames = max(1, min(FRAMES_TOGETHER, int(most_s / period_s + 1e-6)))
+        return max(0.0, intake.pacers["frames"].taken_at + frames * period_s + LATE_S - now)
+
+    def _rest(self, now: float) -> float:
+        """Return how long to sleep; 0 if a batch is due. Entries that are due before then wake the sender."""
+        intake, frame_s = self._intake, self._frame_wait_s(now)
+        wait_s = frame_s if intake.close_by is not None else max(frame_s, self._sent_at + FIELDS_WAIT_S - now)
+        batches_frames = self._batches_frames and frame_s > 0.0
+        fields = FULL_FIELDS if wait_s > 0.0 else 0
+        intake.ask_to_wake(by_frames=not batches_frames, above_fields=fields)
+        # A caller that offered an entry before this request did not wake the sender.
+        if intake.has_more_than(fields, FRAMES_TOGETHER - 1 if batches_frames else 0):
+            return 0.0
+        return max(0.0, min(wait_s if wait_s > 0.0 else LOOK_S, self._heartbeat_at(now) - now))
+
+    def _heartbeat_at(self, now: float) -> float:
+        """When a heartbeat is due, counted from the last answer."""
+        intake = self._intake
+        report = intake.report
+        refresh_s = report.session.ttl_ms / 3000 if report.session else 0.0
+        if intake.claim is not None or now - intake.pacers["thumbs"].asked_at < INTEREST_S:
+            refresh_s = min(refresh_s, CLAIM_REFRESH_S)
+        is_asked = now - intake.pacers["frames"].asked_at < INTEREST_S
+        if self._is_watched_only and report.feedback.viewers == 0 and is_asked:
+            refresh_s = min(refresh_s, FRAMES_REFRESH_S)
+        return report.feedback_at + refresh_s
 
     def _is_done(self) -> bool:
         intake = self._intake

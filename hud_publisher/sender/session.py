@@ -10,23 +10,25 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hud_publisher.intake.intake import Intake
-from hud_publisher.intake.report import PictureStream
 from hud_publisher.once import LogOnce
-from hud_publisher.protocol.batch import Published
 from hud_publisher.protocol.errors import (
-    Holder,
     HudError,
     SessionHeldError,
     TooManyRequestsError,
     UnauthorizedError,
     UnavailableError,
 )
-from hud_publisher.protocol.settings import Settings
 from hud_publisher.sender.pauses import Backoff
-from hud_publisher.sinks.sink import Sink
+
+if TYPE_CHECKING:
+    from hud_publisher.intake.intake import Intake
+    from hud_publisher.intake.items import PictureStream
+    from hud_publisher.protocol.batch import Published
+    from hud_publisher.protocol.errors import Holder
+    from hud_publisher.protocol.settings import Settings
+    from hud_publisher.sinks.sink import Sink
 
 logger = logging.getLogger("hud_publisher")
 

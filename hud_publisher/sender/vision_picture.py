@@ -18,7 +18,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from PIL import Image
 
-from hud_publisher.intake.copying import MAX_GIVEN_BYTES, MAX_PICTURES, NoPicture
+from hud_publisher.intake.items import MAX_GIVEN_BYTES, MAX_PICTURES, NoPicture
 from hud_publisher.protocol.errors import ConfigError, HudError, TooLargeError, UnsupportedImageError
 from hud_publisher.protocol.images import MAX_IMAGE_PIXELS, Mime, inspect_image
 from hud_publisher.protocol.urls import split_url

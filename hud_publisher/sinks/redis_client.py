@@ -9,7 +9,7 @@ import socket
 import struct
 import sys
 import time
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import hiredis
 import redis
@@ -19,10 +19,12 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from hud_publisher.protocol.internals import missing_of, report_missing
-from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.protocol.transport.redis_clients import CLOSED, Library, make_client, reply_parser
-from hud_publisher.protocol.urls import RedisTarget
+from hud_publisher.protocol.urls import RedisTarget, parse_redis_url
 from hud_publisher.sinks.sink import TIMEOUT_S
+
+if TYPE_CHECKING:
+    from hud_publisher.protocol.scripts import ScriptCall
 
 _REDIS = Library(redis.Redis, Sentinel, RedisCluster, ClusterNode, Retry)
 #: A server may close a connection that was idle for longer; the shortest idle timeout of Redis is 1 s.
@@ -54,7 +56,8 @@ def connect(url: str | RedisTarget, *, timeout_s: float = TIMEOUT_S) -> Client:
         url: in a form that protocol.urls reads.
         timeout_s: for connecting and for each answer.
     """
-    return cast("Client", make_client(url, _REDIS, timeout_s=timeout_s))
+    target = parse_redis_url(url) if isinstance(url, str) else url
+    return cast("Client", make_client(target, _REDIS, timeout_s=timeout_s))
 
 
 class OneConnection:

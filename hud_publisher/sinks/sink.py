@@ -7,11 +7,12 @@ hud_publisher.protocol.errors. It has no queue and retries nothing: hud_publishe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from hud_publisher.protocol.batch import Batch, Published
-from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.replies import Registered
+if TYPE_CHECKING:
+    from hud_publisher.protocol.batch import Batch, Published
+    from hud_publisher.protocol.keys import SessionId
+    from hud_publisher.protocol.replies import Registered
 
 #: Longest time in seconds that one call may wait for an answer: a slower server counts as unreachable, and the batch
 #: number makes sending again safe.

@@ -3,8 +3,8 @@
 A publisher without an address looks here, so a script next to a running `hud up` needs no variable. The socket lies in
 `$XDG_RUNTIME_DIR/hud`, or in `hud-UID` in the folder for temporary files if that variable is not set. Anybody can
 create a folder of that name in /tmp first and read everything that is published to a socket in it, so the folder and
-the socket count only if they belong to this user and nobody else can enter the folder. Called by hud_publisher.assembly
-and by the `hud` command.
+the socket count only if they belong to this user and nobody else can enter the folder. Called by
+hud_publisher.arguments and by the `hud` command.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import socket
 import stat
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hud_publisher.protocol.settings import Settings
+if TYPE_CHECKING:
+    from hud_publisher.protocol.settings import Settings
 
 #: A local server accepts at once; one whose backlog is full is not worth a delay of training.
 CONNECT_S = 0.5

@@ -8,13 +8,14 @@ web tier.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hiredis
 from redis.backoff import NoBackoff
 from redis.exceptions import InvalidResponse, RedisClusterException, RedisError
 
-from hud_publisher.protocol.urls import RedisTarget, parse_redis_url
+if TYPE_CHECKING:
+    from hud_publisher.protocol.urls import RedisTarget
 
 #: All that a client, synchronous or not, raises when Redis fails to answer. A cluster without a node that answers
 #: raises no RedisError; hiredis and asyncio raise other errors for a broken reply; uvloop raises RuntimeError ("the
@@ -38,7 +39,7 @@ class Library:
 
 
 def make_client(
-    target: RedisTarget | str,
+    target: RedisTarget,
     library: Library,
     *,
     timeout_s: float,
@@ -48,13 +49,12 @@ def make_client(
     """Return a client for this address; opens no connection yet, except to learn a cluster's nodes (synchronous only).
 
     Args:
-        target: the address, or a URL in a form that protocol.urls reads.
+        target: the address.
         library: the classes to use.
         timeout_s: limits each answer.
         connect_timeout_s: limits connecting; None: as `timeout_s`.
         **pool: further options for the client of a single server.
     """
-    target = parse_redis_url(target) if isinstance(target, str) else target
     common: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s if connect_timeout_s is None else connect_timeout_s,

@@ -12,7 +12,8 @@ import pydantic
 import pytest
 from PIL import Image
 
-from hud_publisher.intake.copying import NoPicture, copy_env, copy_fields, copy_pictures, copy_pixels, copy_step
+from hud_publisher.intake.copying import copy_env, copy_fields, copy_pictures, copy_pixels, copy_step
+from hud_publisher.intake.items import NoPicture
 from hud_publisher.intake.report import Counters
 from hud_publisher.protocol.cleaning import clean_metrics
 from hud_publisher.protocol.errors import UnsupportedImageError

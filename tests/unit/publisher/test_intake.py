@@ -7,8 +7,9 @@ from typing import Literal
 import pytest
 
 from hud_publisher.intake.copying import picture_bytes
-from hud_publisher.intake.fields import MAX_INBOX, WIDE, Fields, FieldsStream
-from hud_publisher.intake.intake import MAX_PICTURE_BYTES, Bounds, Intake, Picture, Vision
+from hud_publisher.intake.fields import MAX_INBOX, WIDE
+from hud_publisher.intake.intake import MAX_PICTURE_BYTES, Bounds, Intake
+from hud_publisher.intake.items import Fields, FieldsStream, Picture, Vision
 from tests.fixtures.publishing import queued
 
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from hud_publisher import Publisher
-from hud_publisher.intake.fields import Fields
 from hud_publisher.intake.intake import Intake
+from hud_publisher.intake.items import Fields
 from hud_publisher.intake.report import Counters
 from hud_publisher.protocol.names import Paths
 from hud_publisher.sender import encoder

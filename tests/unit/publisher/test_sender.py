@@ -24,8 +24,7 @@ from hud_publisher.protocol.errors import (
 from hud_publisher.protocol.keys import SessionId
 from hud_publisher.protocol.replies import Registered
 from hud_publisher.sender.delivery import BATCH_PICTURES
-from hud_publisher.sender.loop import MAX_SHARE
-from hud_publisher.sender.schedule import FIELDS_WAIT_S, FRAME_WAIT_S, FULL_FIELDS, LATE_S
+from hud_publisher.sender.loop import FIELDS_WAIT_S, FRAME_WAIT_S, FULL_FIELDS, LATE_S, MAX_SHARE
 from tests.fixtures.publishing import JPEG, Bench, MemorySink, queued
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hud_publisher.intake.copying import MAX_GIVEN_BYTES, NoPicture, copy_pictures, picture_bytes
+from hud_publisher.intake.copying import copy_pictures, picture_bytes
+from hud_publisher.intake.items import MAX_GIVEN_BYTES, NoPicture
 from hud_publisher.protocol.errors import UnsupportedImageError
 from hud_publisher.protocol.images import MAX_IMAGE_BYTES, inspect_image
 from hud_publisher.sender.encoder import Encoder
