@@ -17,6 +17,8 @@ PARALLEL := -n 2 --dist worksteal
 PAGE_TOOLS := PATH="$(abspath $(BIN)):$$PATH" .make/page/node_modules/.bin
 SOURCES := hud_publisher hud_web rllib_integration tests bench examples
 export PIP_ROOT_USER_ACTION := ignore
+# Images of containers often forbid the cache of compiled modules. Every process of the tests would compile torch and ray.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up install check lint types imports prose page format-page test test-quick test-unit test-contract \
@@ -144,14 +146,14 @@ install: .make/rllib .make/dev ## Everything for developing
 	@touch $@
 
 # The requirements of the extra alone: the project itself stays as it is while tests run. Python compiles a module when it
-# first imports it; to compile all of them takes longer than to install them.
+# first imports it; to compile all of them takes longer than to install them. The last line does it for those in use.
 .make/rllib: pyproject.toml | .make/web
 	@echo "[3/3] installing torch, ray and the Atari games: about 2 GB, one to three minutes …"
 	@$(PIP) install --no-compile $(TORCH) | grep --line-buffered -E '^(Collecting|Installing)' || true
 	@$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	    print(*project["optional-dependencies"]["rllib"], sep="\n")' >.make/rllib.txt
 	@$(PIP) install --no-compile --requirement .make/rllib.txt | grep --line-buffered -E '^(Collecting|Installing)' || true
-	@$(BIN)/python -c 'import torch, ray, ale_py'
+	@$(BIN)/python -c 'import ale_py, ray.rllib.algorithms.ppo'
 	@touch $@
 
 # node comes from PyPI where the machine has none; npm brings the two tools that tests/page/package-lock.json pins.
