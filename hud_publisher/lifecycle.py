@@ -30,7 +30,7 @@ from hud_publisher.once import log_once
 if TYPE_CHECKING:
     from hud_publisher.intake.fields import Inbox
     from hud_publisher.intake.intake import Intake
-    from hud_publisher.protocol.replies import Registered
+    from hud_publisher.protocol.batch import Registered
     from hud_publisher.protocol.settings import Settings
 
 logger = logging.getLogger("hud_publisher")

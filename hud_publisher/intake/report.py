@@ -21,8 +21,8 @@ from hud_publisher.protocol.names import text_of
 
 if TYPE_CHECKING:
     from hud_publisher.intake.items import PictureStream
+    from hud_publisher.protocol.batch import Registered
     from hud_publisher.protocol.entries import StreamName
-    from hud_publisher.protocol.replies import Registered
 
 #: disabled: no REDIS_URL and no HUD_URL; connecting: no answer yet, or none at present; registered, joined: the session
 #: is ours; refused: another run holds the channel; lost: the session ended and the sender will register again; closed.

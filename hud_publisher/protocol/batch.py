@@ -1,4 +1,4 @@
-"""A batch, the entries that one writer sends at once, and the reply to it.
+"""A batch, the entries that one writer sends at once, and the replies to a writer, by either way.
 
 Called by the sender, which makes batches, and by the modules that encode them: `scripts` for Redis and `batch_body` for
 HTTP.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hud_publisher.protocol.entries import Entry, EntryId
+    from hud_publisher.protocol.keys import SessionId, Sid
 
 MAX_BATCH_ENTRIES = 512
 #: Live frames of one batch that viewers get: the newest ones.
@@ -51,6 +52,23 @@ class Batch:
     number: int = 0
     entries: tuple[Entry, ...] = ()
     claim: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A session that this process may write under.
+
+    Attributes:
+        session_id: the secret.
+        sid: the public name of the session, its fence.
+        joined: whether another process of the same run had begun it.
+        ttl_ms: how long it lasts without a write or heartbeat.
+    """
+
+    session_id: SessionId
+    sid: Sid
+    joined: bool
+    ttl_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hud_publisher.protocol.batch import MAX_ENV_INDEX, Published, Reporter
+from hud_publisher.protocol.batch import MAX_ENV_INDEX, Published, Registered, Reporter
 from hud_publisher.protocol.entries import START, EntryId, parse_env
 from hud_publisher.protocol.errors import (
     Holder,
@@ -20,23 +20,6 @@ from hud_publisher.protocol.errors import (
     StorageFullError,
 )
 from hud_publisher.protocol.keys import SessionId, Sid
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """A session that this process may write under.
-
-    Attributes:
-        session_id: the secret.
-        sid: the public name of the session, its fence.
-        joined: whether another process of the same run had begun it.
-        ttl_ms: how long it lasts without a write or heartbeat.
-    """
-
-    session_id: SessionId
-    sid: Sid
-    joined: bool
-    ttl_ms: int
 
 
 def text(value: object) -> str:

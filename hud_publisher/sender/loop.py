@@ -26,8 +26,8 @@ from hud_publisher.sender.session import Session
 if TYPE_CHECKING:
     from hud_publisher.intake.intake import Intake
     from hud_publisher.intake.items import Item
+    from hud_publisher.protocol.batch import Registered
     from hud_publisher.protocol.entries import Entry
-    from hud_publisher.protocol.replies import Registered
     from hud_publisher.protocol.settings import Settings
     from hud_publisher.sender.pauses import GilYield
     from hud_publisher.sinks.sink import Sink

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from hud_publisher.protocol.batch import Batch, Published
+from hud_publisher.protocol.batch import Batch, Published, Registered
 from hud_publisher.protocol.batch_body import MEDIA_TYPE, encode_batch
 from hud_publisher.protocol.entries import EntryId, MetricsEntry
 from hud_publisher.protocol.errors import (
@@ -32,7 +32,7 @@ from hud_publisher.protocol.errors import (
 )
 from hud_publisher.protocol.info import MAX_INFO_BYTES, bounded_info
 from hud_publisher.protocol.keys import SessionId, Sid
-from hud_publisher.protocol.replies import Registered, parse_reporter
+from hud_publisher.protocol.replies import parse_reporter
 from hud_publisher.protocol.texts import one_line
 from hud_publisher.protocol.transport.http_client import Connection, parse_hud_url
 from hud_publisher.sinks.sink import TIMEOUT_S, Destination

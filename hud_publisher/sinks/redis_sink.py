@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import redis.exceptions as redis_errors
 
 from hud_publisher.protocol import replies, scripts
-from hud_publisher.protocol.batch import Batch, Published
+from hud_publisher.protocol.batch import Batch, Published, Registered
 from hud_publisher.protocol.entries import Limits
 from hud_publisher.protocol.errors import (
     HudError,
@@ -22,7 +22,6 @@ from hud_publisher.protocol.errors import (
     UnavailableError,
 )
 from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.replies import Registered
 from hud_publisher.protocol.texts import one_line
 from hud_publisher.protocol.transport.redis_clients import CLIENT_ERRORS
 from hud_publisher.protocol.urls import RedisTarget, parse_redis_url

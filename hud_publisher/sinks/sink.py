@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from hud_publisher.protocol.batch import Batch, Published
+    from hud_publisher.protocol.batch import Batch, Published, Registered
     from hud_publisher.protocol.keys import SessionId
-    from hud_publisher.protocol.replies import Registered
 
 #: Longest time in seconds that one call may wait for an answer: a slower server counts as unreachable, and the batch
 #: number makes sending again safe.

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from hud_publisher.protocol import replies, scripts
-from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.batch import Batch, Registered
 from hud_publisher.protocol.entries import Bound, FrameEntry, Limits, MetricsEntry, VisionEntry, bounds
 from hud_publisher.protocol.keys import ChannelKeys, SessionId
-from hud_publisher.protocol.replies import Registered
 from hud_publisher.protocol.settings import Settings
 from tests.contract.conftest import Place
 from tests.fixtures.publishing import JPEG

@@ -6,11 +6,10 @@ import pytest
 import redis
 
 from hud_publisher.protocol import replies, scripts
-from hud_publisher.protocol.batch import Batch, Claim, Published
+from hud_publisher.protocol.batch import Batch, Claim, Published, Registered
 from hud_publisher.protocol.entries import STREAMS, Entry, FrameEntry, Limits, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import MalformedError
 from hud_publisher.protocol.keys import ChannelKeys, SessionId
-from hud_publisher.protocol.replies import Registered
 from tests.contract.conftest import Place
 from tests.fixtures.publishing import JPEG
 

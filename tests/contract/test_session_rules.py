@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from hud_publisher.protocol import replies, scripts
-from hud_publisher.protocol.batch import Batch, Claim, Published
+from hud_publisher.protocol.batch import Batch, Claim, Published, Registered
 from hud_publisher.protocol.batch_body import check_metrics
 from hud_publisher.protocol.entries import Entry, FrameEntry, Limits, MetricsEntry, VisionEntry, bounds
 from hud_publisher.protocol.errors import SessionHeldError, SessionNotActiveError
 from hud_publisher.protocol.keys import ChannelKeys, SessionId
-from hud_publisher.protocol.replies import Registered
 from hud_publisher.protocol.stored import decode_state
 from tests.contract.conftest import Place
 from tests.fixtures.publishing import JPEG

@@ -7,10 +7,9 @@ import secrets
 import threading
 
 from hud_publisher.protocol import replies, scripts
-from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.batch import Batch, Registered
 from hud_publisher.protocol.entries import Limits, MetricsEntry
 from hud_publisher.protocol.errors import SessionNotActiveError
-from hud_publisher.protocol.replies import Registered
 from hud_publisher.sinks.redis_client import connect, execute
 from tests.faults.history import Number
 

@@ -32,11 +32,10 @@ from hypothesis.stateful import (
 )
 
 from hud_publisher.protocol import replies, scripts
-from hud_publisher.protocol.batch import Batch, Published
+from hud_publisher.protocol.batch import Batch, Published, Registered
 from hud_publisher.protocol.entries import Limits, MetricsEntry
 from hud_publisher.protocol.errors import SessionHeldError, SessionNotActiveError
 from hud_publisher.protocol.keys import ChannelKeys, SessionId, split_session_id
-from hud_publisher.protocol.replies import Registered
 from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.sinks.redis_client import connect, execute
 from tests.faults.server_log import commands

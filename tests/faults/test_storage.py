@@ -15,10 +15,9 @@ import redis
 
 from hud_publisher import Publisher
 from hud_publisher.protocol import replies, scripts
-from hud_publisher.protocol.batch import Batch
+from hud_publisher.protocol.batch import Batch, Registered
 from hud_publisher.protocol.entries import Limits, MetricsEntry
 from hud_publisher.protocol.keys import ChannelKeys
-from hud_publisher.protocol.replies import Registered
 from hud_publisher.sinks.redis_client import connect, execute
 from tests.faults.ledger import read_sessions
 from tests.fixtures.publishing import JPEG

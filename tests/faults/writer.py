@@ -28,10 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from hud_publisher import Publisher, Settings
-from hud_publisher.protocol.batch import Batch, Published
+from hud_publisher.protocol.batch import Batch, Published, Registered
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry
 from hud_publisher.protocol.keys import SessionId, split_session_id
-from hud_publisher.protocol.replies import Registered
 from hud_publisher.publisher import SinkFactory
 from hud_publisher.sinks.sink import Sink
 from tests.faults import memory

@@ -8,7 +8,7 @@ from collections import deque
 import pytest
 
 from hud_publisher.intake.intake import Bounds
-from hud_publisher.protocol.batch import FRAMES_TOGETHER, Batch, Claim, Published
+from hud_publisher.protocol.batch import FRAMES_TOGETHER, Batch, Claim, Published, Registered
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry, entry_bytes
 from hud_publisher.protocol.errors import (
     Holder,
@@ -22,7 +22,6 @@ from hud_publisher.protocol.errors import (
     UnavailableError,
 )
 from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.replies import Registered
 from hud_publisher.sender.delivery import BATCH_PICTURES
 from hud_publisher.sender.loop import FIELDS_WAIT_S, FRAME_WAIT_S, FULL_FIELDS, LATE_S, MAX_SHARE
 from tests.fixtures.publishing import JPEG, Bench, MemorySink, queued

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hud_publisher.protocol.batch import Published
+from hud_publisher.protocol.batch import Published, Registered
 from hud_publisher.protocol.errors import (
     ConfigError,
     Holder,
@@ -21,7 +21,6 @@ from hud_publisher.protocol.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from hud_publisher.protocol.replies import Registered
 from hud_publisher.sender.pauses import Backoff
 from hud_publisher.sender.session import Session
 from tests.fixtures.publishing import Bench, MemorySink
