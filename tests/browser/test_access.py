@@ -131,14 +131,16 @@ def test_the_essentials_need_no_scrolling_on_a_desktop_screen(run: Run, open_pag
     fill(run)
     screen = open_page()
     screen.wait_pixel(color_of(1))
-    assert screen.page.evaluate(
-        "() => [document.documentElement.scrollHeight, document.documentElement.scrollWidth]"
-    ) == [900, 1440]
     for selector in ("#state", "#tiles", "#frame", "#charts .chart", "#vision", "#metrics", "#bottom"):
-        box = screen.find(selector).first.bounding_box()
+        part = screen.find(selector).first
+        part.wait_for(state="visible")
+        box = part.bounding_box()
         assert box is not None
         assert box["y"] >= 0
         assert box["y"] + box["height"] <= 900
+    assert screen.page.evaluate(
+        "() => [document.documentElement.scrollHeight, document.documentElement.scrollWidth]"
+    ) == [900, 1440]
 
 
 def test_animations_are_off_under_prefers_reduced_motion(run: Run, open_page: Open) -> None:

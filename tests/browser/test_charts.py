@@ -297,6 +297,31 @@ def test_the_readout_shows_the_values_and_the_step_at_the_pointer(run: Run, open
     screen.wait(lambda: chart(screen, "Entropy · KL").locator(".readout").is_hidden(), "the place to be left")
 
 
+def test_the_values_at_the_pointer_stay_while_data_and_lines_come(run: Run, open_page: Open) -> None:
+    title, now = "Entropy · KL", now_ms()
+
+    def iterate(*numbers: int, **data: float) -> None:
+        run.publish(*(
+            MetricsEntry({"entropy": n / 100, **data}, now - (101 - n) * 1000, n * 512, "iterations") for n in numbers
+        ))  # fmt: skip
+
+    def is_early() -> bool:
+        return 0 < float(readout(screen, title).get("Entropy", 0)) < 0.5
+
+    iterate(*range(1, 101))
+    screen = open_page()
+    wait_drawn(screen, title)
+    hover(screen, title, 0.25)
+    screen.wait(is_early, "an early value")
+    iterate(101)
+    screen.wait_metric("entropy", "1.010")
+    screen.page.wait_for_timeout(500)
+    assert is_early()
+    iterate(102, kl=0.5)  # one more line is another plot
+    screen.wait(lambda: "KL" in readout(screen, title), "the new line")
+    assert is_early()
+
+
 def test_each_compared_session_has_a_distinct_colour_name_and_values(start_run: StartRun, open_page: Open) -> None:
     for number, name in enumerate(("first", "second", "third"), start=1):
         past = start_run(name)

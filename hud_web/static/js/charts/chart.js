@@ -71,6 +71,8 @@ export class Chart {
     this.restarts = [];
     this.seen = false;
     this.drawn = "";
+    /** The cursor of the plot before, in its pixels. */
+    this.cursor = { left: -1, top: -1 };
     /** @type {any} */
     this.plot = null;
     this.heading = el("h3", { title }, ...inTwo(cut(title, 120)).map((part) => part && el("span", {}, part)));
@@ -110,10 +112,18 @@ export class Chart {
 
   /** Make the plot again, after a change of theme, scale or lines. */
   rebuild() {
-    this.plot?.destroy();
-    this.plot = null;
+    this.drop();
     this.drawn = "";
     this.request();
+  }
+
+  /** Remove the plot; its successor has the cursor at the same place. */
+  drop() {
+    if (!this.plot) return;
+    const { left, top } = this.plot.cursor;
+    this.cursor = { left, top };
+    this.plot.destroy();
+    this.plot = null;
   }
 
   size() {
@@ -135,17 +145,18 @@ export class Chart {
       .map(({ line, other, isNewest, isSmooth }) => [line, other?.sid, isNewest, isSmooth].join(" "))
       .join();
     if (shape !== this.shape) {
-      this.plot?.destroy();
-      this.plot = null;
+      this.drop();
       this.shape = shape;
       fill(this.legend);
       this.node.classList.toggle("multi", this.lines.length > 1 || others.some((some) => some.length > 0));
     }
     this.empty.hidden = data[0].length > 0;
-    if (!this.plot) this.plot = new /** @type {any} */ (uPlot)(this.options(data), data, this.area);
+    const isNew = !this.plot;
+    if (isNew) this.plot = new /** @type {any} */ (uPlot)(this.options(data), data, this.area);
     else this.plot.setData(data, false);
     this.scaleX(data[0]);
-    this.paintLegend(null);
+    if (isNew && this.area.matches(":hover")) this.plot.setCursor(this.cursor);
+    this.paintLegend(this.plot.cursor.left >= 0 ? this.plot.posToIdx(this.plot.cursor.left) : null);
   }
 
   /** @param {ArrayLike<number>} xs */
@@ -469,7 +480,7 @@ export class Chart {
    * @param {number | null} index @param {any} data @param {{name: string, shown: string, colour: string}[]} told
    */
   paintReadout(index, data, told) {
-    const isHere = index !== null && this.plot?.over.matches(":hover");
+    const isHere = index !== null && data && this.area.matches(":hover");
     this.readout.hidden = !isHere;
     if (!isHere) return;
     const row = (/** @type {string} */ name, /** @type {string} */ text, /** @type {string} */ colour) => {
