@@ -97,7 +97,7 @@ screenshots: .make/dev chromium ## Make docs/screenshots anew: the page in each 
 	$(BIN)/python -m tests.screenshots
 
 test-rllib: .make/trainers system ## Real RLlib runs
-	$(PYTEST) -n 2 --dist loadgroup tests/rllib
+	$(PYTEST) $(PARALLEL) tests/rllib
 
 wheel: .make/venv ## Build the wheel and the source distribution into dist/
 	@$(PIP) install --quiet 'build>=1.3'
@@ -140,13 +140,14 @@ install: .make/rllib .make/dev ## Everything for developing
 	@$(PIP) install --quiet --upgrade 'pip>=25.1'
 	@mkdir -p .make && touch $@
 
+# --no-compile: Python compiles a module when it first imports it; to compile all of them takes longer than to install them.
 .make/web: pyproject.toml | .make/venv
 	@echo "[2/3] installing the publisher, the web tier and an embedded Redis …"
-	@$(PIP) install --quiet --editable '.[web,embedded,fast]'
+	@$(PIP) install --no-compile --quiet --editable '.[web,embedded,fast]'
 	@touch $@
 
-# The requirements of the extra alone: the project itself stays as it is while tests run. Python compiles a module when it
-# first imports it; to compile all of them takes longer than to install them. The last line does it for those in use.
+# The requirements of the extra alone: the project itself stays as it is while tests run. The last line compiles the
+# modules that RLlib imports.
 .make/rllib: pyproject.toml | .make/web
 	@echo "[3/3] installing torch, ray and the Atari games: about 2 GB, one to three minutes …"
 	@$(PIP) install --no-compile $(TORCH) | grep --line-buffered -E '^(Collecting|Installing)' || true
@@ -164,11 +165,11 @@ install: .make/rllib .make/dev ## Everything for developing
 	@touch $@
 
 .make/trainers: .make/rllib | .make/dev
-	@$(PIP) install --quiet --group trainers
+	@$(PIP) install --no-compile --quiet --group trainers
 	@touch $@
 
 .make/dev: pyproject.toml | .make/web
-	@$(PIP) install --quiet --group dev
+	@$(PIP) install --no-compile --quiet --group dev
 	@touch $@
 
 .make/supply/ok: pyproject.toml | .make/venv

@@ -99,10 +99,10 @@ def environment(version: Version, python: Path) -> Path:
         print(f"installing the packages of the tests for Python {_name(version)} …", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(inner), "install", "--quiet"]
-        subprocess.run(
-            [*pip, "--editable", f"{ROOT}[web,embedded,fast]", "--group", f"{ROOT}/pyproject.toml:tests"], check=True
-        )
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(inner)]
+        packages = ["--editable", f"{ROOT}[web,embedded,fast]", "--group", f"{ROOT}/pyproject.toml:tests"]
+        # Python compiles a module when it first imports it; most modules of the packages are never imported here.
+        subprocess.run([*pip, "install", "--quiet", "--no-compile", *packages], check=True)
         stamp.write_text(content)
     return inner
 
