@@ -1,4 +1,4 @@
-"""One Ray, one Redis and one web tier for all real runs; each test has a separate display, read over a socket."""
+"""One Ray, one Redis and one web tier per process of tests; each test has a separate display, read over a socket."""
 
 from __future__ import annotations
 
@@ -32,16 +32,11 @@ QUIET = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """We cannot fix the warnings of Ray, torch and Gymnasium, and Ray starts slowly under load.
-
-    Tests on the cluster run in one process, which starts it once; each file of the others is a group for any process.
-    """
+    """We cannot fix the warnings of Ray, torch and Gymnasium, and Ray starts slowly under load."""
     for item in items:
         if Path(item.path).is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.filterwarnings("ignore"))
             item.add_marker(pytest.mark.timeout(400))
-            is_on_cluster = "cluster" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("cluster" if is_on_cluster else Path(item.path).stem))
 
 
 def start_ray(*, num_cpus: int) -> None:

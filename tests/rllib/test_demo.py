@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.fixtures.web import poll
 from tests.rllib.conftest import ROOT, Display
 
@@ -61,6 +63,7 @@ def test_the_demo_continues_after_the_reader_of_its_output_is_gone() -> None:
     assert said.stderr == b"end"
 
 
+@pytest.mark.usefixtures("cluster")
 def test_the_demo_runs_as_a_job_on_a_cluster_that_is_there(display: Display, tmp_path: Path) -> None:
     """As the RayJob of k8s/components/kuberay and a submitted job run it: RAY_ADDRESS names the cluster."""
     import ray
