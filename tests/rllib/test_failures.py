@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -118,7 +119,7 @@ def test_a_mistake_in_the_environment_switches_the_hud_off_and_says_why(
 ) -> None:
     monkeypatch.setenv("HUD_FPS", "many")
     callbacks = HudCallbacks()
-    callbacks.on_algorithm_init(algorithm=object())
+    callbacks.on_algorithm_init(algorithm=SimpleNamespace())
     assert callbacks._driver is None
     assert "HUD is off: HUD_FPS: expected a number" in caplog.text
 
