@@ -1,9 +1,9 @@
 """Installs what the tests need and runs every part of the suite, several at once: `make test`.
 
 Each job is a target of the Makefile. Most tests wait for processes and sockets, so the jobs of two cores take less time
-side by side than in turn. A job starts when the jobs that it needs are done and enough of `ROOM` is left; the longest
-jobs start first. Its output goes to `.make/log/`; the output of each failed job is printed at the end, and the names of
-the failed tests after it. This script runs on the system's Python, before anything is installed.
+side by side than in turn. A job starts when the jobs that it needs are done, enough of `ROOM` is left, and no earlier
+job of `JOBS` waits for room. Its output goes to `.make/log/`; the output of each failed job is printed at the end, and
+the names of the failed tests after it. This script runs on the system's Python, before anything is installed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / ".make" / "log"
-#: Processes of tests that run at once, on any number of cores: the tests' time limits fit two cores with this many.
-ROOM = 2
+#: Percent of one core for jobs that run at once, on any number of cores: the tests' time limits fit two cores.
+ROOM = 200
 #: The end of the output names the failed tests; CI shows 60 lines of it.
 MOST_NAMES = 40
 ANNOUNCE_S = 60.0
@@ -33,8 +33,7 @@ class Job:
 
     Attributes:
         target: the target of the Makefile.
-        room: the number of test processes in it, or 0 for a job that starts as soon as it can: an installation, which
-            mostly waits for downloads, and the tests with RLlib, which are ready last and take longest.
+        room: the percentage of one core that it uses on average, measured on two cores of which it has most.
         after: targets of jobs that must have succeeded.
     """
 
@@ -58,22 +57,22 @@ class Job:
 DEV, SYSTEM, TOOLS, TRAINERS = ".make/dev", "system", ".make/tools/ok", ".make/trainers"
 #: Tests that compare times in a browser: they wait until nothing is being installed.
 CALM = (DEV, SYSTEM, TRAINERS, TOOLS)
-#: Long jobs first: they determine when the last one ends.
+#: Long jobs first: they determine when the last one ends. The short ones fill the time that is left.
 JOBS = (
     Job(DEV, 0),
     Job(SYSTEM, 0),
-    Job(TRAINERS, 0, (DEV,)),
-    Job(TOOLS, 0, (DEV,)),
-    Job("test-rllib", 2, (TRAINERS, SYSTEM)),
-    Job("test-browser", 2, CALM),
-    Job("test-truth", 2, CALM),
-    Job("test-integration", 2, (DEV, SYSTEM)),
-    Job("test-manifests", 1, (DEV, SYSTEM, TOOLS)),
-    Job("test-faults-quick", 1, (DEV, SYSTEM)),
-    Job("test-pythons", 1, (DEV, SYSTEM)),
-    Job("test-fuzz", 1, (DEV, SYSTEM)),
-    Job("test-unit", 1, (DEV,)),
-    Job("test-contract", 1, (DEV, SYSTEM)),
+    Job(TRAINERS, 50, (DEV,)),
+    Job(TOOLS, 20, (DEV,)),
+    Job("test-rllib", 130, (TRAINERS, SYSTEM)),
+    Job("test-integration", 50, (DEV, SYSTEM)),
+    Job("test-unit", 80, (DEV,)),
+    Job("test-truth", 120, CALM),  # its pages fall behind the runs beside those of test-browser
+    Job("test-manifests", 40, (DEV, SYSTEM, TOOLS)),
+    Job("test-faults-quick", 30, (DEV, SYSTEM)),
+    Job("test-browser", 100, CALM),
+    Job("test-pythons", 80, (DEV, SYSTEM)),
+    Job("test-contract", 40, (DEV, SYSTEM)),
+    Job("test-fuzz", 80, (DEV, SYSTEM)),
 )
 
 
@@ -98,18 +97,18 @@ class Run:
         return not self.failed
 
     def _start(self) -> None:
-        for job in list(self.waiting):
-            used = sum(other.room for other in self.running)
-            if self.done.issuperset(job.after) and used + job.room <= ROOM:
-                self.waiting.remove(job)
-                self.running.append(job)
-                self._say(job, "started")
-                job.began = time.monotonic()
-                with job.log.open("wb") as log:
-                    job.process = subprocess.Popen(
-                        [*self.make, job.target], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
-                        stderr=subprocess.STDOUT, start_new_session=True,
-                    )  # fmt: skip
+        for job in [job for job in self.waiting if self.done.issuperset(job.after)]:
+            if sum(other.room for other in self.running) + job.room > ROOM:
+                break  # smaller jobs after it would keep it waiting
+            self.waiting.remove(job)
+            self.running.append(job)
+            self._say(job, "started")
+            job.began = time.monotonic()
+            with job.log.open("wb") as log:
+                job.process = subprocess.Popen(
+                    [*self.make, job.target], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=subprocess.STDOUT, start_new_session=True,
+                )  # fmt: skip
 
     def _drop_orphans(self) -> None:
         failed = {job.target for job in self.failed}

@@ -49,6 +49,11 @@ def test_no_more_run_at_once_than_there_is_room_for(tmp_path: Path) -> None:
     assert not run_jobs((alone, run.ROOM, ()), (alone + ";", 1, ())).failed
 
 
+def test_small_jobs_do_not_keep_a_large_one_waiting_that_comes_before_them(tmp_path: Path) -> None:
+    large, small = f"open({str(tmp_path / 'made')!r}, 'x')", f"open({str(tmp_path / 'made')!r})"
+    assert not run_jobs(("import time; time.sleep(.2)", 1, ()), (large, run.ROOM, ()), (small, 1, ())).failed
+
+
 def test_a_failed_job_ends_only_those_that_need_it_and_its_tests_come_last(capsys: pytest.CaptureFixture[str]) -> None:
     broken = "print('why'); print('FAILED tests/a.py::test_b - boom'); print('1 failed'); exit(2)"
     made = run_jobs((broken, 1, ()), ("pass", 1, (broken,)), ("0", 1, ()))

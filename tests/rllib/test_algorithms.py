@@ -68,7 +68,9 @@ def bc(path: Path) -> Any:
     from ray.rllib.algorithms.bc import BCConfig
 
     config = BCConfig().environment(observation_space=Counting.observation_space, action_space=Counting.action_space)
-    config = config.offline_data(input_=[record(path)], dataset_num_iters_per_learner=1)
+    config = config.offline_data(
+        input_=[record(path)], dataset_num_iters_per_learner=1, map_batches_kwargs={"concurrency": 1}
+    )
     return small(config.training(train_batch_size_per_learner=32))
 
 
