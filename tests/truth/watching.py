@@ -127,7 +127,7 @@ class Watcher:
         await self._read(late, visit, "opened late")
         moment_ms = _rewindable(run, moments[1])
         before = visit.readings["second moment"] if moment_ms == moments[1] else None
-        await _go(late, f"{self._address(run)}&t={moment_ms:.0f}")
+        await _go(late, f"{self._address(run)}&t={moment_ms:.3f}")
         await self._read(late, visit, "opened late, second moment", moment_ms, is_whole=True, before=before)
         await late.keyboard.press("l")
         visit.titles.append(await early.title())
@@ -149,7 +149,7 @@ class Watcher:
         await _go(early, f"{self._address(run)}&session={run.sid}")
         await self._read(early, visit, "past session", is_whole=True)
         moment_ms = _rewindable(run, moment_ms)
-        await _go(early, f"{self._address(run)}&session={run.sid}&t={moment_ms:.0f}")
+        await _go(early, f"{self._address(run)}&session={run.sid}&t={moment_ms:.3f}")
         await self._read(early, visit, "past session, second moment", moment_ms)
         await early.context.close()
 
@@ -176,7 +176,7 @@ class Watcher:
         while (told := await page.evaluate(_COPY)) != found:
             found = told
             await asyncio.sleep(0.5)
-        match = re.search(r"[?&]t=(\d+)", found)
+        match = re.search(r"[?&]t=(\d+(?:\.\d+)?)", found)
         assert match, found
         return float(match[1])
 

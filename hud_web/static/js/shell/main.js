@@ -246,7 +246,8 @@ async function save() {
 
 async function share() {
   const { charts, table } = await panels;
-  const t = store.moment === null ? null : Math.round(store.moment);
+  // In whole microseconds, and not before the moment: a page that opens the link shows the same entries.
+  const t = store.moment === null ? null : Math.ceil(store.moment * 1000) / 1000;
   const url = viewUrl(
     { channel: selection.channel, session: store.session?.sid ?? "" },
     { t, find: table.filterField.value.trim(), ...charts.view() },
