@@ -165,8 +165,7 @@ class Tailer:
         if int(newest) < int(hub.position.sid):
             reason = "Redis lost its data"
         if reason is not None:
-            await self._turn_to(newest if newest != "0" else None)
-            self._start_over(reason)
+            await self._start_over(newest if newest != "0" else None, reason)
         elif is_newer:
             await self._turn_to_newer(newest)
 
@@ -208,8 +207,8 @@ class Tailer:
         self._added.clear()
         self._read_since.clear()
 
-    async def _turn_to(self, sid: Sid | None) -> None:
-        """Show another session, beginning with its current state."""
+    async def _turn_to(self, sid: Sid | None, *, is_warm: bool = True) -> None:
+        """Show another session, beginning with its current state; a warm one has its newest entries in the ring."""
         while True:
             try:
                 opening = await self._store.open(self._hub.channel, sid)
@@ -224,7 +223,7 @@ class Tailer:
         kept = {name: ids[name] for name in sse.KEPT_STREAMS if name in ids}
         session = opening.session
         position = Position(session.sid or sid or Sid("0"), events=opening.events, **kept)
-        base, events = await self._read_recent(position)
+        base, events = await self._read_recent(position) if is_warm else (position, [])
         self._hub.switch(session, position, opening.state)
         self._forget_marks()
         self._hub.preload(base, events)
@@ -261,8 +260,14 @@ class Tailer:
                 events.append((sse.event(*encoded, position), position, name))
         return base, events
 
-    def _start_over(self, reason: str) -> None:
+    async def _start_over(self, sid: Sid | None, reason: str) -> None:
+        """Show a session from its current state, and tell all viewers of this replica the reason.
+
+        A client that has seen a part of this session on another replica lost nothing: it continues from Redis, because
+        the ring has no entry before the reset.
+        """
         hub = self._hub
+        await self._turn_to(sid, is_warm=False)
         hub.put(sse.event("reset", sse.dump({"reason": reason})))
         hub.put(hub.session_event_without_id())
         hub.put(hub.snapshot_event())
@@ -377,8 +382,7 @@ class Tailer:
         views = await self._store.sessions(self._hub.channel, limit=MAX_SESSIONS + 1)
         later = {view.sid for view in views if view.sid is not None and shown < int(view.sid) < int(newest)}
         if len(later) >= MAX_SESSIONS:
-            await self._turn_to(newest)
-            self._start_over("too many sessions came since")
+            await self._start_over(newest, "too many sessions came since")
             return
         for sid in [*sorted(later, key=int), newest]:
             await self._turn_to_next(sid)

@@ -22,10 +22,11 @@ class FlushedStore:
 
     def __init__(self) -> None:
         self.is_flushed = False
-        self.newest = OLD
+        self.current = OLD
+        self.has_entries = False
 
     async def current_sid(self, _channel: str) -> Sid:
-        return self.newest
+        return self.current
 
     async def marks(self, _channel: str, _sid: Sid, seen: dict[str, str]) -> Marks:
         found = Marks(not self.is_flushed, 0, dict.fromkeys(seen, START), frozenset(), dict.fromkeys(seen, 0))
@@ -39,10 +40,18 @@ class FlushedStore:
         return [SessionView(channel, NEW, started_ms=5)]
 
     async def open(self, channel: str, sid: Sid | None) -> Opening:
-        return Opening(await self.session(channel, sid), {}, {}, START)
+        fields = {b"data": b'{"n": 5}', b"step": b"5"}
+        newest: Any = {"metrics": (EntryId("5-0"), fields)} if self.has_entries else {}
+        return Opening(await self.session(channel, sid), {}, newest, START)
+
+    async def newest(self, *_arguments: Any, **_options: Any) -> list[Any]:
+        return [(EntryId(f"{n}-0"), {b"data": b'{"n": %d}' % n, b"step": b"%d" % n}) for n in (4, 3)]
 
     async def entries(self, *_arguments: Any, **_options: Any) -> list[Any]:
         return []
+
+    def readable(self, _channel: str, _kind: str, read: Any, *arguments: Any) -> Any:
+        return read(*arguments)
 
     async def run(self, _call: object) -> int:
         return 1
@@ -56,9 +65,23 @@ async def test_a_flush_between_two_reads_of_one_look_is_told_when_the_next_sessi
     tailer._at = dict.fromkeys(NAMES, EntryId("0-0"))
     await tailer._check_lease()
     assert hub.session.started_ms is None
-    store.newest = NEW
+    store.current = NEW
     await tailer._verify()
     assert hub.position.sid == NEW
     events = b"".join(hub._fresh)
     assert events.count(b"event: reset\n") == 1
     assert events.index(b"event: reset\n") < events.rindex(b"event: snapshot\n")
+
+
+async def test_a_client_that_saw_the_next_session_elsewhere_is_not_told_of_a_loss() -> None:
+    hub, store = Hub("default"), FlushedStore()
+    tailer = Tailer(hub, cast("Store", store), cast("Any", None), replica="r")
+    hub.switch(SessionView("default", OLD, started_ms=1), Position(OLD), {})
+    tailer._had_info = store.is_flushed = store.has_entries = True
+    tailer._at = dict.fromkeys(NAMES, EntryId("0-0"))
+    store.current = NEW
+    await tailer._verify()
+    assert b"event: reset" in b"".join(hub._fresh)
+    behind, level = (Position(NEW, events=START, metrics=EntryId(at)) for at in ("4-0", "5-0"))
+    assert hub.missed(behind) is None  # Redis has what it missed
+    assert hub.missed(level) == (b"", hub.ring.end)
