@@ -11,8 +11,8 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
-# Two processes, each with the servers and the browser that its tests need. More of them than cores upset time limits.
-PARALLEL := -n 2 --dist worksteal
+# Three processes on two cores: tests wait for processes and sockets half of their time. More upset time limits.
+PARALLEL := -n 3 --dist worksteal
 # The path first: where no node is installed, the one from PyPI in .venv runs them.
 PAGE_TOOLS := PATH="$(abspath $(BIN)):$$PATH" .make/page/node_modules/.bin
 SOURCES := hud_publisher hud_web rllib_integration tests bench examples
@@ -97,7 +97,7 @@ screenshots: .make/dev chromium ## Make docs/screenshots anew: the page in each 
 	$(BIN)/python -m tests.screenshots
 
 test-rllib: .make/trainers system ## Real RLlib runs
-	$(PYTEST) $(PARALLEL) tests/rllib
+	$(PYTEST) -n 2 --dist worksteal tests/rllib
 
 wheel: .make/venv ## Build the wheel and the source distribution into dist/
 	@$(PIP) install --quiet 'build>=1.3'

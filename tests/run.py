@@ -64,15 +64,15 @@ JOBS = (
     Job(TRAINERS, 50, (DEV,)),
     Job(TOOLS, 20, (DEV,)),
     Job("test-rllib", 130, (TRAINERS, SYSTEM)),
-    Job("test-integration", 50, (DEV, SYSTEM)),
+    Job("test-integration", 70, (DEV, SYSTEM)),
     Job("test-unit", 80, (DEV,)),
-    Job("test-truth", 120, CALM),  # its pages fall behind the runs beside those of test-browser
     Job("test-manifests", 40, (DEV, SYSTEM, TOOLS)),
     Job("test-faults-quick", 30, (DEV, SYSTEM)),
-    Job("test-browser", 100, CALM),
+    Job("test-truth", 120, CALM),  # its pages fall behind the runs beside those of test-browser
     Job("test-pythons", 80, (DEV, SYSTEM)),
+    Job("test-browser", 100, CALM),
     Job("test-contract", 40, (DEV, SYSTEM)),
-    Job("test-fuzz", 80, (DEV, SYSTEM)),
+    Job("test-fuzz", 60, (DEV, SYSTEM)),
 )
 
 

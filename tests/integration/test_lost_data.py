@@ -93,7 +93,7 @@ def test_a_flush_is_told_where_the_run_registers_again_at_once(
     run = Run(web)
     assert run.log(new=2) == 200
     reset_comes(client)
-    assert newcomer(web, watch)["state"] == {"new": 2}
+    poll(lambda: newcomer(web, watch)["state"] == {"new": 2}, "the next run's field, alone")
     assert newcomer(web, watch)["vision"] is None
 
 
@@ -122,7 +122,7 @@ def test_a_flush_is_told_while_a_writer_goes_on(
     finally:
         is_over.set()
         writer.join()
-    assert set(newcomer(web, watch)["state"]) == {"new"}
+    poll(lambda: set(newcomer(web, watch)["state"]) == {"new"}, "the next run's field, alone")
 
 
 def test_a_redis_that_was_replaced_by_an_empty_one_is_told(
