@@ -11,8 +11,8 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
-# Three processes on two cores: tests wait for processes and sockets half of their time. More upset time limits.
-PARALLEL := -n 3 --dist worksteal
+# Two processes, each with the servers that its tests need; more of them beside other parts upset time limits.
+PARALLEL := -n 2 --dist worksteal
 # The path first: where no node is installed, the one from PyPI in .venv runs them.
 PAGE_TOOLS := PATH="$(abspath $(BIN)):$$PATH" .make/page/node_modules/.bin
 SOURCES := hud_publisher hud_web rllib_integration tests bench examples
@@ -88,7 +88,7 @@ fuzz: .make/dev system ## The same for as long as it takes: 100,000 requests, 10
 	HUD_FUZZ_REQUESTS=100000 HUD_FUZZ_EXAMPLES=500 HUD_FUZZ_IMAGES=10000000 $(PYTEST) tests/fuzz --timeout 7200 -s
 
 test-browser: .make/dev system ## Real Chromium
-	$(PYTEST) $(PARALLEL) tests/browser
+	$(PYTEST) -n 3 --dist worksteal tests/browser
 
 test-truth: .make/dev system ## Each text of the page against recorded real runs, in real time: three minutes
 	$(PYTEST) tests/truth
@@ -97,7 +97,7 @@ screenshots: .make/dev chromium ## Make docs/screenshots anew: the page in each 
 	$(BIN)/python -m tests.screenshots
 
 test-rllib: .make/trainers system ## Real RLlib runs
-	$(PYTEST) -n 2 --dist worksteal tests/rllib
+	$(PYTEST) $(PARALLEL) tests/rllib
 
 wheel: .make/venv ## Build the wheel and the source distribution into dist/
 	@$(PIP) install --quiet 'build>=1.3'
