@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from hud_publisher.protocol.entries import VisionEntry
 from tests.browser.page import Screen
-from tests.browser.run import Color, Run, png
+from tests.browser.run import Color, Run, now_ms, png
 
 Open = Callable[..., Screen]
 
@@ -52,9 +53,9 @@ def test_a_call_is_shown_with_its_very_picture_its_words_and_its_figures(run: Ru
 def test_earlier_calls_are_stepped_through_and_each_moment_shows_its_call(run: Run, open_page: Open) -> None:
     for number in range(1, 5):
         run.frame((number, 0, 0), step=number * 10, episode=1)
+        time.sleep(0.01)  # the call is in a later millisecond than the frame
         call(run, number, (number * 50, 0, 0))
-        screen_step = number * 10
-    assert screen_step == 40
+        time.sleep(0.01)
     screen = open_page()
     screen.wait_text("#vision", "4/4")
     screen.find("[aria-label='Older call']").click()
@@ -104,6 +105,17 @@ def test_the_last_fifty_calls_are_stepped_through(run: Run, open_page: Open) -> 
     screen.wait_text("#vision", "response 6")
     screen.wait(lambda: shown(screen) == (32, 28, 24, 0, 0), "the picture of the oldest")
     assert screen.find("[aria-label='Older call']").is_disabled()
+
+
+def test_calls_of_one_millisecond_keep_their_order(run: Run, open_page: Open) -> None:
+    names = [f"answer {number}" for number in range(5)]
+    run.publish(*(VisionEntry(png((1, 1, 1)), now_ms(), "image/png", 1.0, 1, None, name, {}) for name in names))
+    screen = open_page()
+    screen.wait_text("#vision", "5/5")
+    for name in reversed(names[1:]):
+        screen.wait_text("#vision .vision-text", name)
+        screen.find("[aria-label='Older call']").click()
+    screen.wait_text("#vision .vision-text", names[0])
 
 
 def test_all_choices_a_refusal_and_the_reasoning_are_shown_separately(run: Run, open_page: Open) -> None:

@@ -196,8 +196,8 @@ def test_a_key_of_another_type_costs_only_its_content(
     key = "hud:channels" if name == "channels" else f"hud:{{{channel}}}:{name}"
     if name.startswith("S"):
         key = run.key(name[1:])
-    direct.delete(key)
-    direct.rpush(key, "not ours")
+    with direct.pipeline(transaction=True) as pipe:  # a replica may write the key between two commands
+        pipe.delete(key).rpush(key, "not ours").execute()
     late = watch(late_web, f"channel={channel}")
     late.wait(lambda seen: seen.named("session"), "the channel on a replica that opens it now")
     for server in (web, late_web):

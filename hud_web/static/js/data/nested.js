@@ -62,3 +62,8 @@ export function entryTime(entry) {
   const millis = entry.id ? Number.parseInt(entry.id, 10) : NaN;
   return Number.isFinite(millis) && millis > 1e11 ? millis : entry.time_ms;
 }
+
+/** The place of an entry among those that its stream got in one millisecond. @param {string | null | undefined} id */
+export function entryPlace(id) {
+  return Number(id?.split("-")[1]) || 0;
+}

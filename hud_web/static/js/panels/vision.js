@@ -4,7 +4,7 @@
  * the moment shown, or any of the last fifty.
  */
 
-import { entryTime, isNumber } from "../data/nested.js";
+import { entryPlace, entryTime, isNumber } from "../data/nested.js";
 import { button, byId, el, fill, setText } from "../ui/dom.js";
 import { cut, milliseconds, number, percent, time, value } from "../ui/format.js";
 import { painter } from "../ui/paint.js";
@@ -131,7 +131,7 @@ export class Vision {
     if (known) known.blob ??= call.blob;
     else {
       this.calls.push(call);
-      this.calls.sort((a, b) => a.t - b.t);
+      this.calls.sort((a, b) => a.t - b.t || entryPlace(a.id) - entryPlace(b.id));
       if (this.calls.length > MOST_CALLS) this.calls.shift();
     }
     this.request();

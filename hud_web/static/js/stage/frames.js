@@ -5,7 +5,7 @@
  * Live frames come from the stream, older ones from their immutable URLs.
  */
 
-import { entryTime, isNumber } from "../data/nested.js";
+import { entryPlace, entryTime, isNumber } from "../data/nested.js";
 import { lastAt } from "../data/rings.js";
 
 /** @import { Picture } from "../data/types.js" */
@@ -315,5 +315,5 @@ function seenAt(frame, before) {
  * @param {{id: string | null, time_ms: number}} frame
  */
 function frameTime(frame) {
-  return entryTime(frame) + Math.min(999, Number(frame.id?.split("-")[1]) || 0) / 1000;
+  return entryTime(frame) + Math.min(999, entryPlace(frame.id)) / 1000;
 }
