@@ -167,21 +167,18 @@ export class Feed {
   snapshotMessages() {
     const messages = [...this.kept.values()];
     const session = this.kept.get("session");
-    if (session?.kind === "session" && this.snapshotSeen) {
-      messages.push({
-        kind: "snapshot",
-        session: session.session,
-        state: this.state,
-        notFinite: this.notFinite,
-        roles: this.roles,
-        rhythm: this.rhythm,
-        frame: this.frame,
-        vision: this.vision,
-        viewers: null,
-        serverTimeMs: null,
-      });
-    }
+    if (session?.kind === "session" && this.snapshotSeen) messages.push(this.snapshot(session.session, null, null));
     return messages;
+  }
+
+  /**
+   * All data of the run.
+   * @param {any} session @param {number | null} viewers @param {number | null} serverTimeMs
+   * @returns {Message}
+   */
+  snapshot(session, viewers, serverTimeMs) {
+    const { state, notFinite, roles, rhythm, frame, vision } = this;
+    return { kind: "snapshot", session, state, notFinite, roles, rhythm, frame, vision, viewers, serverTimeMs };
   }
 
   /** @param {string} name @param {any} data */
@@ -238,18 +235,7 @@ export class Feed {
     this.frame = data.frame ? toPicture(data.frame, "env") : null;
     this.vision = data.vision ? toPicture(data.vision, "vlm") : null;
     if (data.session) this.kept.set("session", { kind: "session", session: data.session });
-    this.broadcast({
-      kind: "snapshot",
-      session: data.session,
-      state: this.state,
-      notFinite: this.notFinite,
-      roles: this.roles,
-      rhythm: this.rhythm,
-      frame: this.frame,
-      vision: this.vision,
-      viewers: data.viewers ?? null,
-      serverTimeMs: data.server_time_ms ?? null,
-    });
+    this.broadcast(this.snapshot(data.session, data.viewers ?? null, data.server_time_ms ?? null));
   }
 
   /** @param {Message} message */
