@@ -29,7 +29,6 @@ export class Scrubber {
     this.player = player;
     this.frames = frames;
     this.isDragging = false;
-    this.loaded = false;
     this.liveButton = el(
       "button",
       {
@@ -99,7 +98,6 @@ export class Scrubber {
     this.track.addEventListener("pointerenter", () => this.load(), { once: true });
     this.request = painter(() => this.paint(), EVERY_MS);
     store.onEach("frame moment cleared session fields", this.request);
-    store.on("cleared", () => (this.loaded = false));
     store.on("snapshot", () => setTimeout(() => this.load(), 400));
     document.addEventListener("visibilitychange", () => this.load()); // a hidden page gets no frames
     setInterval(this.request, 1000); // "now" advances while nothing comes
