@@ -42,7 +42,7 @@ LIGHT = 200
 
 
 def composer(settings: Settings, counters: Counters, yield_gil: GilYield) -> Callable[[list[Item]], tuple[Entry, ...]]:
-    """Return `compose` for one sender, with an encoder of its own."""
+    """Return `compose` for one sender, with a new encoder."""
     encoder = Encoder(
         quality=settings.jpeg_quality,
         image_format=settings.frame_format,

@@ -60,7 +60,7 @@ class Pictures:
     def put_frame(self, encoded: bytes, at_ms: int | None = None, taken_ms: int = 0) -> None:
         """Replace the newest frame; `at_ms` is when Redis received it, `taken_ms` its time on the writer's clock."""
         most_bytes = 2 * self._most_bytes // 5
-        if len(encoded) > most_bytes:  # no room for a frame of this size with so many channels
+        if len(encoded) > most_bytes:  # the channel's share of the memory is too small
             self._tally.drops["frame skipped"] += 1
             return
         before_ms, self.frame_at_ms = self.frame_at_ms, at_ms

@@ -152,7 +152,7 @@ class Store:
         self.tally.pass_over(channel, kind, reason)
 
     def readable(self, channel: str, kind: str, read: Callable[..., T], *arguments: Any) -> T | None:
-        """Return what `read` makes of a stored item; None if it raises ValueError, which is counted as in pass_over."""
+        """Return the result of `read` for a stored item; None, and counted by `pass_over`, if it raises ValueError."""
         try:
             return read(*arguments)
         except ValueError as error:
