@@ -93,7 +93,6 @@ class Past:
         self.calls: list[Sent] = []
         self.metrics: list[Sent] = []
         self.steps = Course()
-        newest, counter = 0, 0
         for sent in self.sent:
             entry = sent.entry
             if isinstance(entry, MetricsEntry):
@@ -102,9 +101,7 @@ class Past:
             elif isinstance(entry, VisionEntry):
                 self.calls.append(sent)
             elif entry.stream == "frames":
-                counter = counter + 1 if sent.at_ms == newest else 0
-                newest = sent.at_ms
-                self.shots.append(Shot(f"{sent.at_ms}-{counter}", sent.at_ms, entry))
+                self.shots.append(Shot(sent.id, sent.at_ms, entry))
             if entry.step is not None and not isinstance(entry, VisionEntry) and entry.stream != "thumbs":
                 # Redis orders the entries of different streams by milliseconds only: the highest step of one counts.
                 if self.steps.points and self.steps.points[-1].at_ms == sent.at_ms:

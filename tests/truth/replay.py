@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from redis import Redis
+
 from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.entries import Entry, Limits
-from hud_publisher.protocol.keys import SessionId
+from hud_publisher.protocol.keys import ChannelKeys, SessionId
 from hud_publisher.sinks.redis_sink import RedisSink
 from tests.truth.recording import Line, Recording
 
@@ -26,14 +29,19 @@ class Sent:
     """One appended entry.
 
     Attributes:
-        at_ms: when Redis appended it, in Unix milliseconds.
+        id: that Redis gave it.
         entry: the entry as it was sent.
         writer: the process that sent it.
     """
 
-    at_ms: int
+    id: str
     entry: Entry
     writer: str
+
+    @property
+    def at_ms(self) -> int:
+        """When Redis appended it, in Unix milliseconds."""
+        return int(self.id.partition("-")[0])
 
 
 @dataclass
@@ -48,6 +56,7 @@ class Replayed:
     recording: Recording
     channel: str
     sink: RedisSink
+    redis: Redis
     name: str
     sid: str = ""
     session_id: SessionId | None = None
@@ -69,13 +78,21 @@ class Replayed:
             # Redis drops the frames of an env whose claim to be shown it does not grant.
             is_shown = batch.claim is None or published.shown == batch.claim.env
             kept = [entry for entry in batch.entries if entry.stream != "frames" or is_shown]
-            if kept:
-                at_ms = int(str(published.last_id).partition("-")[0])
-                self.sent += [Sent(at_ms, entry, batch.writer) for entry in kept]
+            ids = self._newest_ids(kept)
+            self.sent += [Sent(next(ids[entry.stream]), entry, batch.writer) for entry in kept]
         else:
             assert self.session_id is not None
             self.ended_ms = time.time_ns() // 1_000_000
             self.sink.release(self.session_id)
+
+    def _newest_ids(self, entries: Sequence[Entry]) -> dict[str, Iterator[str]]:
+        """The ids of just-appended entries by stream: Redis 7.0 may append those of one batch in two milliseconds."""
+        session = ChannelKeys(self.channel).session(self.sid)
+        counts = Counter(entry.stream for entry in entries)
+        newest: dict[str, Any] = {
+            name: self.redis.xrevrange(session.stream(name), count=count) for name, count in counts.items()
+        }
+        return {name: iter([entry_id.decode() for entry_id, _ in reversed(found)]) for name, found in newest.items()}
 
 
 def _moved(line: Line, began_ms: int, pace: float) -> Batch:
@@ -109,6 +126,7 @@ class Replay:
         self._thread.join(self.lasts_s * 2 + 60)
         for run in self.runs.values():
             run.sink.close()
+            run.redis.close()
         if self._error is not None:
             raise self._error
         assert not self._thread.is_alive(), "expected the replay to have ended"
@@ -146,4 +164,4 @@ def _prepared(recording: Recording, redis_url: str) -> Replayed:
         limits=Limits(),
         roles=given.get("roles") or {},
     )
-    return Replayed(recording, channel, sink, given.get("name") or recording.name)
+    return Replayed(recording, channel, sink, Redis.from_url(redis_url), given.get("name") or recording.name)

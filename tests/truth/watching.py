@@ -170,15 +170,18 @@ class Watcher:
 
     async def _seek(self, page: Page, share: float) -> float:
         """Rewind by the time line; returns the moment that the page's own link names."""
-        await page.evaluate(_SEEK, share)
-        # Frames that came with one call find their places when the index of older frames is there.
-        found = ""
-        while (told := await page.evaluate(_COPY)) != found:
-            found = told
-            await asyncio.sleep(0.5)
-        match = re.search(r"[?&]t=(\d+(?:\.\d+)?)", found)
-        assert match, found
-        return float(match[1])
+        end = time.monotonic() + AGREES_S
+        while True:
+            await page.evaluate(_SEEK, share)
+            # Frames that came with one call find their places when the index of older frames is there.
+            found = ""
+            while (told := await page.evaluate(_COPY)) != found:
+                found = told
+                await asyncio.sleep(0.5)
+            if match := re.search(r"[?&]t=(\d+(?:\.\d+)?)", found):
+                return float(match[1])
+            # The time line begins at the first frame: while that is a second old, three quarters of it are live.
+            assert time.monotonic() < end, f"expected a moment in the link, got {found}"
 
     async def _read(
         self,

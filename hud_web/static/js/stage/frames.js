@@ -310,7 +310,7 @@ function seenAt(frame, before) {
 }
 
 /**
- * The time at which a frame was appended. The frames of one batch share a millisecond, so their counters make the times
+ * The time at which a frame was appended. Frames of one batch may share a millisecond, so their counters make the times
  * different.
  * @param {{id: string | null, time_ms: number}} frame
  */
