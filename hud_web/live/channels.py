@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from redis.asyncio import Redis
 
 from hud_publisher.protocol.errors import HudError, TooManyRequestsError, UnavailableError
-from hud_publisher.protocol.keys import DEFAULT_CHANNEL
+from hud_publisher.protocol.keys import DEFAULT_CHANNEL, Sid
 from hud_web.access.budget import Share
 from hud_web.live.hub import CHANNEL_BYTES, CHANNELS_BYTES, Hub
 from hud_web.live.subscriber import Subscriber
@@ -119,7 +119,14 @@ class Channels:
                     self._close(watched)
 
     async def enter(
-        self, channel: str, interval_s: float | None, *, ends_s: float, address: str, share: Share | None = None
+        self,
+        channel: str,
+        interval_s: float | None,
+        *,
+        ends_s: float,
+        address: str,
+        share: Share | None = None,
+        sid: Sid | None = None,
     ) -> tuple[Hub, Subscriber]:
         """Add a viewer to a channel, and follow the channel from now on; see Hub.enter.
 
@@ -129,6 +136,7 @@ class Channels:
             ends_s: when the stream ends.
             address: the viewer's, whose share of the channels is bounded.
             share: the bytes that the viewer has not read count against it.
+            sid: the only session that it wants to see.
 
         Raises:
             TooManyRequestsError: too many channels are watched, in total or by this address, or this process is going
@@ -140,7 +148,7 @@ class Channels:
                 self._open(channel, address, is_known)
         watched = self._channels[channel]
         was_empty = not watched.hub.subscribers
-        subscriber = watched.hub.enter(interval_s, ends_s=ends_s, share=share)
+        subscriber = watched.hub.enter(interval_s, ends_s=ends_s, share=share, sid=sid)
         if was_empty and watched.hub.is_ready:
             watched.tailer.check_soon()
         return watched.hub, subscriber

@@ -150,13 +150,22 @@ class Hub:
         return self._roles.roles if has_changed else None
 
     def switch(self, session: SessionView, position: Position, state: dict[str, Any]) -> None:
-        """Switch to another session (or to the first) and drop all data of the previous one."""
+        """Switch to another session (or to the first) and drop all data of the previous one.
+
+        Viewers who named either of the two sessions reconnect: the one before is now a past session, and whoever named
+        the next one before this process knew it was shown it as such.
+        """
+        before = self.position.sid
         self.session, self.position, self.state = session, position, state
         self._room = MAX_STATE_FIELDS - sum(1 for _ in flatten(state))
         self.not_finite = dict(session.not_finite)
         self._roles = RoleMap.of(session.chosen_roles, state, self.not_finite)
         self.pictures.forget()
         self._learned_bytes, self._is_state_full = MAX_STATE_BYTES, False  # measured with the first entry
+        if before != position.sid:
+            following = [one for one in self.subscribers - self._past if one.sid == before]
+            for subscriber in following + [one for one in self._past if one.sid == position.sid]:
+                subscriber.close()
 
     def set_session(self, session: SessionView) -> None:
         """Replace the description of the session on display."""
@@ -198,18 +207,21 @@ class Hub:
 
     # -- viewers --------------------------------------------------------------------------------------------------
 
-    def enter(self, interval_s: float | None, *, ends_s: float, share: Share | None = None) -> Subscriber:
+    def enter(
+        self, interval_s: float | None, *, ends_s: float, share: Share | None = None, sid: Sid | None = None
+    ) -> Subscriber:
         """Add a viewer; it gets no events until `Subscriber.follow`.
 
         Args:
             interval_s: least time between two frames, 0 for every frame, None for no pictures.
             ends_s: when its stream ends, on this hub's clock.
             share: the bytes that the viewer has not read count against it.
+            sid: the only session that it wants to see; None: the channel's, whichever that is.
         """
         cohort = self._cohorts.get(interval_s)
         if cohort is None:
             cohort = self._cohorts[interval_s] = Cohort(self, interval_s)
-        subscriber = Subscriber(cohort, ends_s=ends_s, share=share)
+        subscriber = Subscriber(cohort, ends_s=ends_s, share=share, sid=sid)
         self.subscribers.add(subscriber)
         return subscriber
 

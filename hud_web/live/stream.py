@@ -61,7 +61,7 @@ class StreamRequest:
 
     Attributes:
         channel: the display to watch.
-        sid: a past session instead of the current one.
+        sid: this session alone; None: the one that holds the channel, whichever that is.
         interval_s: least time between two frames, 0 for every frame, None for none.
         since: the position up to which it has seen all events.
     """
@@ -104,8 +104,9 @@ class StreamEndpoint:
         ends_s = time.monotonic() + random.uniform(0.8, 1.0) * MAX_AGE_S
         address = client_of(scope)
         hub, viewer = await self._channels.enter(
-            asked.channel, asked.interval_s, ends_s=ends_s, address=address, share=Share(self._answers, address)
-        )
+            asked.channel, asked.interval_s, ends_s=ends_s, address=address, share=Share(self._answers, address),
+            sid=asked.sid,
+        )  # fmt: skip
         viewer.outlet = outlet_for(scope, receive, send, viewer)
         viewer.at_close = self._end
         try:
@@ -226,7 +227,10 @@ class StreamEndpoint:
         snapshot = sse.event("snapshot", encode_opening(opening, self._store, hub.viewers_total))
         async with self._answers.hold(address, len(snapshot)):
             await viewer.write(hello + session + snapshot)
-        hub.watch_past(viewer)
+        if sid == hub.position.sid:  # this process has learned of it meanwhile
+            viewer.close()
+        else:
+            hub.watch_past(viewer)
 
 
 def _interval_s(fps: float | None) -> float:

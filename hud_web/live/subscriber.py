@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from hud_publisher.protocol.keys import Sid
 from hud_web.access.budget import LEAST_BYTES_PER_S, Share
 from hud_web.live.cohort import Cohort
 from hud_web.live.outlet import Outlet, Payload
@@ -30,6 +31,7 @@ class Subscriber:
 
     Attributes:
         cohort: the viewers that want frames at the same rate.
+        sid: the only session that it wants to see; None: the channel's, whichever that is.
         outlet: the connection to it; set before the first write.
         at_close: called once when the stream is to end.
         is_closed: the stream is to end, or has ended.
@@ -40,12 +42,14 @@ class Subscriber:
     __slots__ = (
         "_cursor", "_ends_s", "_frame_number", "_full_since_s", "_held", "_share", "_thumbs_number", "_untaken",
         "_waiter", "at_close", "cohort", "is_closed", "is_gone", "outlet",
+        "sid",
     )  # fmt: skip
     outlet: Outlet
     at_close: Callable[[Subscriber], None] | None
 
-    def __init__(self, cohort: Cohort, *, ends_s: float, share: Share | None = None) -> None:
+    def __init__(self, cohort: Cohort, *, ends_s: float, share: Share | None = None, sid: Sid | None = None) -> None:
         self.cohort = cohort
+        self.sid = sid
         self.at_close = None
         self.is_closed = self.is_gone = False
         self._ends_s = ends_s

@@ -158,10 +158,29 @@ def test_a_takeover_is_announced(serve: Serve, start_run: StartRun, open_page: O
     second.log({"of_the_second": 2})
     screen.wait_metric("of_the_second", "2")
     assert screen.metric("of_the_first") is None
-    watching.reload()
     screen.page = watching
-    screen.wait_state("TAKEN OVER")
+    for _ in range(2):
+        screen.wait_state("TAKEN OVER")
+        screen.wait_metric("of_the_first", "1")
+        assert screen.metric("of_the_second") is None
+        watching.reload()
+
+
+def test_a_page_of_one_session_stays_with_it(serve: Serve, start_run: StartRun, open_page: Open) -> None:
+    server = serve()
+    first = start_run("first-run", server=server)
+    first.log({"of_the_first": 1})
+    screen = open_page(f"session={first.sid}", server=server)
+    follower = screen.open()
     screen.wait_metric("of_the_first", "1")
+    first.end()
+    start_run("second-run", server=server).log({"of_the_second": 2})
+    named, screen.page = screen.page, follower
+    screen.wait_metric("of_the_second", "2")
+    screen.page = named
+    screen.wait_state("ENDED")
+    screen.wait_metric("of_the_first", "1")
+    assert screen.metric("of_the_second") is None
 
 
 def test_a_run_that_stays_silent_is_reported_as_lost(serve: Serve, start_run: StartRun, open_page: Open) -> None:

@@ -391,6 +391,27 @@ async def test_who_is_silent_gets_heartbeats_and_those_of_a_past_session_too(hal
     assert outlet.text.count(": heartbeat\n\n") == int(40 / HEARTBEAT_S)
 
 
+async def test_at_a_turn_the_viewers_who_named_one_of_the_two_sessions_reconnect(hall: Hall) -> None:
+    def enter(sid: str | None, *, is_past: bool = False) -> Subscriber:
+        viewer = hall.hub.enter(0.0, ends_s=1e9, sid=None if sid is None else Sid(sid))
+        viewer.outlet = FakeOutlet(viewer)  # type: ignore[assignment]
+        if is_past:
+            hall.hub.watch_past(viewer)
+        return viewer
+
+    def turn(sid: str) -> None:
+        hall.hub.switch(SessionView("default", sid=Sid(sid)), Position(Sid(sid)), {})
+
+    turn("1")
+    of_the_channel, of_the_first, early_for_the_second = enter(None), enter("1"), enter("2", is_past=True)
+    of_an_older_one, waits_for_the_second = enter("0", is_past=True), enter("2")
+    turn("1")
+    viewers = [of_the_channel, of_the_first, early_for_the_second, of_an_older_one, waits_for_the_second]
+    assert not any(viewer.is_closed for viewer in viewers)
+    turn("2")
+    assert [viewer.is_closed for viewer in viewers] == [False, True, True, False, False]
+
+
 async def test_frames_of_one_call_are_all_given_and_of_several_calls_those_of_the_newest(hall: Hall) -> None:
     outlet, few = hall.enter(), hall.enter(0.05)
     for number, at_ms in ((1, 1000), (2, 1000), (3, 1001)):
