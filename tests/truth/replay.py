@@ -17,7 +17,7 @@ from redis import Redis
 
 from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.entries import Entry, Limits
-from hud_publisher.protocol.keys import ChannelKeys, SessionId
+from hud_publisher.protocol.keys import ChannelKeys, SessionId, SessionKeys
 from hud_publisher.sinks.redis_sink import RedisSink
 from tests.truth.recording import Line, Recording
 
@@ -50,7 +50,7 @@ class Replayed:
 
     Attributes:
         sent: the entries that were appended until now, in order; the replay's thread appends to it.
-        ended_ms: when the session was released; None before.
+        ended_ms: when Redis released the session; None before.
     """
 
     recording: Recording
@@ -82,15 +82,19 @@ class Replayed:
             self.sent += [Sent(next(ids[entry.stream]), entry, batch.writer) for entry in kept]
         else:
             assert self.session_id is not None
-            self.ended_ms = time.time_ns() // 1_000_000
             self.sink.release(self.session_id)
+            ended: Any = self.redis.hget(self._session.info, "ended")
+            self.ended_ms = int(ended)
+
+    @property
+    def _session(self) -> SessionKeys:
+        return ChannelKeys(self.channel).session(self.sid)
 
     def _newest_ids(self, entries: Sequence[Entry]) -> dict[str, Iterator[str]]:
         """The ids of just-appended entries by stream: Redis 7.0 may append those of one batch in two milliseconds."""
-        session = ChannelKeys(self.channel).session(self.sid)
         counts = Counter(entry.stream for entry in entries)
         newest: dict[str, Any] = {
-            name: self.redis.xrevrange(session.stream(name), count=count) for name, count in counts.items()
+            name: self.redis.xrevrange(self._session.stream(name), count=count) for name, count in counts.items()
         }
         return {name: iter([entry_id.decode() for entry_id, _ in reversed(found)]) for name, found in newest.items()}
 
