@@ -152,8 +152,8 @@ class Hub:
     def switch(self, session: SessionView, position: Position, state: dict[str, Any]) -> None:
         """Switch to another session (or to the first) and drop all data of the previous one.
 
-        Viewers who named either of the two sessions reconnect: the one before is now a past session, and whoever named
-        the next one before this process knew it was shown it as such.
+        A viewer who named one of the two reconnects: the previous session is past now, and the next one was shown as
+        past to a viewer who named it before this process knew of it.
         """
         before = self.position.sid
         self.session, self.position, self.state = session, position, state
@@ -163,9 +163,9 @@ class Hub:
         self.pictures.forget()
         self._learned_bytes, self._is_state_full = MAX_STATE_BYTES, False  # measured with the first entry
         if before != position.sid:
-            following = [one for one in self.subscribers - self._past if one.sid == before]
-            for subscriber in following + [one for one in self._past if one.sid == position.sid]:
-                subscriber.close()
+            for subscriber in tuple(self.subscribers):
+                if subscriber.sid == before or (subscriber.sid == position.sid and subscriber in self._past):
+                    subscriber.close()
 
     def set_session(self, session: SessionView) -> None:
         """Replace the description of the session on display."""
@@ -226,8 +226,11 @@ class Hub:
         return subscriber
 
     def watch_past(self, subscriber: Subscriber) -> None:
-        """Send heartbeats only to a viewer of a past session."""
-        self._past.add(subscriber)
+        """Send heartbeats only to a viewer of a past session; it reconnects if that is the current one meanwhile."""
+        if subscriber.sid == self.position.sid:
+            subscriber.close()
+        elif not subscriber.is_closed:
+            self._past.add(subscriber)
 
     def leave(self, subscriber: Subscriber) -> None:
         """Remove a viewer that was closed."""

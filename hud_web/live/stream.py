@@ -227,10 +227,7 @@ class StreamEndpoint:
         snapshot = sse.event("snapshot", encode_opening(opening, self._store, hub.viewers_total))
         async with self._answers.hold(address, len(snapshot)):
             await viewer.write(hello + session + snapshot)
-        if sid == hub.position.sid:  # this process has learned of it meanwhile
-            viewer.close()
-        else:
-            hub.watch_past(viewer)
+        hub.watch_past(viewer)
 
 
 def _interval_s(fps: float | None) -> float:

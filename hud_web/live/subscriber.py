@@ -41,8 +41,7 @@ class Subscriber:
     # A process may hold ten thousand of these.
     __slots__ = (
         "_cursor", "_ends_s", "_frame_number", "_full_since_s", "_held", "_share", "_thumbs_number", "_untaken",
-        "_waiter", "at_close", "cohort", "is_closed", "is_gone", "outlet",
-        "sid",
+        "_waiter", "at_close", "cohort", "is_closed", "is_gone", "outlet", "sid",
     )  # fmt: skip
     outlet: Outlet
     at_close: Callable[[Subscriber], None] | None

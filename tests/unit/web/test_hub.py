@@ -410,6 +410,11 @@ async def test_at_a_turn_the_viewers_who_named_one_of_the_two_sessions_reconnect
     assert not any(viewer.is_closed for viewer in viewers)
     turn("2")
     assert [viewer.is_closed for viewer in viewers] == [False, True, True, False, False]
+    assert enter("2", is_past=True).is_closed, "the session became the current one while it was opened as a past one"
+    gone = enter("0")
+    gone.close()
+    hall.hub.watch_past(gone)
+    assert gone not in hall.hub._past, "a viewer that left while its session was opened is not kept"
 
 
 async def test_frames_of_one_call_are_all_given_and_of_several_calls_those_of_the_newest(hall: Hall) -> None:
