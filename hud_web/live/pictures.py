@@ -97,7 +97,7 @@ class Pictures:
 
         Args:
             most: their greatest number.
-            interval_s: least time between two of them, by their own times; the newest is always included.
+            interval_s: least time between two of them, by their times of capture; the newest is always included.
         """
         chosen: list[bytes] = []
         next_ms = 0

@@ -83,5 +83,5 @@ async def test_a_client_that_saw_the_next_session_elsewhere_is_not_told_of_a_los
     await tailer._verify()
     assert b"event: reset" in b"".join(hub._fresh)
     behind, level = (Position(NEW, events=START, metrics=EntryId(at)) for at in ("4-0", "5-0"))
-    assert hub.missed(behind) is None  # Redis has what it missed
+    assert hub.missed(behind) is None  # Redis has the missed entries
     assert hub.missed(level) == (b"", hub.ring.end)
