@@ -386,7 +386,7 @@ class Publisher(Lifecycle):
             check_fields(data, "log" if stream == "metrics" else "log_iteration")
             fields, weight = copy_fields(data)
             intake.inbox(stream).append((time_ns(), step, fields, weight))
-            intake.attend(stream, weight, wakes=stream == "iterations")
+            intake.attend(stream, weight, wakes=stream in ("iterations", "reports"))
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse(stream, error)
 

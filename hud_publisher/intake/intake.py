@@ -48,6 +48,8 @@ class Bounds:
     Attributes:
         metrics: values (fields, items of lists) of step metrics; 200,000 are about 16 MB, or 20,000 entries of ten.
         iterations: values of iterations; 200,000 are about 400 results of RLlib.
+        machine: values of the machine's use.
+        reports: values of deaths, restarts, log lines and alerts; 20,000 are more than 2,000 of them.
         vision: calls of the vision LLM.
         vision_bytes: memory of their pictures; past it the oldest calls lose their pictures.
         envs: envs with a queued frame or thumbnail.
@@ -56,6 +58,8 @@ class Bounds:
 
     metrics: int = 200_000
     iterations: int = 200_000
+    machine: int = 20_000
+    reports: int = 20_000
     vision: int = 16
     vision_bytes: int = 128 * 1024 * 1024
     envs: int = 256
@@ -89,8 +93,10 @@ class Intake:
         self.release: bool | None = None
         self.pacers: dict[PictureStream, Pacer] = {"frames": Pacer(clock), "thumbs": Pacer(clock)}
         self._queues: dict[FieldsStream, FieldsQueue] = {
+            "reports": FieldsQueue("reports", self._bounds.reports, self.counters),
             "iterations": FieldsQueue("iterations", self._bounds.iterations, self.counters),
             "metrics": FieldsQueue("metrics", self._bounds.metrics, self.counters),
+            "machine": FieldsQueue("machine", self._bounds.machine, self.counters),
         }
         self._vision: deque[Vision] = deque()
         self._slots: dict[PictureStream, Slots] = {"frames": {}, "thumbs": {}}
@@ -120,7 +126,7 @@ class Intake:
         queue = self._queues[stream]
         if len(queue.inbox) > MAX_INBOX or weight > WIDE:
             queue.relieve(weight)
-        if wakes and (self.is_wake_asked if stream == "iterations" else len(queue.inbox) > queue.inbox.alert_above):
+        if wakes and (self.is_wake_asked if stream != "metrics" else len(queue.inbox) > queue.inbox.alert_above):
             self.wake()
 
     def offer_picture(self, item: Picture) -> None:
@@ -246,19 +252,20 @@ class Intake:
 
     def is_empty(self) -> bool:
         """Whether no entry is queued."""
-        return not (self._slots["thumbs"] or self.has_more_than(0))
+        return not (self._slots["thumbs"] or len(self._queues["machine"]) or self.has_more_than(0))
 
     def has_more_than(self, fields: int, frames: int = 0) -> bool:
-        """Whether more than `fields` step metrics or `frames` frames are queued; thumbnails do not count."""
+        """Whether more than `fields` step metrics or `frames` frames are queued, or an entry that goes at once."""
         return (
             len(self._queues["metrics"]) > fields
             or len(self._slots["frames"]) > frames
-            or bool(self._vision or len(self._queues["iterations"]))
+            or bool(self._vision)
+            or any(len(self._queues[name]) for name in ("iterations", "reports"))
         )
 
     def offered(self) -> Mapping[StreamName, int]:
         """How many entries of each stream the sender has not read yet."""
-        counts: dict[StreamName, int] = {"vision": len(self._vision)}
+        counts: dict[StreamName, int] = {"vision": len(self._vision), "mind": 0}
         counts |= {stream: len(queue.inbox) for stream, queue in self._queues.items()}
         counts |= {stream: len(slots) for stream, slots in self._slots.items()}
         return counts

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Env = tuple[int, int]
-FieldsStream = Literal["metrics", "iterations"]
+FieldsStream = Literal["metrics", "iterations", "machine", "reports"]
 PictureStream = Literal["frames", "thumbs"]
 
 #: Channels that pixels may have: grey, RGB and RGBA.

@@ -17,10 +17,13 @@ from typing import Any
 from hud_publisher.protocol.batch import MAX_BATCH_ENTRIES, MAX_ENV_INDEX, MAX_NUMBER, Batch, Claim
 from hud_publisher.protocol.cleaning import MAX_NOT_FINITE, clean_metrics
 from hud_publisher.protocol.entries import (
+    FIELD_STREAMS,
     MAX_METRICS_BYTES,
+    STREAMS,
     Entry,
     FrameEntry,
     MetricsEntry,
+    MindEntry,
     VisionEntry,
     decode_not_finite,
     encode_not_finite,
@@ -55,10 +58,12 @@ def encode_batch(session_id: SessionId, batch: Batch) -> bytes:
             if len(names) > FIRST_NOT_FINITE:
                 wrong |= {"not_finite": names[:FIRST_NOT_FINITE], "more_not_finite": names[FIRST_NOT_FINITE:]}
             head |= {"data": dict(entry.data)} | wrong
-        else:
+        elif entry.image is not None:
             head["bytes"] = len(entry.image)
             blobs.append(entry.image)
-        if isinstance(entry, FrameEntry):
+        if isinstance(entry, MindEntry):
+            head["data"] = dict(entry.data)
+        if isinstance(entry, (FrameEntry, MindEntry)):
             head |= {"episode": entry.episode, "env": entry.env}
         elif isinstance(entry, VisionEntry):
             head |= {
@@ -155,20 +160,25 @@ def _decode_entry(head: object, pictures: io.BytesIO) -> Entry:
     step = _number(head, "step", MAX_NUMBER)
     if time_ms is None:
         raise MalformedError("an entry has no time_ms: send Unix time in milliseconds")
-    if stream == "metrics" or stream == "iterations":
+    if stream in FIELD_STREAMS:
         names = _names(head, "not_finite") + _names(head, "more_not_finite")
         not_finite = decode_not_finite(names[:MAX_NOT_FINITE], head.get("infinite"))
         return check_metrics(head.get("data"), time_ms, step, stream, not_finite)
-    if stream not in ("frames", "thumbs", "vision"):
-        raise MalformedError(f"expected stream metrics, iterations, frames, thumbs or vision, got {brief(stream)}")
+    if stream not in STREAMS:
+        raise MalformedError(f"expected a stream among {', '.join(STREAMS)}, got {brief(stream)}")
     count = _number(head, "bytes", 2**31) or 0
     image = pictures.read(count)
     if len(image) != count:
         raise MalformedError(f"the body ends within a picture, after {len(image)} of {count} bytes: resend the batch")
+    episode, env = _number(head, "episode", MAX_NUMBER), _env(head.get("env"))
+    if stream == "mind":
+        data = check_metrics(head.get("data"), time_ms).data
+        if not count:
+            return MindEntry(data, time_ms, step, episode, env)
+        return MindEntry(data, time_ms, step, episode, env, image, inspect_image(image).mime)
     mime = inspect_image(image).mime
     if stream != "vision":
-        episode = _number(head, "episode", MAX_NUMBER)
-        return FrameEntry(image, time_ms, mime, step, episode, _env(head.get("env")), stream)
+        return FrameEntry(image, time_ms, mime, step, episode, env, stream)
     extra = head.get("extra", {})
     return VisionEntry(
         image, time_ms, mime, check_latency_ms(head.get("response_time_ms")), step,

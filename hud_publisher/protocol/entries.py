@@ -10,15 +10,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, NewType
+from typing import Any, ClassVar, Literal, NewType, get_args
 
 from hud_publisher.protocol.values import NOT_FINITE, Json, NotFinite, to_json
 
 #: Redis' id of a stream entry, `milliseconds-counter`.
 EntryId = NewType("EntryId", str)
-StreamName = Literal["metrics", "iterations", "frames", "thumbs", "vision", "annotations"]
+StreamName = Literal[
+    "metrics", "iterations", "frames", "thumbs", "vision", "mind", "machine", "reports", "annotations"
+]  # fmt: skip
+#: The streams of `MetricsEntry`.
+FieldStream = Literal["metrics", "iterations", "machine", "reports"]
+FIELD_STREAMS: tuple[FieldStream, ...] = get_args(FieldStream)
 #: The streams that publishers write; the monitor writes annotations.
-STREAMS: tuple[StreamName, ...] = ("metrics", "iterations", "frames", "thumbs", "vision")
+STREAMS: tuple[StreamName, ...] = (
+    "metrics", "iterations", "frames", "thumbs", "vision", "mind", "machine", "reports"
+)  # fmt: skip
 
 Field = bytes | str | int
 START = EntryId("0-0")
@@ -35,15 +42,21 @@ class MetricsEntry:
         data: cleaned fields (cleaning.clean_metrics).
         time_ms: Unix time in milliseconds at which they were logged, on the writer's clock.
         step: environment steps sampled in this run until then, if known.
-        stream: "metrics" for step and episode level, "iterations" for one training iteration.
+        stream: "metrics" for step and episode level, "iterations" for one training iteration, "machine" for the use of
+            CPU, memory and GPU, "reports" for deaths, restarts, log lines and alerts of a process.
         not_finite: path → value of the fields that were NaN or infinite, so that viewers see them.
     """
 
     data: Mapping[str, Json]
     time_ms: int
     step: int | None = None
-    stream: Literal["metrics", "iterations"] = "metrics"
+    stream: FieldStream = "metrics"
     not_finite: Mapping[str, NotFinite] = field(default_factory=dict)
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether the state of the session takes the fields; reports are events, which have no newest value."""
+        return self.stream != "reports"
 
     def encode(self) -> list[Field]:
         wrong = {name: to_json(value) for name, value in encode_not_finite(self.not_finite).items()}
@@ -113,12 +126,44 @@ class VisionEntry:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class MindEntry:
+    """The policy's view of one step: what it observed, what it preferred, and what it expected.
+
+    Attributes:
+        data: cleaned fields, each optional: action, action_name, action_names, probabilities, mean, deviation,
+            q_values, value, entropy, observation, observation_names, reward_parts, advice (docs/protocol.md).
+        time_ms: Unix time in milliseconds of the step.
+        step: environment steps sampled in this run until then, if known.
+        episode: number of the episode it belongs to, if known.
+        env: (worker index, env index) of its env, if known.
+        image: the observation as an encoded picture; None if it is no picture.
+        mime: the picture's media type.
+    """
+
+    data: Mapping[str, Json]
+    time_ms: int
+    step: int | None = None
+    episode: int | None = None
+    env: tuple[int, int] | None = None
+    image: bytes | None = None
+    mime: str = "image/png"
+    stream: ClassVar[Literal["mind"]] = "mind"
+
+    def encode(self) -> list[Field]:
+        env = None if self.env is None else env_name(self.env)
+        return _fields_of(
+            data=to_json(dict(self.data)), time=self.time_ms, step=self.step, episode=self.episode, env=env,
+            image=self.image, mime=None if self.image is None else self.mime,
+        )  # fmt: skip
+
+
 def _fields_of(**fields: Field | None) -> list[Field]:
     """Return the names and the values in turn; a field without a value is left out."""
     return [part for name, value in fields.items() if value is not None for part in (name, value)]
 
 
-Entry = MetricsEntry | FrameEntry | VisionEntry
+Entry = MetricsEntry | FrameEntry | VisionEntry | MindEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +192,9 @@ def bounds(frame_history_s: float) -> dict[StreamName, Bound]:
 
     20,000 metrics entries are about 7 MB (338 B each, measured) and 15 minutes at 20/s. Iterations are kept whole: at
     one per 10 s they last 11 days, and 64 MB are 5,000 results of 12 KB. 96 MB of frames are 5 minutes of 16 KB
-    pictures at 20/s. Trimmed entries of metrics and iterations remain in the downsampled history (downsample.lua).
+    pictures at 20/s; the policy's view is kept as long, 5 times a second. 40,000 entries of the machine are 14 hours of
+    four processes at one per 5 s each. Trimmed entries of metrics and iterations remain in the downsampled history
+    (downsample.lua).
     """
     return {
         "metrics": Bound(entries=20_000, stream_bytes=32 * 1024 * 1024),
@@ -155,6 +202,9 @@ def bounds(frame_history_s: float) -> dict[StreamName, Bound]:
         "frames": Bound(entries=20_000, stream_bytes=96 * 1024 * 1024, age_ms=int(frame_history_s * 1000)),
         "thumbs": Bound(entries=256, stream_bytes=2 * 1024 * 1024, age_ms=60_000),
         "vision": Bound(entries=1_000, stream_bytes=24 * 1024 * 1024),
+        "mind": Bound(entries=5_000, stream_bytes=32 * 1024 * 1024, age_ms=int(frame_history_s * 1000)),
+        "machine": Bound(entries=40_000, stream_bytes=16 * 1024 * 1024),
+        "reports": Bound(entries=4_000, stream_bytes=4 * 1024 * 1024),
     }
 
 
@@ -218,4 +268,6 @@ def entry_bytes(entry: Entry) -> int:
     if isinstance(entry, VisionEntry):  # a prompt may be larger than the picture
         texts = (entry.prompt or "", entry.response or "", to_json(dict(entry.extra)))
         return len(entry.image) + 128 + sum(len(text.encode("utf-8", "replace")) for text in texts)
+    if isinstance(entry, MindEntry):
+        return len(entry.image or b"") + len(to_json(dict(entry.data))) + 128
     return len(entry.image) + 128

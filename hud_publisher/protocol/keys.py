@@ -64,6 +64,7 @@ class SessionKeys:
     Attributes:
         annotations: the stream of run events that the monitor writes.
         monitor: the hash of the monitor's position and memory.
+        config: the hash of the run's configuration, section → JSON.
     """
 
     def __init__(self, info: str) -> None:
@@ -72,6 +73,7 @@ class SessionKeys:
         self.seq = f"{info}:seq"
         self.annotations = f"{info}:annotations"
         self.monitor = f"{info}:monitor"
+        self.config = f"{info}:config"
 
     def stream(self, name: str) -> str:
         """The key of one of `entries.STREAMS`."""

@@ -133,7 +133,7 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
     args: list[Field] = [session_id, limits.ttl_ms, limits.retention_ms, batch.writer, batch.number]
     claim = batch.claim
     args += [env_name(claim.env) if claim else "", "1" if claim and claim.is_preferred else "0", len(batch.entries)]
-    state = encode_state([entry.data for entry in batch.entries if isinstance(entry, MetricsEntry)])
+    state = encode_state([one.data for one in batch.entries if isinstance(one, MetricsEntry) and one.is_merged])
     args.append(len(state))
     for pair in state.items():
         args += pair
@@ -158,7 +158,7 @@ def _publish_keys(session_id: SessionId) -> tuple[str, ...]:
     history = (key for name in DOWNSAMPLED for key in (session.past(name), session.piece(name)))
     return (
         keys.lock, session.info, session.state, session.seq, *(session.stream(name) for name in STREAMS),
-        keys.viewers, keys.reporter, *history, keys.events, keys.sessions,
+        keys.viewers, keys.reporter, *history, keys.events, keys.sessions, session.config,
     )  # fmt: skip
 
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from hud_publisher.protocol.cleaning import clean_metrics
 from hud_publisher.protocol.entries import (
+    FIELD_STREAMS,
     Entry,
     FrameEntry,
     MetricsEntry,
+    MindEntry,
     StreamName,
     VisionEntry,
     decode_not_finite,
@@ -51,18 +53,23 @@ def decode_entry(stream: StreamName, fields: Mapping[bytes, bytes]) -> Entry:
     """
     time_ms = read_int(fields, b"time") or 0
     step = read_int(fields, b"step")
-    if stream == "metrics" or stream == "iterations":
+    if stream in FIELD_STREAMS or stream == "mind":
         data, _text_of_data = read_object(fields.get(b"data", b""))
+    if stream in FIELD_STREAMS:
         return MetricsEntry(data, time_ms, step, stream, read_not_finite(fields))
     image = fields.get(b"image")
+    if stream == "mind" and image is None:
+        return MindEntry(data, time_ms, step, read_int(fields, b"episode"), parse_env(_text(fields.get(b"env"))))
     if image is None:
         raise ValueError("the entry has no picture")
     mime = _text(fields.get(b"mime")) or "image/jpeg"
     if mime not in IMAGE_TYPES:
         raise ValueError(f"expected a picture of a type that HUD stores, got {mime[:40]!r}")
+    episode, env = read_int(fields, b"episode"), parse_env(_text(fields.get(b"env")))
+    if stream == "mind":
+        return MindEntry(data, time_ms, step, episode, env, image, mime)
     if stream == "frames" or stream == "thumbs":
-        env = parse_env(_text(fields.get(b"env")))
-        return FrameEntry(image, time_ms, mime, step, read_int(fields, b"episode"), env, stream)
+        return FrameEntry(image, time_ms, mime, step, episode, env, stream)
     return VisionEntry(
         image, time_ms, mime, _read_latency_ms(fields), step,
         _text(fields.get(b"prompt")), _text(fields.get(b"response")), _read_extra(fields),

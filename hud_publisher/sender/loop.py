@@ -208,7 +208,9 @@ class Sender:
         self.delivery.abandon()
         intake.clear()
         # Pictures replace each other and do not count.
-        unsent = sum(intake.counters.dropped[f"{stream}/closed"] for stream in ("metrics", "iterations", "vision"))
+        unsent = sum(
+            intake.counters.dropped[f"{stream}/closed"] for stream in ("metrics", "iterations", "vision", "reports")
+        )
         if unsent:
             is_refused = report.status == "refused"
             why = "another run held the channel" if is_refused else "there was no time left to send them"

@@ -133,4 +133,6 @@ def encode_entry(
         return "vision_update", encode_picture(name, (entry_id, fields))
     if name == "annotations":
         return "annotation", sse.dump(describe(decode(fields), entry_id))
+    if name == "reports":
+        return "report", sse.training_update(fields, entry_id, name)
     return "training_update", sse.training_update(fields, entry_id, name, merge_fields)

@@ -350,7 +350,7 @@ class Tailer:
                 elif name == "annotations":
                     hub.put_annotation(decode(fields))
                 hub.put_entry(name, entry_id, event, data)
-            else:
+            elif name != "mind":
                 self._show_picture(name, entry_id, fields)
         except ValueError as error:
             self._store.pass_over(hub.channel, name, error)

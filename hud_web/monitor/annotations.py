@@ -14,7 +14,8 @@ Kind = Literal[
     "session_started", "session_ended", "session_lapsed", "session_taken_over", "reporter_changed",
     "best_episode", "collapse", "recovered", "non_finite", "finite_again", "milestone",
     "stall", "resumed", "hung_phase", "phase_ended", "steps_restarted", "env_runner_lost", "env_runner_back",
-    "vision_failing", "vision_recovered",
+    "vision_failing", "vision_recovered", "symptom", "symptom_ended",
+    "process_died", "process_lost", "process_back", "restarted", "alert",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -32,6 +33,7 @@ class Annotation:
         entry_id: the stream entry that shows it; None for an event that only a clock showed.
         fields: paths of the fields that it is about.
         value: of a field that is not finite.
+        pattern: the name of the failure pattern that a symptom shows, such as "entropy_collapse".
     """
 
     kind: Kind
@@ -42,6 +44,7 @@ class Annotation:
     entry_id: str | None = None
     fields: tuple[str, ...] = ()
     value: NotFinite | None = None
+    pattern: str | None = None
 
     def encode(self) -> list[str]:
         """Return the fields of its stream entry, names and values in turn."""
@@ -56,6 +59,8 @@ class Annotation:
             pairs["fields"] = to_json(list(self.fields))
         if self.value is not None:
             pairs["value"] = self.value
+        if self.pattern is not None:
+            pairs["pattern"] = self.pattern
         return [part for pair in pairs.items() for part in pair]
 
 
@@ -72,7 +77,7 @@ def decode(fields: Mapping[bytes, bytes]) -> Annotation:
     return Annotation(
         kind, read_int(fields, b"time") or 0, text.get("text", ""), read_int(fields, b"step"),
         read_int(fields, b"iteration"), text.get("entry"), tuple(map(str, names)),
-        _value(kind, text.get("value")),
+        _value(kind, text.get("value")), text.get("pattern"),
     )  # fmt: skip
 
 
@@ -82,6 +87,7 @@ def describe(annotation: Annotation, annotation_id: str) -> dict[str, Any]:
         "id": annotation_id, "kind": annotation.kind, "time_ms": annotation.time_ms, "text": annotation.text,
         "step": annotation.step, "iteration": annotation.iteration, "entry_id": annotation.entry_id,
         "fields": list(annotation.fields), "value": annotation.value,
+        "pattern": annotation.pattern,
     }  # fmt: skip
 
 

@@ -22,12 +22,21 @@ NAMED_FIELDS = 3
 
 
 class Finding(NamedTuple):
-    """The report of a detector: the kind, a sentence, the fields that it is about, and their value if not finite."""
+    """The report of a detector.
+
+    Attributes:
+        kind: of the annotation.
+        text: a sentence for people.
+        fields: paths of the fields that it is about.
+        value: their value if it is not finite.
+        pattern: of a symptom.
+    """
 
     kind: Kind
     text: str
     fields: tuple[str, ...] = ()
     value: NotFinite | None = None
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

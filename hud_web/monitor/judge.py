@@ -162,8 +162,8 @@ class Judge:
                 self._iteration = int(value)
 
     def _annotate(self, findings: Iterable[Finding], time_ms: int, entry_id: str | None) -> Iterator[Annotation]:
-        for kind, text, fields, value in findings:
-            annotation = Annotation(kind, time_ms, text, self._step, self._iteration, entry_id, fields, value)
+        for kind, text, fields, value, pattern in findings:
+            annotation = Annotation(kind, time_ms, text, self._step, self._iteration, entry_id, fields, value, pattern)
             follow(self.not_finite, annotation)
             yield annotation
 

@@ -25,7 +25,9 @@ from hud_publisher.protocol.stored import read_int, read_not_finite, read_object
 from hud_publisher.protocol.values import Json, to_json
 
 #: The streams that a client must not lose; frames and thumbnails are newest-wins and have no place in a position.
-KEPT_STREAMS: tuple[StreamName, ...] = ("metrics", "iterations", "vision", "annotations")
+KEPT_STREAMS: tuple[StreamName, ...] = (
+    "metrics", "iterations", "vision", "annotations", "machine", "reports"
+)  # fmt: skip
 #: Every stream of a session.
 ALL_STREAMS: tuple[StreamName, ...] = (*STREAMS, "annotations")
 HEARTBEAT = b": heartbeat\n\n"
@@ -35,8 +37,10 @@ MergeFields = Callable[[dict[str, Json], Iterable[str], int], Any]
 
 #: The form of an entry id.
 ENTRY_ID = r"[0-9]{1,16}-[0-9]{1,19}"
-#: Clients of earlier versions send no position of annotations; they get all of them.
-_POSITION = re.compile(rf"([0-9]{{1,16}})_({ENTRY_ID})_({ENTRY_ID})_({ENTRY_ID})_({ENTRY_ID})(?:_({ENTRY_ID}))?")
+#: Clients of earlier versions send no position of the last three streams; they get all of their entries.
+_POSITION = re.compile(
+    rf"([0-9]{{1,16}})_({ENTRY_ID})_({ENTRY_ID})_({ENTRY_ID})_({ENTRY_ID})(?:_({ENTRY_ID}))?(?:_({ENTRY_ID})_({ENTRY_ID}))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,15 @@ class Position:
     vision: EntryId = START
     events: EntryId = START
     annotations: EntryId = START
+    machine: EntryId = START
+    reports: EntryId = START
 
     def encode(self) -> str:
         """Return the position as the text of `id:`."""
-        return f"{self.sid}_{self.metrics}_{self.iterations}_{self.vision}_{self.events}_{self.annotations}"
+        return "_".join((
+            self.sid, self.metrics, self.iterations, self.vision, self.events, self.annotations, self.machine,
+            self.reports,
+        ))  # fmt: skip
 
     @classmethod
     def parse(cls, text: str | None) -> Position | None:
@@ -128,7 +137,7 @@ def training_update(
     Args:
         fields: the stream entry from Redis.
         entry_id: its id in the stream.
-        stream: "metrics" or "iterations".
+        stream: of the entry, one of FIELD_STREAMS.
         merge_fields: takes the fields for the state of the session.
 
     Raises:

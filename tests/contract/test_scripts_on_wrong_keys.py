@@ -7,7 +7,7 @@ import redis
 
 from hud_publisher.protocol import replies, scripts
 from hud_publisher.protocol.batch import Batch, Claim, Published, Registered
-from hud_publisher.protocol.entries import STREAMS, Entry, FrameEntry, Limits, MetricsEntry, VisionEntry
+from hud_publisher.protocol.entries import STREAMS, Entry, FrameEntry, Limits, MetricsEntry, MindEntry, VisionEntry
 from hud_publisher.protocol.errors import MalformedError
 from hud_publisher.protocol.keys import ChannelKeys, SessionId
 from tests.contract.conftest import Place
@@ -27,7 +27,8 @@ def register(store: Place, run_id: str = "run", *, takeover: bool = False) -> Re
 def publish(store: Place, session: Registered, number: int, entries: tuple[Entry, ...] | None = None) -> Published:
     entries = entries or (
         MetricsEntry({"a": number}, 5), MetricsEntry({"b": number}, 5, stream="iterations"), FrameEntry(JPEG, 5),
-        FrameEntry(JPEG, 5, stream="thumbs"), VisionEntry(JPEG, 5),
+        FrameEntry(JPEG, 5, stream="thumbs"), VisionEntry(JPEG, 5), MindEntry({"value": 1.5}, 5),
+        MetricsEntry({"c": number}, 5, stream="machine"), MetricsEntry({"d": number}, 5, stream="reports"),
     )  # fmt: skip
     batch = Batch("w", number, entries, Claim((1, 0)))
     return replies.parse_publish(store.run(scripts.publish(SessionId(session.session_id), batch, Limits())))

@@ -3,8 +3,8 @@
 --   index   ZSET    SIDs, scored by themselves        prefix  of the session hashes; the others' names extend theirs
 --   most    sessions besides the new one, 0 for any number      room  bytes besides the new one, 0 for any number
 local NUMBERS = {'', ':state', ':seq', ':metrics', ':metrics:past', ':metrics:piece', ':iterations', ':iterations:past',
-  ':iterations:piece', ':annotations', ':monitor'}
-local PICTURES = {':frames', ':thumbs', ':vision'}
+  ':iterations:piece', ':machine', ':reports', ':annotations', ':monitor', ':config'}
+local PICTURES = {':frames', ':thumbs', ':vision', ':mind'}
 
 local function size(info, parts)
   local total = 0

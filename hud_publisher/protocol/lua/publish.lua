@@ -1,11 +1,12 @@
 -- Append one batch, if and only if its session still holds the channel; with no entries it is the heartbeat.
 -- KEYS  1 lock     STRING  the session id of the holder
 --       2 info     HASH    of the session        3 state  HASH  path → '{entry id} {JSON}'
---       4 seq      HASH    writer → '{number of its last batch} {ms}'; older versions stored the number alone
---       5 metrics  6 iterations  7 frames  8 thumbs  9 vision  STREAMs
---      10 viewers  HASH    replica → '{count} {expires ms}'      11 reporter  STRING  the wanted env
---      12 past and 13 piece of metrics, 14 past and 15 piece of iterations: see downsample.lua, which precedes this
---      16 events and 17 sessions of the channel, whose TTL is renewed with the session's
+--       4 seq      HASH    writer → '{number of its last batch} {ms}', the time of its last entry of training; older
+--                          versions stored the number alone
+--       5 metrics  6 iterations  7 frames  8 thumbs  9 vision  10 mind  11 machine  12 reports  STREAMs
+--      13 viewers  HASH    replica → '{count} {expires ms}'      14 reporter  STRING  the wanted env
+--      15 past and 16 piece of metrics, 17 past and 18 piece of iterations: see downsample.lua, which precedes this
+--      19 events and 20 sessions of the channel, and 21 config of the session: their TTL is renewed with the session's
 -- ARGV  1 session id (holds the fence)  2 ttl in ms  3 retention in ms  4 writer  5 batch number, 0 for a heartbeat
 --       6 env that claims to be the reporter, or ''  7 '1' if it is the one that was asked for
 --       8 number of entries  9 number of state fields, then for each: path, JSON
@@ -14,8 +15,9 @@
 -- Reply {'ok' | 'duplicate' | 'lost' | 'full' | 'crowded', viewers, wanted reporter or '', id of the last entry or '',
 --        env that is the reporter or '', ms since its last claim}
 local lock, info, state, seq, metrics, iterations, frames = unpack(KEYS, 1, 7)
+local mind, machine, reports = unpack(KEYS, 10, 12)
 local viewers, reporter, metrics_past, metrics_piece, iterations_past, iterations_piece, events, sessions =
-  unpack(KEYS, 10, 17)
+  unpack(KEYS, 13, 20)
 local session_id, ttl, retention, writer, batch, env, is_preferred = unpack(ARGV, 1, 7)
 local number, entries, states = tonumber(batch), tonumber(ARGV[8]), tonumber(ARGV[9])
 local first_state, last_state = 10, 9 + 2 * states
@@ -59,7 +61,8 @@ if env ~= '' and (env == shown or is_preferred == '1' or now - claimed_ms > SILE
   end
   shown, claimed_ms = env, now
 end
--- The env that was shown before keeps sending for a moment; its frames would mix with those of the env that is shown.
+-- The env that was shown before keeps sending for a moment; its frames and its policy's view would mix with those of
+-- the env that is shown.
 local passes_frames = env == '' or env == shown
 local last = number > 0 and safe_call('HGET', seq, writer)
 if last and number <= (tonumber(last:match('^%d+')) or 0) then return reply('duplicate', '') end
@@ -78,11 +81,14 @@ end
 local function renew(key) redis.call('PEXPIRE', key, retention) end
 local id = ''
 local most_bytes_of = {}  -- by stream
+-- The machine is measured while training hangs, and log lines may come then: neither shows that training goes on.
+local trained_ms = last and last:match(' (%d+)$') or '0'
 local lines_of = {[metrics] = {}, [iterations] = {}}  -- entries for the history, by stream
 for _ = 1, entries do
   local index, most_entries, most_bytes, most_ms, count = read(5)
   local stream, fields = KEYS[tonumber(index)], {read(tonumber(count))}
-  if stream ~= frames or passes_frames then
+  if stream ~= machine and stream ~= reports then trained_ms = digits(now) end
+  if (stream ~= frames and stream ~= mind) or passes_frames then
     id = safe_call('XADD', stream, 'NOMKSTREAM', 'MAXLEN', '~', most_entries, '*', unpack(fields))
     if not id then  -- the stream's first entry
       id = redis.call('XADD', stream, '*', unpack(fields))
@@ -128,7 +134,7 @@ for i = first_state, last_state, 2 do
   end
 end
 if #fields > 0 then store_fields() end
-local is_first = number > 0 and redis.call('HSET', seq, writer, batch .. ' ' .. digits(now)) == 1
+local is_first = number > 0 and redis.call('HSET', seq, writer, batch .. ' ' .. trained_ms) == 1
 
 local function keep_history(past, piece, lines)
   if #lines == 0 then return end

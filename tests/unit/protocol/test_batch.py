@@ -24,7 +24,14 @@ from hud_publisher.protocol.batch_body import (
     parse_json,
 )
 from hud_publisher.protocol.cleaning import MAX_NOT_FINITE
-from hud_publisher.protocol.entries import MAX_METRICS_BYTES, FrameEntry, MetricsEntry, VisionEntry
+from hud_publisher.protocol.entries import (
+    FIELD_STREAMS,
+    MAX_METRICS_BYTES,
+    FrameEntry,
+    MetricsEntry,
+    MindEntry,
+    VisionEntry,
+)
 from hud_publisher.protocol.errors import HudError, MalformedError, TooLargeError, UnsupportedImageError, brief
 from hud_publisher.protocol.keys import SessionId
 from hud_publisher.protocol.names import field_name
@@ -39,7 +46,7 @@ DATA = st.dictionaries(st.text("abc", min_size=1), st.integers(-9, 9) | st.text(
 BROKEN = st.dictionaries(st.text("abc/", min_size=1), st.sampled_from(NOT_FINITE), max_size=3)
 TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 ENTRIES = st.one_of(
-    st.builds(MetricsEntry, DATA, TIMES, NUMBERS, st.sampled_from(["metrics", "iterations"]), BROKEN),
+    st.builds(MetricsEntry, DATA, TIMES, NUMBERS, st.sampled_from(FIELD_STREAMS), BROKEN),
     st.builds(
         FrameEntry,
         st.just(JPEG),
@@ -61,6 +68,8 @@ ENTRIES = st.one_of(
         TEXTS,
         DATA,
     ),
+    st.builds(MindEntry, DATA, TIMES, NUMBERS, NUMBERS, ENVS),
+    st.builds(MindEntry, DATA, TIMES, NUMBERS, NUMBERS, ENVS, st.just(JPEG), st.just("image/jpeg")),
 )
 BATCHES = st.builds(
     Batch,

@@ -38,7 +38,7 @@ def test_streams_of_pictures_are_bounded_by_bytes_and_age() -> None:
     kept = bounds(300.0)
     assert set(kept) == set(STREAMS)
     assert kept["frames"].age_ms == 300_000
-    for stream in ("frames", "thumbs", "vision"):
+    for stream in ("frames", "thumbs", "vision", "mind"):
         bound = kept[stream]
         for size in (500, 16_000, 4_000_000):
             assert bound.max_entries(size) * size <= max(bound.stream_bytes, size)

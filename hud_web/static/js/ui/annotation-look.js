@@ -26,6 +26,13 @@ const LOOKS = {
   env_runner_back: ["ok", "check"],
   vision_failing: ["warn", "eye"],
   vision_recovered: ["ok", "eye"],
+  symptom: ["warn", "warn"],
+  symptom_ended: ["ok", "check"],
+  process_died: ["error", "error"],
+  process_lost: ["error", "warn"],
+  process_back: ["ok", "check"],
+  restarted: ["warn", "live"],
+  alert: ["warn", "warn"],
 };
 const UNKNOWN = /** @type {[Tone, string]} */ (["info", "live"]);
 /** Kinds without a mark on the time line: they are its ends. */
