@@ -205,7 +205,7 @@ def lease(channel: str, token: str, ttl_ms: int) -> ScriptCall:
 
 def annotate(
     channel: str, sid: str, *, token: str, version: int, memory: str, rhythm: str, not_finite: str,
-    annotations: Sequence[Sequence[str]],
+    verdict: str, annotations: Sequence[Sequence[str]],
 ) -> ScriptCall:  # fmt: skip
     """Append annotations and save the monitor's memory, if the lease and the memory's version are still ours.
 
@@ -217,6 +217,7 @@ def annotate(
         memory: JSON that replaces it.
         rhythm: JSON limits beyond which pages show the run as stalled or hung.
         not_finite: JSON of the fields that are NaN or infinite now.
+        verdict: JSON of the run's verdict in words, or null.
         annotations: the fields of each, names and values in turn.
     """
     keys = ChannelKeys(channel)
@@ -224,11 +225,9 @@ def annotate(
     parts: list[Field] = []
     for fields in annotations:
         parts += (len(fields), *fields)
-    return ScriptCall(
-        load_script("annotate"),
-        (keys.monitor, session.monitor, session.annotations, session.info),
-        (token, version, memory, rhythm, not_finite, MAX_ANNOTATIONS, MAX_ANNOTATIONS_BYTES, len(annotations), *parts),
-    )
+    args: list[Field] = [token, version, memory, rhythm, not_finite, verdict, MAX_ANNOTATIONS, MAX_ANNOTATIONS_BYTES]
+    names = (keys.monitor, session.monitor, session.annotations, session.info)
+    return ScriptCall(load_script("annotate"), names, (*args, len(annotations), *parts))
 
 
 def multi_read(*commands: tuple[Field, ...]) -> ScriptCall:

@@ -38,10 +38,13 @@ def status(options: argparse.Namespace) -> int:
         told = {
             "url": str(server), "session": session, "fields": len(state["state"]), "viewers": state["viewers"],
             "figures": {label: value for label, _path, value in figures}, "roles": state.get("roles", {}),
+            "verdict": state.get("verdict"),
         }  # fmt: skip
         print_json(json.dumps(told))
     else:
         print_line(f"{server}  channel {settings.channel}: {_line(session)}")
+        if verdict := state.get("verdict"):
+            print_line(f"  {verdict['text']}")
         for name, value in sorted(session["info"].items()):
             print_line(f"  {name}: {value}")
         broken = state.get("not_finite", {})

@@ -257,11 +257,13 @@ class Hub:
 
     def status_event(self, sid: Sid | None = None) -> bytes:
         """Return the state of this replica's connection to Redis, for a viewer of `sid` or of the current session."""
-        rhythm = self.session.rhythm if sid in (None, self.position.sid) else None
+        is_current = sid in (None, self.position.sid)
         trouble = self.redis_trouble
         data = {
             "redis": "away" if trouble else "ok", "detail": trouble, "viewers": self.viewers_total,
-            "server_time_ms": int(time.time() * 1000), "rhythm": rhythm,
+            "server_time_ms": int(time.time() * 1000),
+            "rhythm": self.session.rhythm if is_current else None,
+            "verdict": self.session.verdict if is_current else None,
         }  # fmt: skip
         return event("status", dump(data))
 

@@ -430,11 +430,11 @@ class Tailer:
         with contextlib.suppress(UnavailableError):
             total = await self.report_viewers()
         has_changed = _lasting(session) != _lasting(hub.session)
-        has_other_rhythm = session.rhythm != hub.session.rhythm
+        is_judged_anew = (session.rhythm, session.verdict) != (hub.session.rhythm, hub.session.verdict)
         hub.set_session(session)
         if has_changed:
             hub.put(hub.session_event(), "events")
-        if total != hub.viewers_total or has_other_rhythm:
+        if total != hub.viewers_total or is_judged_anew:
             hub.set_viewers(total)
             hub.put(hub.status_event())
 
@@ -448,4 +448,4 @@ class Tailer:
 
 def _lasting(session: SessionView) -> SessionView:
     """Return a session without the numbers that change with every read."""
-    return replace(session, ttl_ms=None, rhythm=None, not_finite={})
+    return replace(session, ttl_ms=None, rhythm=None, not_finite={}, verdict=None)

@@ -25,7 +25,9 @@ from hud_web.monitor.detectors import (
     Vision,
     is_number,
 )
+from hud_web.monitor.problems import Problems
 from hud_web.monitor.rhythm import Phase, Stall
+from hud_web.monitor.verdict import Verdict, clause, compose, rank
 from hud_web.store.roles import RoleMap, Roles
 
 #: The detectors of entries, by the name under which their memory is stored.
@@ -40,7 +42,11 @@ DETECTORS: dict[str, type[Any]] = {
 
 
 class Judge:
-    """Watches one session; `memory` holds all that another replica needs to continue."""
+    """Watches one session; `memory` holds all that another replica needs to continue.
+
+    Attributes:
+        problems: the open problems that its annotations reported.
+    """
 
     def __init__(self, memory: Mapping[str, Any] | None = None, chosen_roles: Mapping[str, str] | None = None) -> None:
         """Make a judge.
@@ -55,11 +61,13 @@ class Judge:
         self._stall: Stall = _restore(Stall, known.get("stall"))
         self._phase: Phase = _restore(Phase, known.get("phase"))
         self._life: Life = _restore(Life, known.get("life"))
+        self.problems: Problems = _restore(Problems, known.get("problems"))
         self._roles = RoleMap(chosen_roles)
         for path in known.get("role_paths", ()):
             self._roles.add(path)
         self._step: int | None = known.get("step")
         self._iteration: int | None = known.get("iteration")
+        self._now_ms: int = known.get("now_ms", 0)
 
     @property
     def roles(self) -> Roles:
@@ -74,11 +82,13 @@ class Judge:
             "stall": self._stall,
             "phase": self._phase,
             "life": self._life,
+            "problems": self.problems,
         }
         paths = [field["path"] for fields in self.roles.values() for field in fields]
         return {
             **{name: dataclasses.asdict(part) for name, part in parts.items()},
             "role_paths": paths, "step": self._step, "iteration": self._iteration,
+            "now_ms": self._now_ms,
         }  # fmt: skip
 
     @property
@@ -102,6 +112,14 @@ class Judge:
             "phase_usual_ms": self._phase.usual_ms(),
             "phase_hung_after_ms": self._phase.limit_ms(),
         }
+
+    def verdict(self) -> Verdict:
+        """Return the verdict on the run at the time of the newest entry or look at the session."""
+        self.problems.forget(self._now_ms)
+        level, clauses = rank(self.problems, self.not_finite)
+        if self.is_done:
+            return compose("ended", [clause("Ended"), *clauses], self._now_ms)
+        return compose(level or "early", clauses or [clause("Too early to tell")], self._now_ms)
 
     def see(self, entry: Observation) -> list[Annotation]:
         """Process an entry of metrics or iterations."""
@@ -162,9 +180,11 @@ class Judge:
                 self._iteration = int(value)
 
     def _annotate(self, findings: Iterable[Finding], time_ms: int, entry_id: str | None) -> Iterator[Annotation]:
+        self._now_ms = max(self._now_ms, time_ms)
         for kind, text, fields, value, pattern in findings:
             annotation = Annotation(kind, time_ms, text, self._step, self._iteration, entry_id, fields, value, pattern)
             follow(self.not_finite, annotation)
+            self.problems.follow(annotation)
             yield annotation
 
 

@@ -249,6 +249,7 @@ class Monitor:
             watch.channel, watch.sid, token=self._token, version=watch.version,
             memory=to_json({"judge": watch.judge.memory(), "positions": watch.positions}),
             rhythm=to_json(watch.judge.rhythm()), not_finite=to_json(watch.judge.not_finite),
+            verdict=to_json(dict(watch.judge.verdict())),
             annotations=[annotation.encode() for annotation in watch.pending],
         )  # fmt: skip
 

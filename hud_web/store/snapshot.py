@@ -31,7 +31,8 @@ def encode_snapshot(
     """Return a snapshot's JSON; `frame` and `vision` are encoded vision_updates."""
     head = {
         "session": session.describe() | {"roles": roles}, "state": state, "not_finite": not_finite, "roles": roles,
-        "rhythm": session.rhythm, "viewers": viewers, "server_time_ms": int(time.time() * 1000),
+        "rhythm": session.rhythm, "verdict": session.verdict, "viewers": viewers,
+        "server_time_ms": int(time.time() * 1000),
     }  # fmt: skip
     return b"".join([dump(head)[:-1], b',"frame":', frame or b"null", b',"vision":', vision or b"null", b"}"])
 

@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 _FOREIGN = ("WRONGTYPE", "exhausted the last possible ID", "invalid start ID")
 #: Fields of the monitor's hash that viewers get.
-_JUDGED = ("rhythm", "not_finite")
+_JUDGED = ("rhythm", "not_finite", "verdict")
 #: Fields of a session that the index of channels shows.
 _ABOUT_CHANNEL = (b"name", b"started", b"ended", b"ended_by")
 
@@ -245,12 +245,16 @@ class Store:
             pipe = self._redis.pipeline(transaction=False)
             for (keys, _at_ms), sid in zip(channels, sids, strict=True):
                 pipe.hmget(keys.session(sid).info, *_ABOUT_CHANNEL)
-            infos = await pipe.execute(raise_on_error=False) if channels else []
+                pipe.hmget(keys.session(sid).monitor, *_JUDGED)
+            found_of = await pipe.execute(raise_on_error=False) if channels else []
         views: list[ChannelView] = []
-        for (keys, at_ms), sid, lock, values in zip(channels, sids, marks[1::2], infos, strict=True):
+        for (keys, at_ms), sid, lock, values, judged in zip(
+            channels, sids, marks[1::2], found_of[::2], found_of[1::2], strict=True
+        ):  # fmt: skip
             found = zip(_ABOUT_CHANNEL, _or_absent(values, [None] * len(_ABOUT_CHANNEL)), strict=True)
             info = {name: value for name, value in found if value is not None}
-            views.append(ChannelView(keys.channel, at_ms, view_of(keys.channel, sid, info, lock, 0)))
+            view = view_of(keys.channel, sid, info, lock, 0, _or_absent(judged, None))
+            views.append(ChannelView(keys.channel, at_ms, view))
         return views, total
 
     async def entries(

@@ -33,6 +33,7 @@ class SessionView:
     chosen_roles: dict[str, str] = field(default_factory=dict)
     rhythm: dict[str, Any] | None = None
     not_finite: dict[str, Any] = field(default_factory=dict)
+    verdict: dict[str, Any] | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return the data of a `session` event."""
@@ -71,7 +72,7 @@ class ChannelView:
 
     def describe(self) -> dict[str, Any]:
         """Return an item of `/api/channels`."""
-        session = self.session
+        session, verdict = self.session, self.session.verdict
         about = {
             "sid": session.sid, "name": session.name, "status": session.status, "started_ms": session.started_ms,
             "ended_ms": session.ended_ms,
@@ -79,6 +80,7 @@ class ChannelView:
         return {
             "name": self.name, "active": session.status == "live", "last_activity_ms": self.last_activity_ms,
             "session": about if session.started_ms is not None else None,
+            "verdict": {name: verdict.get(name) for name in ("level", "text")} if verdict else None,
         }  # fmt: skip
 
 
@@ -93,9 +95,9 @@ def view_of(
         info: the session's hash.
         lock: the channel's lock; None if nobody holds it.
         ttl_ms: of the lock.
-        judged: the monitor's `rhythm` and `not_finite`.
+        judged: the monitor's `rhythm`, `not_finite` and `verdict`.
     """
-    rhythm, not_finite = map(read_mapping, judged or (None, None))
+    rhythm, not_finite, verdict = map(read_mapping, judged or (None, None, None))
     parts = split_session_id(text(lock)) if lock else None
     is_holder = parts is not None and parts[1] == sid
     plain = {text(name): text(value) for name, value in info.items()}
@@ -110,7 +112,7 @@ def view_of(
         channel, sid, status, plain.get("name", ""), read_int(info, b"started"), read_int(info, b"ended"),
         plain.get("ended_by"), max(0, ttl_ms or 0) if is_holder else None, parse_env(plain.get("shown")),
         decode_info(plain), clean_info(read_mapping(info.get(b"roles"))), rhythm or None,
-        {path: since for path, since in not_finite.items() if isinstance(since, dict)},
+        {path: since for path, since in not_finite.items() if isinstance(since, dict)}, verdict or None,
     )  # fmt: skip
 
 

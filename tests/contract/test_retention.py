@@ -86,7 +86,7 @@ def test_annotations_about_many_fields_stay_within_their_memory(
     for version in range(100):
         call = scripts.annotate(
             "default", session.sid, token="me", version=version, memory="{}", rhythm="{}", not_finite="{}",
-            annotations=[fields, ["kind", "stall", "number", str(version)]],
+            verdict="null", annotations=[fields, ["kind", "stall", "number", str(version)]],
         )  # fmt: skip
         assert real_store.run(call) == [b"saved"]
     kept = [raw[b"number"] for _id, raw in real_store.redis.xrange(key) if b"number" in raw]

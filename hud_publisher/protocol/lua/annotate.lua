@@ -1,14 +1,14 @@
 -- Append annotations and save the monitor's position in one step, so that each annotation exists exactly once.
 -- KEYS  1 lease        STRING  token of the replica that monitors the channel
---       2 memory       HASH    version, memory (JSON: positions and detectors), rhythm and not_finite (JSON)
+--       2 memory       HASH    version, memory (JSON: positions and detectors), rhythm, not_finite and verdict (JSON)
 --       3 annotations  STREAM  4 info  HASH  of the session; the two keys before it stay as long as it
 -- ARGV  1 token of this replica  2 version that the memory has now, 0 for none  3 new memory  4 rhythm
---       5 not_finite  6 longest stream in entries and 7 in bytes
---       8 number of annotations, then for each: field count, fields …
+--       5 not_finite  6 verdict  7 longest stream in entries and 8 in bytes
+--       9 number of annotations, then for each: field count, fields …
 -- Reply {'saved'}, or {'lost'}: the lease or the position belongs to another replica, or the session is gone
 local lease, memory, annotations, info = unpack(KEYS)
-local token, version, saved, rhythm, not_finite, most_entries, most_bytes, number = unpack(ARGV, 1, 8)
-local read = arguments_after(8)
+local token, version, saved, rhythm, not_finite, verdict, most_entries, most_bytes, number = unpack(ARGV, 1, 9)
+local read = arguments_after(9)
 
 if redis.pcall('GET', lease) ~= token then return {'lost'} end
 local stored = safe_call('HGET', memory, 'version') or '0'
@@ -24,7 +24,7 @@ if type(used) == 'number' and used > tonumber(most_bytes) then
   redis.call('XTRIM', annotations, 'MAXLEN', '~', math.floor(redis.call('XLEN', annotations) * 0.9))
 end
 redis.call('HSET', memory, 'version', digits(tonumber(version) + 1), 'memory', saved, 'rhythm', rhythm,
-  'not_finite', not_finite)
+  'not_finite', not_finite, 'verdict', verdict)
 if left >= 0 then
   for _, key in ipairs({memory, annotations}) do redis.call('PEXPIRE', key, left) end
 end
