@@ -1,6 +1,6 @@
 """The settings of training, and the reading of settings: one frozen object, made from the environment at the start.
 
-No other module reads the environment. docs/settings.md lists every variable, and a test compares the two.
+Settings come from no other place. docs/settings.md lists every variable, and a test compares the two.
 """
 
 from __future__ import annotations
