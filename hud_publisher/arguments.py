@@ -92,7 +92,7 @@ def _plain(field: str, value: Any) -> Any:
 def run_name(name: object = None) -> str:
     """Return the run's name for people: the given one, or one made of the program's and the host's name."""
     text = clean_name(name).strip() if name is not None else ""
-    return text or clean_name(f"{_program_name()}@{_host_name()}")
+    return text or clean_name(f"{_program_name()}@{host_name()}")
 
 
 def _program_name() -> str:
@@ -106,7 +106,8 @@ def _program_name() -> str:
     return LAUNCHERS.get(stem, stem)
 
 
-def _host_name() -> str:
+def host_name() -> str:
+    """Return the name of this machine; "localhost" if it has none."""
     try:
         return socket.gethostname() or "localhost"
     except (OSError, ValueError):  # forbidden by a sandbox, or not decodable
@@ -149,5 +150,19 @@ def read_flag(name: str, value: object) -> bool:
 
 def writer_name(role: object) -> str:
     """A unique and readable name: the role, the host, the process id and a random part for each publisher."""
-    parts = ["" if role is None else clean_name(role), _host_name()[:40], str(os.getpid()), secrets.token_hex(3)]
+    parts = ["" if role is None else clean_name(role), host_name()[:40], str(os.getpid()), secrets.token_hex(3)]
     return re.sub(r"[^A-Za-z0-9_.:/\-]", "_", "-".join(part for part in parts if part))[-80:]
+
+
+def process_name(role: object, writer: str) -> str:
+    """Return the name by which people know a process of the run: "driver", "env runner 2", else the writer's name.
+
+    Args:
+        role: of the process: "driver", or "w2" for the second env runner. "w0" samples in the driver's process.
+        writer: the writer's name.
+    """
+    text = "" if role is None else clean_name(role)
+    index = re.fullmatch(r"w(\d{1,6})", text)
+    if text == "driver" or (index and int(index[1]) == 0):
+        return "driver"
+    return f"env runner {int(index[1])}" if index else writer

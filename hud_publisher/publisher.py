@@ -7,12 +7,13 @@ run; a copy made by `copy.copy` or `copy.deepcopy` is silent.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hud_publisher.arguments import read_flag, read_info, read_settings, run_name, writer_name
+from hud_publisher.arguments import host_name, process_name, read_flag, read_info, read_settings, run_name, writer_name
 from hud_publisher.intake.copying import (
     PLAIN,
     check_fields,
@@ -42,6 +43,9 @@ from hud_publisher.sender.warm_up import warm_up
 from hud_publisher.sinks.http_sink import HttpSink
 from hud_publisher.sinks.redis_sink import RedisSink
 from hud_publisher.sinks.sink import Sink
+
+if TYPE_CHECKING:
+    from hud_publisher.machine.sampler import Machine
 
 _DISABLED = (
     "HUD is disabled: neither REDIS_URL nor HUD_URL is set, and no `hud up` of this user runs on this machine. Start "
@@ -77,6 +81,8 @@ class Publisher(Lifecycle):
         name: the run's name for people.
         info: text fields of the session (env, algorithm …), shown on the page.
         roles: role → path of the field that plays it, as the user decided.
+        processes: name → process id of further processes of the run on this node whose use of the machine is published,
+            such as {"learner 0": 4711}; may be changed at any time.
     """
 
     def __init__(
@@ -119,6 +125,7 @@ class Publisher(Lifecycle):
         self._takeover = read_flag("takeover", takeover)
         self._sink_factory: SinkFactory = make_sink
         self._claim: Claim | None = None
+        self.processes: dict[str, int] = {}
         self._begin(self.settings.run_id)
         if not self._is_enabled:
             log_once("disabled", _DISABLED)
@@ -128,7 +135,7 @@ class Publisher(Lifecycle):
     def _state_of_copy(self) -> dict[str, Any]:
         # A takeover happens once in a run, not once more in each later process of it.
         takeover = self._takeover and self._intake is None
-        return super()._state_of_copy() | {"info": dict(self.info), "_takeover": takeover}
+        return super()._state_of_copy() | {"info": dict(self.info), "_takeover": takeover, "processes": {}}
 
     def _load_modules(self) -> None:
         warm_up(has_redis=bool(self.settings.redis_url))
@@ -137,13 +144,22 @@ class Publisher(Lifecycle):
         settings = self.settings
         intake = Intake(Bounds(frames=FRAMES_TOGETHER if settings.batch_frames else 1), claim=self._claim)
         yield_gil = GilYield()
+        writer = writer_name(settings.writer)
         sender = Sender(
             intake, self._sink_factory(self), settings, composer(settings, intake.counters, yield_gil), yield_gil,
-            writer=writer_name(settings.writer), takeover=self._takeover,
+            writer=writer, takeover=self._takeover, machine=self._make_machine(writer),
             # A run id that this publisher made up is a run that it began, even if a forked child registered first.
             begins=False if self._is_joining else settings.run_id is None or None, before_release=wait_for_writers,
         )  # fmt: skip
         return intake, sender.run
+
+    def _make_machine(self, writer: str) -> Machine | None:
+        if self.settings.machine:
+            with contextlib.suppress(Exception):  # psutil refuses systems that it does not know
+                from hud_publisher.machine.sampler import Machine
+
+                return Machine(process_name(self.settings.writer, writer), host_name(), self.processes)
+        return None
 
     def __repr__(self) -> str:
         return f"Publisher(channel={self.channel!r}, status={self.status!r}, sid={self.sid!r})"

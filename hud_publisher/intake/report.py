@@ -60,7 +60,7 @@ class Stats:
     """Counters since this process began to publish.
 
     Attributes:
-        taken: entries offered, by stream (metrics, iterations, frames, thumbs, vision).
+        taken: entries offered, by stream (metrics, iterations, machine, frames, thumbs, vision …).
         sent: entries acknowledged, by stream.
         pending: entries that are queued or in flight, by stream.
         dropped: entries given up, by `stream/cause`, such as `metrics/overflow` (see Cause).

@@ -26,6 +26,7 @@ from hud_publisher.sender.session import Session
 if TYPE_CHECKING:
     from hud_publisher.intake.intake import Intake
     from hud_publisher.intake.items import Item
+    from hud_publisher.machine.sampler import Machine
     from hud_publisher.protocol.batch import Registered
     from hud_publisher.protocol.entries import Entry
     from hud_publisher.protocol.settings import Settings
@@ -81,6 +82,7 @@ class Sender:
         takeover: end another run's session once, instead of waiting.
         begins: whether this process began the run and so ends its session; None: if it was the first to register.
         before_release: called with the session before it is ended.
+        machine: measures this process and its node; None: nothing is measured.
         work_clock: processor time of this thread, in seconds.
         draw: a random number from 0 to 1.
     """
@@ -97,11 +99,12 @@ class Sender:
         takeover: bool = False,
         begins: bool | None = None,
         before_release: Callable[[Registered], None] = lambda _session: None,
+        machine: Machine | None = None,
         work_clock: Callable[[], float] = time.thread_time,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._intake, self._sink, self._clock, self._work_clock = intake, sink, intake.clock, work_clock
-        self._begins, self._before_release = begins, before_release
+        self._begins, self._before_release, self._machine = begins, before_release, machine
         self._yield_gil = yield_gil
         self._batches_frames = settings.batch_frames
         self._is_watched_only = settings.frames == "watched"
@@ -142,6 +145,8 @@ class Sender:
             intake.collect(self._yield_gil)
             return self._hold(self._session.open())
         worked_at, wait_s = self._work_clock(), 0.0
+        if self._machine is not None and not is_closing:
+            self._measure(self._machine, session, now)
         if delivery.load(CLOSING_VALUES if is_closing else BATCH_VALUES):
             self._sent_at = now
             wait_s = delivery.send(session.session_id)
@@ -154,6 +159,12 @@ class Sender:
             return sleep_s
         # More is queued than one call took: keep this thread within MAX_SHARE.
         return 0.0 if is_closing else max(0.001, (self._work_clock() - worked_at) * (1 / MAX_SHARE - 1))
+
+    def _measure(self, machine: Machine, session: Registered, now: float) -> None:
+        """Queue a sample of the machine if one is due; the next batch takes it along."""
+        sample = machine.sample(now, session.session_id, self._yield_gil)
+        if sample is not None:
+            self._intake.inbox("machine").append((time.time_ns(), None, *sample))
 
     def _hold(self, wait_s: float) -> float:
         """Make no call for this long, counted from the end of the last call, which may have taken seconds."""
@@ -226,5 +237,7 @@ class Sender:
         except HudError as error:
             logger.info("HUD: the session was not released, it ends by itself: %s", error)
         finally:
+            if self._machine is not None:
+                self._machine.close()
             self._sink.close()
             self._session.report(status="closed")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
+from importlib import import_module
 
 from hud_publisher.protocol.scripts import PUBLISHER_SCRIPTS, load_script
 from hud_publisher.sender.encoder import prepare
@@ -23,6 +25,8 @@ def _warm_up(has_redis: bool, _has_numpy: bool) -> None:
     in the child.
     """
     prepare()
+    with contextlib.suppress(Exception):  # psutil refuses systems that it does not know
+        import_module("hud_publisher.machine.sampler").load()
     "localhost".encode("idna")  # the codec of host names, which Python imports at first use
     for script in PUBLISHER_SCRIPTS:
         load_script(script)
