@@ -39,6 +39,8 @@ MAX_ANNOTATIONS = 1_000
 Item = dict[str, Any]
 Entries = AsyncIterator[list[Item]]
 _NO_STORE = {"Cache-Control": "no-store"}
+#: An answer of /api/mind: at 600 bytes each, about 5 minutes of views at 5 per second.
+MIND_ANSWER_BYTES = 1024 * 1024
 
 
 class ArchiveEndpoints:
@@ -74,8 +76,20 @@ class ArchiveEndpoints:
         now_ms = time.time_ns() // 1_000_000
         from_ms = whole_number(request, "from_ms", 0, least=0, most=10**14)
         to_ms = whole_number(request, "to_ms", now_ms + 10**10, least=0, most=10**14)
-        frames = await self._histories.of(channel, sid).frames(self._store, from_ms, to_ms)
-        return JsonAnswer({"channel": channel, "session": sid, "frames": frames}, headers=_NO_STORE)
+        frames = await self._histories.of(channel, sid).frames.between(self._store, from_ms, to_ms)
+        return _listing(channel, sid, "frames", frames)
+
+    async def minds(self, request: Request) -> Response:
+        """The policy's stored views, `from_ms` to `to_ms`, oldest first; each picture is at /api/mind/{id}.
+
+        An answer has at most MIND_ANSWER_BYTES: the newest views of the time, so a page asks for shorter times.
+        """
+        channel, sid = await session_of(request, self._store)
+        now_ms = time.time_ns() // 1_000_000
+        from_ms = whole_number(request, "from_ms", 0, least=0, most=10**14)
+        to_ms = whole_number(request, "to_ms", now_ms + 10**10, least=0, most=10**14)
+        index = self._histories.of(channel, sid).minds
+        return _listing(channel, sid, "mind", await index.between(self._store, from_ms, to_ms, MIND_ANSWER_BYTES))
 
     async def annotations(self, request: Request) -> Response:
         """The newest annotations of a session, oldest first; `from_ms` and `to_ms` narrow it."""
@@ -168,6 +182,13 @@ class ArchiveEndpoints:
                 yield b",\n" + dump(item)
                 await slices.rest()
         yield b"\n]\n"
+
+
+def _listing(channel: str, sid: Sid, name: str, items: list[bytes]) -> Response:
+    """Return an answer with a list of encoded items."""
+    head = dump({"channel": channel, "session": sid})[:-1]
+    body = b'%b,"%b":[%b]}' % (head, name.encode("ascii"), b",".join(items))
+    return Response(body, media_type="application/json", headers=_NO_STORE)
 
 
 def _item(name: StreamName, entry_id: str, fields: Fields) -> Item:

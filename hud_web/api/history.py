@@ -1,4 +1,4 @@
-"""The whole run of a session, downsampled for charts, and the index of its stored frames.
+"""The whole run of a session, downsampled for charts, and the indexes of its stored pictures.
 
 A replica reads every entry of a short run. Of a long run it reads the pieces that Redis keeps (downsample.lua: each has
 the lowest and the highest value of every number), then the entries since. So a page load costs the same late in a run
@@ -16,17 +16,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from hud_publisher.protocol.entries import START, EntryId, FrameEntry, StreamName
+from hud_publisher.protocol.entries import START, Entry, EntryId, FrameEntry, MindEntry, StreamName
 from hud_publisher.protocol.keys import Sid
 from hud_publisher.protocol.scripts import DOWNSAMPLED
-from hud_publisher.protocol.stored import MAX_PATH_STEPS, decode_entry, read_int
+from hud_publisher.protocol.stored import MAX_PATH_STEPS, read_int
 from hud_publisher.protocol.values import NotFinite
+from hud_web.api.entry_index import EntryIndex
 from hud_web.api.series import Place, Point, Series, describe, width_for
 from hud_web.monitor.annotations import decode
 from hud_web.store.pages import pages
 from hud_web.store.roles import RoleMap, Roles
 from hud_web.store.slices import Slices
-from hud_web.store.sse import order, time_ms_of
+from hud_web.store.sse import about_mind, dump, time_ms_of
 from hud_web.store.store import Store
 from hud_web.store.views import Fields
 
@@ -42,8 +43,8 @@ MAX_TURNS = 400
 MAX_KEPT_POINTS = 2_000_000
 #: Points of one session, for any number of metrics: 32 MB.
 MAX_SESSION_POINTS = 1_000_000
-#: Size of one frame in the index, in points; and the greatest number of sessions that a replica remembers.
-FRAME_POINTS = 20
+#: Size of a point, and the greatest number of sessions that a replica remembers.
+POINT_BYTES = 32
 MAX_HISTORIES = 256
 #: Points of an answer: about 100 KB of JSON, and the same size when a larger answer is compressed.
 ANSWER_POINTS, COMPRESSED_ANSWER_POINTS = 3_000, 8_000
@@ -98,14 +99,19 @@ class _Span:
 
 
 class History:
-    """The series and the frame index of one session, as far as they have been read."""
+    """The series of one session, as far as they have been read.
+
+    Attributes:
+        frames: the index of its stored frames.
+        minds: the index of its stored views of the policy.
+    """
 
     def __init__(self, channel: str, sid: Sid) -> None:
         self._channel = channel
         self._sid = sid
         self._courses: dict[StreamName, _Course] = {}
-        self._frames: dict[EntryId, dict[str, Any]] = {}
-        self._frames_at = START
+        self.frames = EntryIndex(channel, sid, "frames", _describe_frame)
+        self.minds = EntryIndex(channel, sid, "mind", _describe_mind)
         #: Of each field that was NaN or infinite: the step, the time and the value of each change, None for a number.
         self._turns: dict[str, deque[tuple[int | None, int, NotFinite | None]]] = {}
         self._turns_at = START
@@ -117,7 +123,7 @@ class History:
     def size(self) -> int:
         """Its size in memory, in points."""
         points = sum(len(series) for course in self._courses.values() for series in course.series.values())
-        return points + FRAME_POINTS * len(self._frames)
+        return points + (self.frames.size + self.minds.size) // POINT_BYTES
 
     async def series(self, store: Store, fields: list[str] | None, points: int, most_points: int) -> dict[str, Any]:
         """Return the thinned series of these fields (all if None), and the names and roles of all fields.
@@ -157,16 +163,6 @@ class History:
     def _describe_turns(self, path: str, most: int) -> dict[str, list[Any]]:
         step, time_ms, value = zip(*list(self._turns[path])[-most:], strict=True)
         return {"step": list(step), "time_ms": list(time_ms), "value": list(value)}
-
-    async def frames(self, store: Store, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
-        """Return the index of kept frames between two times (Unix milliseconds), oldest first, without pictures."""
-        async with self._lock:
-            await self._follow_frames(store)
-            oldest = await store.entries(self._channel, self._sid, "frames", limit=1)
-            first = order(oldest[0][0]) if oldest else (2**63, 0)
-            for entry_id in [entry_id for entry_id in self._frames if order(entry_id) < first]:
-                del self._frames[entry_id]
-        return [frame for frame in self._frames.values() if from_ms <= frame["time_ms"] <= to_ms]
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -273,16 +269,18 @@ class History:
         self._with_role_decided |= fresh
         return self._roles.roles
 
-    async def _follow_frames(self, store: Store) -> None:
-        async for entries in pages(store, self._channel, self._sid, "frames", first=f"({self._frames_at}"):
-            for entry_id, fields in entries:
-                self._frames_at = entry_id
-                frame = store.readable(self._channel, "frames", decode_entry, "frames", fields)
-                if isinstance(frame, FrameEntry):
-                    self._frames[entry_id] = {
-                        "id": entry_id, "time_ms": frame.time_ms, "step": frame.step, "episode": frame.episode,
-                        "env": frame.env, "bytes": len(frame.image),
-                    }  # fmt: skip
+
+def _describe_frame(entry_id: EntryId, frame: Entry) -> bytes:
+    assert isinstance(frame, FrameEntry)
+    return dump({
+        "id": entry_id, "time_ms": frame.time_ms, "step": frame.step, "episode": frame.episode, "env": frame.env,
+        "bytes": len(frame.image),
+    })  # fmt: skip
+
+
+def _describe_mind(entry_id: EntryId, mind: Entry) -> bytes:
+    assert isinstance(mind, MindEntry)
+    return dump(about_mind(mind, entry_id))
 
 
 class Histories:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hud_publisher.protocol.entries import FrameEntry, StreamName, VisionEntry
+from hud_publisher.protocol.entries import FrameEntry, MindEntry, StreamName, VisionEntry
 from hud_publisher.protocol.errors import NotFoundError, UnavailableError
 from hud_publisher.protocol.stored import decode_entry
 from hud_web import distribution_version
@@ -87,6 +87,10 @@ class ReadingEndpoints:
         """One picture that the vision LLM was shown."""
         return await self._picture(request, "vision")
 
+    async def mind_image(self, request: Request) -> Response:
+        """The observation of one view of the policy, if it is a picture."""
+        return await self._picture(request, "mind")
+
     async def _picture(self, request: Request, stream: StreamName) -> Response:
         channel, sid = await session_of(request, self._store)
         fields = await self._store.entry(channel, sid, stream, request.path_params["id"])
@@ -95,5 +99,7 @@ class ReadingEndpoints:
         except ValueError as error:
             self._store.pass_over(channel, stream, error)
             raise NotFoundError(f"the picture of this id cannot be read: {error}") from error
-        assert isinstance(entry, (FrameEntry, VisionEntry))
+        assert isinstance(entry, (FrameEntry, VisionEntry, MindEntry))
+        if entry.image is None:
+            raise NotFoundError("the observation of this id is no picture: see /api/mind for its numbers")
         return Response(entry.image, media_type=entry.mime, headers=_IMMUTABLE)

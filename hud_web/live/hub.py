@@ -284,7 +284,7 @@ class Hub:
         if self._snapshot[0] != numbers:
             body = encode_snapshot(
                 self.session, self.state, self.not_finite, self._roles.roles, self.pictures.frame,
-                self.pictures.vision, self.viewers_total,
+                self.pictures.vision, self.pictures.mind, self.viewers_total,
             )  # fmt: skip
             self._snapshot = (numbers, event("snapshot", body, self.position))
         return self._snapshot[1]

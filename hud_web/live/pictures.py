@@ -1,4 +1,4 @@
-"""The newest pictures of a channel: the frames, the thumbnail of each env, and the picture shown to the vision LLM.
+"""The newest pictures of a channel: frames, the thumbnail of each env, the policy's view, the vision LLM's picture.
 
 Owns their bound in memory, and the numbers from which a cohort knows the pictures that its viewers lack. No I/O. Called
 by the hub, which stores pictures, and by cohorts.
@@ -7,6 +7,7 @@ by the hub, which stores pictures, and by cohorts.
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 from hud_publisher.protocol.batch import FRAMES_TOGETHER
 from hud_web.store.sse import event
@@ -23,6 +24,14 @@ MAX_THUMBS = 256
 Env = tuple[int, int]
 
 
+class Seen(NamedTuple):
+    """The numbers of the newest frame, thumbnail and view of the policy that viewers were sent; -1: none yet."""
+
+    frame: int = -1
+    thumbs: int = 0
+    mind: int = -1
+
+
 class Pictures:
     """The pictures of the session on display.
 
@@ -31,15 +40,17 @@ class Pictures:
         frame_at_ms: when Redis received it.
         frame_number: how many frames came; it only grows.
         thumbs_number: the same for thumbnails.
+        mind: the policy's newest view, as the data of its event.
+        mind_number: the same as `frame_number` for the policy's view.
         vision: the newest picture of the vision LLM, as the data of its event.
-        changes: how often `frame` or `vision` changed.
+        changes: how often `frame`, `mind` or `vision` changed.
     """
 
     def __init__(self, tally: Tally, most_bytes: int) -> None:
         """Make an empty set of pictures; for `most_bytes` see `limit`."""
         self._tally = tally
         self._most_bytes = most_bytes
-        self.frame_number = self.thumbs_number = self.changes = 0
+        self.frame_number = self.thumbs_number = self.mind_number = self.changes = 0
         self.forget()
 
     def forget(self) -> None:
@@ -48,12 +59,15 @@ class Pictures:
         self.frame: bytes | None = None
         self.frame_at_ms: int | None = None
         self.vision: bytes | None = None
+        self.mind: bytes | None = None
+        #: The event of the policy's view without the picture, for viewers that want no pictures.
+        self._mind_numbers = b""
         #: The frames of the newest call: the time of each, in ms, and its event.
         self._frames: deque[tuple[int, bytes]] = deque(maxlen=FRAMES_TOGETHER)
         self._thumbs: dict[Env | None, tuple[int, bytes]] = {}
 
     def limit(self, most_bytes: int) -> None:
-        """Keep at most `most_bytes`: 2/5 each for frames and for the picture of the vision LLM, 1/5 for thumbnails."""
+        """Keep at most `most_bytes`: 2/5 each for frames and the vision LLM's picture, 1/10 for thumbnails and mind."""
         self._most_bytes = most_bytes
         self._drop_old_thumbs()
 
@@ -73,6 +87,19 @@ class Pictures:
         self.frame_number += 1
         self.changes += 1
 
+    def put_mind(self, encoded: bytes, numbers: bytes) -> None:
+        """Replace the policy's view: the data of its event with the picture, and without."""
+        self.mind = encoded if len(encoded) <= self._most_bytes // 10 else numbers
+        self._mind_numbers = event("mind", numbers)
+        self.mind_number += 1
+        self.changes += 1
+
+    def mind_event(self, *, has_picture: bool) -> bytes:
+        """Return the event of the policy's newest view; empty if there is none."""
+        if self.mind is None:
+            return b""
+        return event("mind", self.mind) if has_picture else self._mind_numbers
+
     def put_thumb(self, env: Env | None, encoded: bytes) -> None:
         """Replace one env's thumbnail."""
         if len(self._thumbs) >= MAX_THUMBS and env not in self._thumbs:
@@ -84,7 +111,7 @@ class Pictures:
 
     def _drop_old_thumbs(self) -> None:
         used = sum(len(encoded) for _number, encoded in self._thumbs.values())
-        while used > self._most_bytes // 5:
+        while used > self._most_bytes // 10:
             used -= len(self._thumbs.pop(next(iter(self._thumbs)))[1])
 
     def put_vision(self, encoded: bytes) -> None:

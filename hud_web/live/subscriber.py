@@ -15,6 +15,7 @@ from hud_publisher.protocol.keys import Sid
 from hud_web.access.budget import LEAST_BYTES_PER_S, Share
 from hud_web.live.cohort import Cohort
 from hud_web.live.outlet import Outlet, Payload
+from hud_web.live.pictures import Seen
 from hud_web.store.sse import dump, event
 
 #: Catch-up chunk size in bytes; a larger one would exceed the write buffer.
@@ -40,8 +41,8 @@ class Subscriber:
 
     # A process may hold ten thousand of these.
     __slots__ = (
-        "_cursor", "_ends_s", "_frame_number", "_full_since_s", "_held", "_share", "_thumbs_number", "_untaken",
-        "_waiter", "at_close", "cohort", "is_closed", "is_gone", "outlet", "sid",
+        "_cursor", "_ends_s", "_full_since_s", "_held", "_seen", "_share", "_untaken", "_waiter", "at_close", "cohort",
+        "is_closed", "is_gone", "outlet", "sid",
     )  # fmt: skip
     outlet: Outlet
     at_close: Callable[[Subscriber], None] | None
@@ -53,8 +54,7 @@ class Subscriber:
         self.is_closed = self.is_gone = False
         self._ends_s = ends_s
         self._cursor: int | None = None  # it does not follow yet
-        self._frame_number = -1
-        self._thumbs_number = 0
+        self._seen = Seen()
         self._full_since_s: float | None = None
         self._untaken = 0
         self._share = share
@@ -91,11 +91,11 @@ class Subscriber:
 
         Args:
             cursor: number of the ring's first event for this viewer.
-            has_frame: it was shown the newest frame already.
+            has_frame: it was shown the newest frame and view of the policy already.
         """
         self._cursor = cursor
         if has_frame:
-            self._frame_number = self.cohort.frame_number
+            self._seen = self.cohort.seen._replace(thumbs=0)
         self._catch_up()
 
     def send_heartbeat(self, payload: Payload) -> None:
@@ -140,7 +140,7 @@ class Subscriber:
         self._full_since_s, self._untaken = cohort.hub.clock(), -1
         if cohort.part(self.outlet):
             self._cursor = cohort.hub.delivered
-            self._frame_number, self._thumbs_number = cohort.frame_number, cohort.thumbs_number
+            self._seen = cohort.seen
 
     def on_room(self) -> None:
         """The viewer has room again: write the events that it missed."""
@@ -174,13 +174,13 @@ class Subscriber:
         if cursor < hub.ring.first:
             hub.tally.drops["viewer fell behind"] += 1
             picture, self._cursor = hub.whole_picture()
-            self._frame_number = cohort.frame_number
+            self._seen = cohort.seen._replace(thumbs=self._seen.thumbs)
             return event("reset", dump({"reason": "this viewer fell behind"})) + picture
         if cursor < hub.delivered:
             events, self._cursor = hub.ring.joined(cursor, hub.delivered, CATCH_UP_BYTES)
             return events
-        pictures = cohort.pictures_since(self._frame_number, self._thumbs_number)
-        self._frame_number, self._thumbs_number = cohort.frame_number, cohort.thumbs_number
+        pictures = cohort.pictures_since(self._seen)
+        self._seen = cohort.seen
         return pictures
 
     def _write(self, data: bytes) -> None:

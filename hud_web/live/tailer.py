@@ -32,7 +32,7 @@ from hud_web.store import sse
 from hud_web.store.cancellation import is_cancelled
 from hud_web.store.redis_client import BLOCK_MS, READ_TIMEOUT_S
 from hud_web.store.slices import Slices
-from hud_web.store.snapshot import PICTURES, encode_picture
+from hud_web.store.snapshot import PICTURES, encode_mind, encode_picture
 from hud_web.store.sse import Position
 from hud_web.store.store import Store
 from hud_web.store.views import Fields, SessionView
@@ -350,7 +350,7 @@ class Tailer:
                 elif name == "annotations":
                     hub.put_annotation(decode(fields))
                 hub.put_entry(name, entry_id, event, data)
-            elif name != "mind":
+            else:
                 self._show_picture(name, entry_id, fields)
         except ValueError as error:
             self._store.pass_over(hub.channel, name, error)
@@ -358,6 +358,9 @@ class Tailer:
                 hub.advance(name, entry_id)
 
     def _show_picture(self, name: StreamName, entry_id: EntryId, fields: Fields) -> None:
+        if name == "mind":
+            self._hub.pictures.put_mind(*encode_mind((entry_id, fields)))
+            return
         encoded = encode_picture(name, (entry_id, fields))
         if name == "vision":
             self._hub.pictures.put_vision(encoded)

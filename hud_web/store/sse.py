@@ -16,6 +16,7 @@ from hud_publisher.protocol.entries import (
     STREAMS,
     EntryId,
     FrameEntry,
+    MindEntry,
     StreamName,
     VisionEntry,
     encode_not_finite,
@@ -184,6 +185,14 @@ def about_picture(entry: FrameEntry | VisionEntry, entry_id: EntryId) -> dict[st
         del about["source"]
     about["episode"], about["env"] = entry.episode, entry.env
     return about
+
+
+def about_mind(entry: MindEntry, entry_id: EntryId) -> dict[str, Any]:
+    """Return the policy's view without its picture."""
+    return dict(entry.data) | {
+        "id": entry_id, "step": entry.step, "time_ms": entry.time_ms, "episode": entry.episode, "env": entry.env,
+        "has_image": entry.image is not None,
+    }  # fmt: skip
 
 
 def dump(data: Any) -> bytes:

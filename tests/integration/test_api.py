@@ -18,7 +18,7 @@ from PIL import Image
 
 from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.batch_body import MEDIA_TYPE, encode_batch
-from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry
+from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, MindEntry, VisionEntry
 from hud_publisher.protocol.scripts import run_digest
 from tests.fixtures.web import SseClient, WebServer, poll
 
@@ -176,12 +176,14 @@ def test_base64_in_lines_is_base64(web: WebServer, head: str) -> None:
 
 def test_a_batch_is_stored_once_however_often_it_is_sent(web: WebServer) -> None:
     session_id = register(web)
-    frame, seen = picture("PNG"), picture("WEBP")
+    frame, seen, shown = picture("PNG"), picture("WEBP"), picture("PNG", (8, 8))
     entries = (
         MetricsEntry({"n": 1}, 1_000, step=5),
         FrameEntry(frame, 1_001, "image/png", step=5, episode=2, env=(1, 0)),
         VisionEntry(seen, 1_002, "image/webp", 412.0, 5, "What?", "A tree.", {"action": "RIGHT"}),
         MetricsEntry({"loss": 0.5}, 1_003, step=6, stream="iterations"),
+        MindEntry({"value": 1.5, "id": "none"}, 1_001, 5, 2, (1, 0), shown),
+        MindEntry({"probabilities": [0.25, 0.75]}, 1_004, 7, 2, (1, 0)),
     )
     body = encode_batch(session_id, Batch("w1", 1, entries))  # type: ignore[arg-type]
     headers = {"Content-Type": MEDIA_TYPE}
@@ -201,6 +203,31 @@ def test_a_batch_is_stored_once_however_often_it_is_sent(web: WebServer) -> None
     assert [call["prompt"] for call in calls] == ["What?"]
     assert web.get(f"/api/vision/{calls[0]['id']}") == (200, seen)
     assert web.get("/api/frames?from_ms=1002")[1]["frames"] == []
+    first, second = web.get("/api/mind")[1]["mind"]
+    about = {"step": 5, "time_ms": 1_001, "episode": 2, "env": [1, 0], "has_image": True, "value": 1.5}
+    assert first == about | {"id": first["id"]}
+    assert second["probabilities"] == [0.25, 0.75]
+    assert not second["has_image"]
+    assert snapshot["mind"] == second | {"image": None}
+    assert web.get("/api/mind?from_ms=1002")[1]["mind"] == [second]
+    assert web.get(f"/api/mind/{first['id']}") == (200, shown)
+    assert web.get(f"/api/mind/{second['id']}")[0] == 404
+
+
+def test_views_of_the_policy_come_live_and_without_pictures_to_who_wants_none(
+    web: WebServer, watch: Callable[..., SseClient]
+) -> None:
+    session_id, shown = register(web), picture("PNG")
+    whole, numbers = watch(web), watch(web, "frames=0")
+    for client in (whole, numbers):
+        client.wait(lambda one: one.named("snapshot"), "the snapshot")
+        assert client.named("snapshot")[0]["mind"] is None
+    entries = (FrameEntry(picture(), 1_000, env=(1, 0)), MindEntry({"value": 1.5}, 1_000, 5, 2, (1, 0), shown))
+    assert web.post("/api/publish", encode_batch(session_id, Batch("w1", 1, entries)))[0] == 200  # type: ignore[arg-type]
+    [mind] = whole.wait(lambda one: one.named("mind"), "the view")
+    about = {"step": 5, "time_ms": 1_000, "episode": 2, "env": [1, 0], "value": 1.5, "has_image": True}
+    assert mind == about | {"id": mind["id"], "image": base64_of(shown)}
+    assert numbers.wait(lambda one: one.named("mind"), "the view without picture") == [mind | {"image": None}]
 
 
 def test_history_has_the_whole_run_with_its_spikes(web: WebServer) -> None:

@@ -90,6 +90,6 @@ async def test_the_index_of_frames_counts_as_points(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "MAX_KEPT_POINTS", 100)
     histories = Histories()
     first = histories.of("default", Sid("1"))
-    first._frames = {EntryId(f"{number}-0"): {} for number in range(10)}
+    first.frames.size = 32 * 200
     second = histories.of("default", Sid("2"))
     assert list(histories._kept.values()) == [second]

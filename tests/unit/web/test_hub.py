@@ -316,12 +316,51 @@ async def test_a_viewer_of_a_small_backlog_is_cut_soon(hall: Hall) -> None:
     assert dead.is_aborted
 
 
+def minds(outlet: FakeOutlet) -> list[Any]:
+    """The data of the events `mind` that a viewer got."""
+    return [json.loads(data) for data in re.findall(rb"event: mind\ndata: (.*)\n", b"".join(outlet.payloads))]
+
+
+async def test_the_newest_view_of_the_policy_wins_and_comes_without_its_picture_to_who_wants_none(hall: Hall) -> None:
+    slow, plain = hall.enter(1.0), hall.enter(None)
+    hall.hub.wake()
+    for number in range(6):
+        hall.hub.pictures.put_mind(b'{"image":"AAAA","n":%d}' % number, b'{"image":null,"n":%d}' % number)
+        hall.hub.wake()
+        hall.clock.advance(0.2)
+    assert [mind["n"] for mind in minds(slow)] == [0, 4]  # one per second; the others were replaced
+    assert minds(slow)[-1]["image"] == "AAAA"
+    assert [(mind["n"], mind["image"]) for mind in minds(plain)] == [(number, None) for number in range(6)]
+
+
+async def test_a_viewer_that_was_full_gets_the_newest_view_of_the_policy_once(hall: Hall) -> None:
+    viewer = hall.enter()
+    viewer.is_reading = False
+    hall.log(1, padding=2 * FULL_BYTES)
+    hall.hub.wake()
+    for number in range(3):
+        hall.hub.pictures.put_mind(b'{"n":%d}' % number, b"{}")
+        hall.hub.wake()
+    viewer.read()
+    hall.hub.wake()
+    assert [mind["n"] for mind in minds(viewer)] == [2]
+    late = hall.enter()
+    assert minds(late) == []  # it is in the snapshot
+    assert b'"mind":{"n":2}' in hall.hub.snapshot_event()
+
+
+async def test_a_view_with_a_large_picture_is_kept_without_it(hall: Hall) -> None:
+    hall.hub.pictures.put_mind(b'{"image":"%b"}' % (b"A" * CHANNEL_BYTES), b'{"image":null}')
+    assert hall.hub.pictures.mind == b'{"image":null}'
+
+
 def held_bytes(hub: Hub) -> int:
     """The bytes of events and pictures that a hub keeps."""
     pictures = hub.pictures
     frames = sum(len(frame) for _taken_ms, frame in pictures._frames)
     thumbs = sum(len(thumb) for _number, thumb in pictures._thumbs.values())
-    return hub.ring._bytes + frames + thumbs + len(pictures.frame or b"") + len(pictures.vision or b"")
+    newest = pictures.frame, pictures.vision, pictures.mind
+    return hub.ring._bytes + frames + thumbs + sum(len(one or b"") for one in newest)
 
 
 @pytest.mark.parametrize("share", [CHANNEL_BYTES, CHANNELS_BYTES // 100, CHANNELS_BYTES // (MAX_KNOWN + MAX_UNKNOWN)])
@@ -334,6 +373,7 @@ async def test_the_memory_of_a_channel_stays_within_its_share(hall: Hall, share:
         hub.pictures.put_frame(b'"%b"' % (b"y" * (share // 10)), number)
         hub.pictures.put_frame(large, number)
         hub.pictures.put_vision(large)
+        hub.pictures.put_mind(large, b"{}")
         hub.put_entry("vision", EntryId(f"{number}-0"), "vision_update", large[: share // 7])
         hub.wake()
     assert share // 4 < held_bytes(hub) < 1.1 * share
