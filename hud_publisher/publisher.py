@@ -26,7 +26,8 @@ from hud_publisher.intake.copying import (
 )
 from hud_publisher.intake.fields import WIDE
 from hud_publisher.intake.intake import Bounds, Intake
-from hud_publisher.intake.items import Env, FieldsStream, Picture, Vision
+from hud_publisher.intake.items import Env, FieldsStream, Mind, Picture, Vision
+from hud_publisher.intake.mind import copy_mind
 from hud_publisher.intake.report import Report, Stats, Status
 from hud_publisher.lifecycle import Lifecycle, wait_for_writers
 from hud_publisher.once import log_once
@@ -36,6 +37,7 @@ from hud_publisher.protocol.keys import Sid
 from hud_publisher.protocol.names import MAX_TEXT_CHARS, text_of
 from hud_publisher.protocol.roles import read_roles
 from hud_publisher.protocol.settings import Settings
+from hud_publisher.sender.advice import newest_advice
 from hud_publisher.sender.compose import composer
 from hud_publisher.sender.loop import Sender
 from hud_publisher.sender.pauses import GilYield
@@ -74,7 +76,7 @@ def make_sink(publisher: Publisher) -> Sink:
 
 
 class Publisher(Lifecycle):
-    """Publishes one process's metrics, frames and vision calls.
+    """Publishes one process's metrics, frames, vision calls and views of its policy.
 
     Attributes:
         settings: the settings, from the environment and the arguments.
@@ -215,6 +217,7 @@ class Publisher(Lifecycle):
         episode: int | None = None,
         env: Env | None = None,
         data: Mapping[Any, Any] | None = None,
+        mind: Mapping[str, Any] | None = None,
     ) -> bool:
         """Offer the newest rendered frame; it replaces any frame of this env that was not sent yet.
 
@@ -227,16 +230,20 @@ class Publisher(Lifecycle):
             episode: number of the episode.
             env: (worker index, env index).
             data: fields of the same moment, as for `log`: published with the frame, and also if it is not taken.
+            mind: the policy's view of the same moment, the first arguments of `mind`; published at the frame's time.
 
         Returns:
             Whether the frame was taken (False: not due yet, not wanted, or no picture).
         """
         intake = self._intake or self._start()
+        time_ms = time_ns() // 1_000_000
+        if intake is not None and mind is not None and intake.begin("mind", env):
+            self._offer_mind(intake, mind, time_ms, step, episode, env)
         if intake is None or not intake.begin("frames", env):
             if data is not None:
                 self.log(data, step)
             return False
-        return self._offer_picture(intake, Picture(pixels, time_ns() // 1_000_000, step, episode, env, "frames"), data)
+        return self._offer_picture(intake, Picture(pixels, time_ms, step, episode, env, "frames"), data)
 
     def wants_thumbnail(self, env: Env) -> bool:
         """Whether `thumbnail` would take one of this env now. Costs one clock read."""
@@ -260,6 +267,70 @@ class Publisher(Lifecycle):
         if intake is None or not intake.begin("thumbs", env):
             return False
         return self._offer_picture(intake, Picture(pixels, time_ns() // 1_000_000, step, None, env, "thumbs"))
+
+    def wants_mind(self, env: Env | None = None) -> bool:
+        """Whether `mind` would take a view now: ask before computing one. Costs one clock read."""
+        intake = self._intake or self._start()
+        return intake is not None and intake.is_due("mind", env)
+
+    def mind(
+        self,
+        *,
+        probabilities: Any = None,
+        value: Any = None,
+        q_values: Any = None,
+        observation: Any = None,
+        reward_parts: Mapping[Any, Any] | None = None,
+        action: Any = None,
+        action_name: str | None = None,
+        action_names: Sequence[Any] | None = None,
+        mean: Any = None,
+        deviation: Any = None,
+        entropy: float | None = None,
+        advice: Any = None,
+        observation_names: Sequence[str] | None = None,
+        step: int | None = None,
+        episode: int | None = None,
+        env: Env | None = None,
+    ) -> bool:
+        """Offer the policy's view of the newest step; it replaces any view of this env that was not sent yet.
+
+        Never blocks and never raises. Taken at most five times a second, and only while there is a viewer (or always,
+        if HUD_FRAMES is "always"); costs one clock read otherwise. Each argument is optional.
+
+        Args:
+            probabilities: of the discrete actions, or a list of them for each of several choices.
+            value: the estimate of the return from the observation.
+            q_values: of the discrete actions.
+            observation: as the policy receives it: a vector, a picture (H, W), (H, W, C) or (C, H, W) of any number of
+                channels, or a mapping or tuple of such parts.
+            reward_parts: name → part of this step's reward.
+            action: the action that was taken.
+            action_name: its name.
+            action_names: of all discrete actions.
+            mean: of each component of a continuous action.
+            deviation: standard deviation of each component.
+            entropy: of the choice, in nats. The default is computed from the probabilities or the deviations.
+            advice: the action that another model advised, by name or number. The default is the newest advice of a
+                vision LLM in this process.
+            observation_names: of the numbers of the observation.
+            step: environment steps sampled in this run until now.
+            episode: number of the episode.
+            env: (worker index, env index).
+
+        Returns:
+            Whether the view was taken.
+        """
+        intake = self._intake or self._start()
+        if intake is None or not intake.begin("mind", env):
+            return False
+        parts = {
+            "probabilities": probabilities, "value": value, "q_values": q_values, "observation": observation,
+            "reward_parts": reward_parts, "action": action, "action_name": action_name, "action_names": action_names,
+            "mean": mean, "deviation": deviation, "entropy": entropy, "advice": advice,
+            "observation_names": observation_names,
+        }  # fmt: skip
+        return self._offer_mind(intake, parts, time_ns() // 1_000_000, step, episode, env)
 
     def vision(
         self,
@@ -290,6 +361,7 @@ class Publisher(Lifecycle):
             said = [None if part is None else text_of(part)[:MAX_TEXT_CHARS] for part in (prompt, response)]
             pictures, fields = copy_pictures(image), copy_fields(extra)[0]
             latency = copy_duration(response_time_ms)
+            newest_advice.note(fields, said[1])
             intake.offer_vision(
                 Vision(pictures, time_ns() // 1_000_000, copy_step(step), said[0], said[1], latency, fields)
             )
@@ -390,6 +462,19 @@ class Publisher(Lifecycle):
             self._refuse(item.stream, error)
             if data is not None:
                 self.log(data, item.step)
+            return False
+        return True
+
+    def _offer_mind(
+        self, intake: Intake, parts: Mapping[str, Any], time_ms: int, step: Any, episode: Any, env: Any
+    ) -> bool:
+        try:
+            item = Mind(
+                copy_mind(parts), time_ms, copy_step(step), copy_step(episode), copy_env(env), newest_advice.current()
+            )
+            intake.offer_mind(item)
+        except Exception as error:  # a foreign object's methods may raise anything
+            self._refuse("mind", error)
             return False
         return True
 

@@ -153,16 +153,22 @@ def copy_pixels(pixels: Any) -> Any:
         return pixels.copy()
     if getattr(pixels, "nbytes", 0) > MAX_PIXEL_BYTES:
         raise UnsupportedImageError(f"expected a picture of at most {MAX_PIXEL_BYTES} bytes, got {pixels.nbytes}")
-    if hasattr(pixels, "detach"):
-        return pixels.detach().clone()
+    return copy_array(pixels)
+
+
+def copy_array(array: Any) -> Any:
+    """Return a copy of an array or a tensor: RawPixels of a numpy array, any other as its own type."""
+    kind = type(array)
+    if hasattr(array, "detach"):
+        return array.detach().clone()
     if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
         _ARRAYS.add(kind)
-        return pixels.tobytes(), pixels.shape, pixels.dtype
-    if hasattr(pixels, "copy"):
-        return pixels.copy()
+        return array.tobytes(), array.shape, array.dtype
+    if hasattr(array, "copy"):
+        return array.copy()
     import numpy as np
 
-    return np.array(pixels)
+    return np.array(array)
 
 
 def _is_ordinary(array: Any) -> bool:

@@ -17,11 +17,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from hud_publisher.intake.copying import picture_bytes
 from hud_publisher.intake.fields import MAX_INBOX, WIDE, FieldsQueue
-from hud_publisher.intake.items import Env, FieldsStream, Item, NoPicture, Picture, PictureStream, Vision
+from hud_publisher.intake.items import (
+    Env,
+    FieldsStream,
+    Item,
+    Mind,
+    NoPicture,
+    PacedStream,
+    Picture,
+    PictureStream,
+    Vision,
+)
 from hud_publisher.intake.pacer import Pacer
 from hud_publisher.intake.report import Counters, Report, make_stats
 
@@ -37,8 +47,9 @@ MAX_PICTURE_BYTES = 64 * 1024 * 1024
 LEAST_WEIGHT = 6
 
 
-#: Pictures by (env, index among the pictures of that env).
-Slots = dict[tuple[Env | None, int], Picture]
+S = TypeVar("S")
+#: Pictures or views by (env, index among those of that env).
+Slots = dict[tuple[Env | None, int], S]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,7 @@ class Bounds:
         vision_bytes: memory of their pictures; past it the oldest calls lose their pictures.
         envs: envs with a queued frame or thumbnail.
         frames: frames of one env.
+        minds: envs with a queued view of the policy, each of which may hold an observation of 4 MB.
     """
 
     metrics: int = 200_000
@@ -64,6 +76,7 @@ class Bounds:
     vision_bytes: int = 128 * 1024 * 1024
     envs: int = 256
     frames: int = 1
+    minds: int = 16
 
 
 class Intake:
@@ -91,7 +104,7 @@ class Intake:
         self.counters, self.early = Counters(), Counters()
         self.close_by: float | None = None
         self.release: bool | None = None
-        self.pacers: dict[PictureStream, Pacer] = {"frames": Pacer(clock), "thumbs": Pacer(clock)}
+        self.pacers: dict[PacedStream, Pacer] = {name: Pacer(clock) for name in get_args(PacedStream)}
         self._queues: dict[FieldsStream, FieldsQueue] = {
             "reports": FieldsQueue("reports", self._bounds.reports, self.counters),
             "iterations": FieldsQueue("iterations", self._bounds.iterations, self.counters),
@@ -99,7 +112,8 @@ class Intake:
             "machine": FieldsQueue("machine", self._bounds.machine, self.counters),
         }
         self._vision: deque[Vision] = deque()
-        self._slots: dict[PictureStream, Slots] = {"frames": {}, "thumbs": {}}
+        self._slots: dict[PictureStream, Slots[Picture]] = {"frames": {}, "thumbs": {}}
+        self._minds: Slots[Mind] = {}
         self._frames_offered = itertools.count()
         #: Released by `wake` until the sender wakes; a lock is the cheapest object that supports a wait with a timeout.
         self._sleep = threading.Lock()
@@ -109,11 +123,11 @@ class Intake:
 
     # -- for training threads -----------------------------------------------------------------------------------------
 
-    def is_due(self, stream: PictureStream, env: Env | None) -> bool:
+    def is_due(self, stream: PacedStream, env: Env | None) -> bool:
         """Whether a picture of this env would be taken now. Costs one clock read."""
         return self.pacers[stream].is_due(env, self.report.period_s[stream] if self.close_by is None else None)
 
-    def begin(self, stream: PictureStream, env: Env | None) -> bool:
+    def begin(self, stream: PacedStream, env: Env | None) -> bool:
         """Return whether a picture of this env is due; if so, the next one is due a period later."""
         return self.pacers[stream].take(env, self.report.period_s[stream] if self.close_by is None else None)
 
@@ -149,6 +163,17 @@ class Intake:
         if item.stream == "frames" and self.is_wake_asked:
             self.wake()
 
+    def offer_mind(self, item: Mind) -> None:
+        """Put a view of the policy into the slot of its env; it replaces an older one that was not sent yet."""
+        minds, key = self._minds, (item.env, 0)
+        if minds.pop(key, None) is not None:
+            self.early.drop("mind", "replaced")
+        minds[key] = item
+        while len(minds) > self._bounds.minds and _pop_oldest(minds) is not None:
+            self.early.drop("mind", "overflow")
+        if self.is_wake_asked:
+            self.wake()
+
     def offer_vision(self, item: Vision) -> None:
         """Append a call of the vision LLM; drop the oldest call if there is no room."""
         self._vision.append(item)
@@ -167,10 +192,12 @@ class Intake:
             self.wake()
 
     def set_claim(self, claim: Claim | None) -> None:
-        """Set or withdraw the claim; withdrawing drops the frames, which would mix with those of another env."""
+        """Set or withdraw the claim; withdrawing drops frames and views, which would mix with those of another env."""
         if claim is None and self.claim is not None:
             while _pop_oldest(self._slots["frames"]) is not None:
                 self.early.drop("frames", "replaced")
+            while _pop_oldest(self._minds) is not None:
+                self.early.drop("mind", "replaced")
         is_new, self.claim = claim is not None and claim != self.claim, claim
         if is_new:
             self.wake()
@@ -217,7 +244,7 @@ class Intake:
 
         Args:
             max_values: how many values the fields may hold together; one entry may have more.
-            max_pictures: frames, thumbnails and vision calls together.
+            max_pictures: frames, thumbnails, vision calls and views of the policy together.
             yield_gil: called between two pieces of the work.
         """
         self.collect(yield_gil)
@@ -234,7 +261,9 @@ class Intake:
             max_pictures -= 1
         return taken
 
-    def _take_picture(self) -> Picture | Vision | None:
+    def _take_picture(self) -> Picture | Vision | Mind | None:
+        if (mind := _pop_oldest(self._minds)) is not None:
+            return mind
         if (frame := _pop_oldest(self._slots["frames"])) is not None:
             return frame
         if self._vision:
@@ -260,12 +289,13 @@ class Intake:
             len(self._queues["metrics"]) > fields
             or len(self._slots["frames"]) > frames
             or bool(self._vision)
+            or (bool(self._minds) and not frames)  # a view goes with its frame, if frames are batched
             or any(len(self._queues[name]) for name in ("iterations", "reports"))
         )
 
     def offered(self) -> Mapping[StreamName, int]:
         """How many entries of each stream the sender has not read yet."""
-        counts: dict[StreamName, int] = {"vision": len(self._vision), "mind": 0}
+        counts: dict[StreamName, int] = {"vision": len(self._vision), "mind": len(self._minds)}
         counts |= {stream: len(queue.inbox) for stream, queue in self._queues.items()}
         counts |= {stream: len(slots) for stream, slots in self._slots.items()}
         return counts
@@ -275,7 +305,7 @@ class Intake:
         return make_stats(self.counters, self.early, self.offered())
 
 
-def _pop_oldest(slots: Slots) -> Picture | None:
+def _pop_oldest(slots: Slots[S]) -> S | None:
     """Remove and return the slot that was filled first; None if there is none, or another thread was faster."""
     try:
         return slots.pop(next(iter(slots)))

@@ -1,4 +1,4 @@
-"""What training hands to the sender: fields, pictures, and calls of a vision LLM; copied, not cleaned or encoded yet.
+"""What training hands to the sender: fields, pictures, calls of a vision LLM and views of the policy; copied only.
 
 Called by both ends of the intake: training threads make items, and sender.compose makes entries of them.
 """
@@ -11,6 +11,7 @@ from typing import Any, Literal
 Env = tuple[int, int]
 FieldsStream = Literal["metrics", "iterations", "machine", "reports"]
 PictureStream = Literal["frames", "thumbs"]
+PacedStream = Literal["frames", "thumbs", "mind"]
 
 #: Channels that pixels may have: grey, RGB and RGBA.
 CHANNELS = (1, 3, 4)
@@ -64,4 +65,17 @@ class Vision:
     stream: Literal["vision"] = "vision"
 
 
-Item = Fields | Picture | Vision
+@dataclass(slots=True)
+class Mind:
+    """A view of the policy; `parts` are copied arguments of `Publisher.mind`, `advice` the newest of a vision LLM."""
+
+    parts: dict[str, Any]
+    time_ms: int
+    step: int | None
+    episode: int | None
+    env: Env | None
+    advice: Any = None
+    stream: Literal["mind"] = "mind"
+
+
+Item = Fields | Picture | Vision | Mind

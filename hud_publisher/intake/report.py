@@ -20,7 +20,7 @@ from hud_publisher.protocol.foreign import Unreadable
 from hud_publisher.protocol.names import text_of
 
 if TYPE_CHECKING:
-    from hud_publisher.intake.items import PictureStream
+    from hud_publisher.intake.items import PacedStream
     from hud_publisher.protocol.batch import Registered
     from hud_publisher.protocol.entries import StreamName
 
@@ -45,14 +45,16 @@ class Report:
         session: the session that this process writes under.
         feedback: the newest reply of the server.
         feedback_at: when it came, on the monotonic clock.
-        period_s: seconds between two pictures of an env, by stream; None: such pictures are not wanted.
+        period_s: seconds between two pictures or views of an env, by stream; None: they are not wanted.
     """
 
     status: Status = "connecting"
     session: Registered | None = None
     feedback: Published = field(default_factory=Published)
     feedback_at: float = float("-inf")
-    period_s: Mapping[PictureStream, float | None] = field(default_factory=lambda: {"frames": None, "thumbs": None})
+    period_s: Mapping[PacedStream, float | None] = field(
+        default_factory=lambda: {"frames": None, "thumbs": None, "mind": None}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Stats:
     """Counters since this process began to publish.
 
     Attributes:
-        taken: entries offered, by stream (metrics, iterations, machine, frames, thumbs, vision …).
+        taken: entries offered, by stream (metrics, iterations, frames, thumbs, vision, mind, machine, reports).
         sent: entries acknowledged, by stream.
         pending: entries that are queued or in flight, by stream.
         dropped: entries given up, by `stream/cause`, such as `metrics/overflow` (see Cause).

@@ -12,15 +12,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hud_publisher.intake.copying import copy_env, copy_step
-from hud_publisher.intake.items import Fields, Item, Picture, Vision
+from hud_publisher.intake.items import Fields, Item, Mind, Picture, Vision
 from hud_publisher.protocol.batch_body import check_metrics
 from hud_publisher.protocol.cleaning import clean_metrics
-from hud_publisher.protocol.entries import MAX_METRICS_BYTES, FrameEntry, MetricsEntry, VisionEntry
+from hud_publisher.protocol.entries import MAX_METRICS_BYTES, FrameEntry, MetricsEntry, MindEntry, VisionEntry
 from hud_publisher.protocol.errors import TooLargeError, UnsupportedImageError
 from hud_publisher.protocol.images import inspect_image
 from hud_publisher.protocol.names import Paths, clean_text
 from hud_publisher.protocol.values import to_json
 from hud_publisher.sender.encoder import Encoder
+from hud_publisher.sender.mind import view_fields
+from hud_publisher.sender.observation import Observations
 from hud_publisher.sender.vision_picture import readable_bytes, show_pictures
 
 if TYPE_CHECKING:
@@ -42,19 +44,22 @@ LIGHT = 200
 
 
 def composer(settings: Settings, counters: Counters, yield_gil: GilYield) -> Callable[[list[Item]], tuple[Entry, ...]]:
-    """Return `compose` for one sender, with a new encoder."""
+    """Return `compose` for one sender, with a new encoder and new ranges of observations."""
     encoder = Encoder(
         quality=settings.jpeg_quality,
         image_format=settings.frame_format,
         max_side=settings.max_side,
         gil_released=yield_gil.restart,
     )
-    return functools.partial(compose, encoder=encoder, counters=counters, paths=Paths(), yield_gil=yield_gil)
+    return functools.partial(
+        compose, encoder=encoder, observations=Observations(), counters=counters, paths=Paths(), yield_gil=yield_gil
+    )  # fmt: skip
 
 
 def compose(
     items: list[Item],
     encoder: Encoder,
+    observations: Observations,
     counters: Counters,
     paths: Paths,
     yield_gil: Callable[[], None] = lambda: None,
@@ -64,6 +69,7 @@ def compose(
     Args:
         items: from the intake.
         encoder: for pictures.
+        observations: for views of the policy.
         counters: of the sender.
         paths: of the fields that this sender has sent before.
         yield_gil: called between two items.
@@ -77,6 +83,8 @@ def compose(
                 entries.append(_metrics(item, counters, paths))
             elif isinstance(item, Picture):
                 entries.append(_frame(item, encoder))
+            elif isinstance(item, Mind):
+                entries.append(_mind(item, observations, counters))
             else:
                 entries.append(_vision(item, encoder, counters))
         except (UnsupportedImageError, ValueError, TypeError) as error:  # the latter two for a malformed env
@@ -105,6 +113,14 @@ def _frame(item: Picture, encoder: Encoder) -> FrameEntry:
             image, mime = readable_bytes(image, encoder)
     step, episode = copy_step(item.step), copy_step(item.episode)
     return FrameEntry(image, item.time_ms, mime, step, episode, copy_env(item.env), item.stream)
+
+
+def _mind(item: Mind, observations: Observations, counters: Counters) -> MindEntry:
+    env, observation = copy_env(item.env), item.parts.get("observation")
+    shown = None if observation is None else observations.show(observation, env)
+    data = check_metrics(view_fields(item, shown, counters.cannot_show), item.time_ms).data
+    image = None if shown is None else shown.image
+    return MindEntry(data, item.time_ms, copy_step(item.step), copy_step(item.episode), env, image)
 
 
 def _vision(item: Vision, encoder: Encoder, counters: Counters) -> VisionEntry:

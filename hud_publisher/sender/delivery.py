@@ -171,8 +171,8 @@ class Delivery:
         claim = batch.claim
         is_other_shown = claim is not None and reply.shown not in (None, claim.env) and not reply.is_duplicate
         for entry in batch.entries:
-            if entry.stream == "frames" and is_other_shown:
-                counters.drop("frames", "replaced")
+            if entry.stream in ("frames", "mind") and is_other_shown:
+                counters.drop(entry.stream, "replaced")
             else:
                 counters.sent[entry.stream] += 1
         if not batch.number:

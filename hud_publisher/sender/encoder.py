@@ -185,7 +185,7 @@ def to_array(pixels: Any, is_wide: Callable[[float], bool] = lambda highest: hig
     """
     import numpy as np
 
-    array = _load(pixels)
+    array = _load_picture(pixels)
     if array.dtype.kind == "b":
         array = array.astype(np.uint8) * 255
     elif array.dtype.kind == "f":
@@ -197,22 +197,28 @@ def to_array(pixels: Any, is_wide: Callable[[float], bool] = lambda highest: hig
     return np.ascontiguousarray(array)
 
 
-def _load(pixels: Any) -> Any:
-    """Return a numpy array of shape (H, W) or (H, W, 3), of numbers of any type."""
+def load_array(values: Any) -> Any:
+    """Return an array, a tensor, or an array that was copied for the sender, as a numpy array."""
     import numpy as np
 
-    if isinstance(pixels, tuple) and len(pixels) == 3 and isinstance(pixels[0], bytes):  # copying.RawPixels
-        data, shape, dtype = pixels
-        pixels = np.frombuffer(data, dtype).reshape(shape)
-        if dtype == np.uint8 and len(shape) == 3 and shape[2] == 3 and pixels.size:  # as environments render
-            return pixels
-    elif hasattr(pixels, "detach"):
-        pixels = pixels.detach().cpu()
+    if isinstance(values, tuple) and len(values) == 3 and isinstance(values[0], bytes):  # copying.RawPixels
+        data, shape, dtype = values
+        return np.frombuffer(data, dtype).reshape(shape)
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
         # numpy has no bfloat16
-        pixels = (pixels.float() if str(pixels.dtype) == "torch.bfloat16" else pixels).numpy()
-    array = np.asarray(pixels)
+        values = (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()
+    array = np.asarray(values)
     if array.dtype.name.startswith(("bfloat16", "float8")):  # JAX's, which numpy takes for structures
         array = array.astype(np.float32)
+    return array
+
+
+def _load_picture(pixels: Any) -> Any:
+    """Return a numpy array of shape (H, W) or (H, W, 3), of numbers of any type."""
+    array = load_array(pixels)
+    if array.dtype == "uint8" and array.ndim == 3 and array.shape[2] == 3 and array.size:  # as environments render
+        return array
     if array.ndim == 3 and array.shape[2] not in CHANNELS and array.shape[0] in CHANNELS:
         array = array.transpose(1, 2, 0)
     is_picture = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in CHANNELS)

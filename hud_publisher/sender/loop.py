@@ -199,7 +199,8 @@ class Sender:
         refresh_s = report.session.ttl_ms / 3000 if report.session else 0.0
         if intake.claim is not None or now - intake.pacers["thumbs"].asked_at < INTEREST_S:
             refresh_s = min(refresh_s, CLAIM_REFRESH_S)
-        is_asked = now - intake.pacers["frames"].asked_at < INTEREST_S
+        asked_at = max(intake.pacers["frames"].asked_at, intake.pacers["mind"].asked_at)
+        is_asked = now - asked_at < INTEREST_S
         if self._is_watched_only and report.feedback.viewers == 0 and is_asked:
             refresh_s = min(refresh_s, FRAMES_REFRESH_S)
         return report.feedback_at + refresh_s

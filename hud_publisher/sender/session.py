@@ -24,7 +24,7 @@ from hud_publisher.sender.pauses import Backoff
 
 if TYPE_CHECKING:
     from hud_publisher.intake.intake import Intake
-    from hud_publisher.intake.items import PictureStream
+    from hud_publisher.intake.items import PacedStream
     from hud_publisher.protocol.batch import Published
     from hud_publisher.protocol.errors import Holder
     from hud_publisher.protocol.settings import Settings
@@ -34,6 +34,8 @@ logger = logging.getLogger("hud_publisher")
 
 #: Seconds between two frames without a viewer, kept for rewinding, and between two thumbnails of one env.
 SLOW_S = 1.0
+#: Between two views of the policy: more than five per second cannot be read.
+MIND_S = 0.2
 #: A wrong password stays wrong until an administrator changes it; retry at this interval, since secrets are rotated.
 DENIED_WAIT_S = 60.0
 #: A cause that comes and goes, such as a server that refuses every second call, is logged at most once in this time.
@@ -82,9 +84,11 @@ class Session:
             frame_s = 1.0 / self._settings.fps
             frame_s = frame_s if is_watched or frames == "always" else max(SLOW_S, frame_s)
         takes_thumbnails = frames != "off" and is_watched and status in ("registered", "joined")
-        period_s: dict[PictureStream, float | None] = {
+        takes_minds = takes_thumbnails or (frame_s is not None and frames == "always")
+        period_s: dict[PacedStream, float | None] = {
             "frames": frame_s,
             "thumbs": SLOW_S if takes_thumbnails else None,
+            "mind": MIND_S if takes_minds else None,
         }
         self._intake.report = replace(old, **changes, period_s=period_s)
 

@@ -16,6 +16,7 @@ from hud_publisher.protocol.names import Paths
 from hud_publisher.sender import encoder
 from hud_publisher.sender.compose import compose
 from hud_publisher.sender.encoder import Encoder
+from hud_publisher.sender.observation import Observations
 from hud_publisher.sender.pauses import REST_S, STRETCH_S, GilYield
 
 
@@ -73,7 +74,7 @@ def test_entries_queued_during_an_outage_are_collected_in_short_stretches() -> N
     intake.collect(bench.work)
     assert len(bench.rests) > 900
     bench.rests.clear()
-    compose([Fields({"a": 1.0}, 1, 1, "metrics", 1)] * 100, Encoder(), Counters(), Paths(), bench.work)
+    compose([Fields({"a": 1.0}, 1, 1, "metrics", 1)] * 100, Encoder(), Observations(), Counters(), Paths(), bench.work)
     assert len(bench.rests) > 9
 
 

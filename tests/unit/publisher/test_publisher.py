@@ -26,7 +26,7 @@ from hud_publisher.intake.report import Report
 from hud_publisher.once import log_once
 from hud_publisher.protocol.batch import Claim
 from hud_publisher.protocol.cleaning import clean_metrics
-from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, VisionEntry
+from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, MindEntry, VisionEntry
 from hud_publisher.protocol.errors import UnavailableError
 from hud_publisher.protocol.images import inspect_image
 from tests.fixtures.publishing import JPEG, MemorySink, queued
@@ -734,3 +734,23 @@ def test_the_printed_text_holds_no_secret() -> None:
     hud = Publisher(redis_url="redis://user:secret-word@host", run_id="secret-run", token="secret-token")
     for text in (repr(hud), repr(hud.settings), str(hud.stats)):
         assert "secret" not in text
+
+
+def test_a_view_of_the_policy_is_published_with_its_frame(make: Make, sink: MemorySink) -> None:
+    sink.viewers, policy = 1, np.array([0.25, 0.75])
+    hud = make(fps=1)
+    assert not hud.mind(value=1.0)  # not yet watched
+    hud.log({"a": 1})
+    wait_until(lambda: hud.wants_mind((1, 0)), "a view to be wanted")
+    mind = {"probabilities": policy, "action": 1}
+    assert hud.frame(FRAME, step=4, episode=2, env=(1, 0), mind=mind)
+    policy[:] = 0  # the caller's array is the caller's again
+    assert not hud.wants_mind((1, 0))
+    assert not hud.mind(value=1.0, env=(1, 0))
+    assert hud.mind(value=Hostile(), env=(1, 1), step=5)
+    hud.close()
+    first, second = (entry for entry in sink.landed if isinstance(entry, MindEntry))
+    (frame,) = (entry for entry in sink.landed if isinstance(entry, FrameEntry))
+    assert first.data["probabilities"] == [0.25, 0.75]
+    assert (first.time_ms, first.step, first.episode, first.env) == (frame.time_ms, 4, 2, (1, 0))
+    assert (second.data, second.step) == ({}, 5)
