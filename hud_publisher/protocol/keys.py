@@ -24,6 +24,8 @@ _SID = re.compile(r"[0-9]{1,16}")
 DEFAULT_CHANNEL = "default"
 #: Index of all channels: a ZSET, channel → time of its last activity in ms.
 CHANNELS = "hud:channels"
+#: Index of the channels with alerts to deliver: a ZSET, channel → time of its newest alert in ms.
+ALERTS = "hud:alerts"
 
 
 def check_channel(channel: str) -> str:
@@ -93,6 +95,8 @@ class ChannelKeys:
 
     Attributes:
         monitor: the lease of the replica that monitors the channel.
+        alerts: the stream of alerts to be delivered.
+        delivered: the hash of the progress of their delivery.
         session_prefix: the prefix of a session's keys; the scripts add the fence that they choose.
     """
 
@@ -106,6 +110,8 @@ class ChannelKeys:
         self.viewers = f"{prefix}viewers"
         self.reporter = f"{prefix}reporter"
         self.monitor = f"{prefix}monitor"
+        self.alerts = f"{prefix}alerts"
+        self.delivered = f"{prefix}alerts:delivered"
         self.session_prefix = f"{prefix}s:"
 
     def session(self, sid: str) -> SessionKeys:

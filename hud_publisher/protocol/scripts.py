@@ -44,6 +44,10 @@ TOUCH_S = 30.0
 MAX_ANNOTATIONS = 10_000
 #: Bytes of a session's annotations in Redis. One about many fields names them all, so it may be far larger.
 MAX_ANNOTATIONS_BYTES = 16 * 1024 * 1024
+#: Alerts kept per channel, delivered or not; one is about 500 bytes.
+MAX_ALERTS = 1_000
+#: The outbox and the progress of its delivery stay this long after their last change: longer than delivery is tried.
+ALERTS_TTL_MS = 3 * 24 * 3600 * 1000
 #: Streams that keep a downsampled history after their entries are trimmed.
 DOWNSAMPLED: tuple[StreamName, ...] = ("metrics", "iterations")
 #: Scripts that publishers run without a HUD server.
@@ -52,6 +56,7 @@ PUBLISHER_SCRIPTS = ("register", "publish", "release", "touch")
 _BEFORE = {
     "publish": ("prelude", "downsample"), "register": ("prelude", "forget"), "release": ("prelude",),
     "watch": ("prelude",), "touch": ("prelude",), "lease": ("prelude",), "annotate": ("prelude",),
+    "claim_alerts": ("prelude", "lanes"), "settle_alerts": ("prelude", "lanes"),
 }  # fmt: skip
 
 
@@ -205,9 +210,9 @@ def lease(channel: str, token: str, ttl_ms: int) -> ScriptCall:
 
 def annotate(
     channel: str, sid: str, *, token: str, version: int, memory: str, rhythm: str, not_finite: str,
-    verdict: str, annotations: Sequence[Sequence[str]],
+    verdict: str, annotations: Sequence[Sequence[str]], alerts: Sequence[Sequence[str]] = (),
 ) -> ScriptCall:  # fmt: skip
-    """Append annotations and save the monitor's memory, if the lease and the memory's version are still ours.
+    """Append annotations and alerts and save the monitor's memory, if the lease and the version are still ours.
 
     Args:
         channel: the display.
@@ -219,15 +224,49 @@ def annotate(
         not_finite: JSON of the fields that are NaN or infinite now.
         verdict: JSON of the run's verdict in words, or null.
         annotations: the fields of each, names and values in turn.
+        alerts: the fields of each, names and values in turn.
     """
     keys = ChannelKeys(channel)
     session = keys.session(sid)
     parts: list[Field] = []
     for fields in annotations:
         parts += (len(fields), *fields)
+    parts += (ALERTS_TTL_MS, MAX_ALERTS, len(alerts))
+    for fields in alerts:
+        parts += (len(fields), *fields)
     args: list[Field] = [token, version, memory, rhythm, not_finite, verdict, MAX_ANNOTATIONS, MAX_ANNOTATIONS_BYTES]
-    names = (keys.monitor, session.monitor, session.annotations, session.info)
+    names = (keys.monitor, session.monitor, session.annotations, session.info, keys.alerts)
     return ScriptCall(load_script("annotate"), names, (*args, len(annotations), *parts))
+
+
+def claim_alerts(channel: str, lane: str, *, token: str, attempt: str, lasts_ms: int) -> ScriptCall:
+    """Claim a lane of a channel's alerts for one attempt of delivery; see claim_alerts.lua for the reply.
+
+    Args:
+        channel: the display.
+        lane: the alerts of one target and urgency.
+        token: of the replica that holds the monitor's lease.
+        attempt: a new secret of this attempt.
+        lasts_ms: after this time another attempt may begin.
+    """
+    keys = ChannelKeys(channel)
+    args = (lane, token, attempt, lasts_ms, ALERTS_TTL_MS)
+    return ScriptCall(load_script("claim_alerts"), (keys.monitor, keys.delivered), args)
+
+
+def settle_alerts(channel: str, lane: str, *, attempt: str, position: str, delay_ms: int = 0) -> ScriptCall:
+    """End an attempt.
+
+    Args:
+        channel: the display.
+        lane: that was claimed.
+        attempt: that claimed it.
+        position: id of the newest delivered alert; START after a failure.
+        delay_ms: time until the next attempt.
+    """
+    keys = ChannelKeys(channel)
+    args = (lane, attempt, position, delay_ms, ALERTS_TTL_MS)
+    return ScriptCall(load_script("settle_alerts"), (keys.delivered,), args)
 
 
 def multi_read(*commands: tuple[Field, ...]) -> ScriptCall:

@@ -12,7 +12,7 @@ from typing import Any
 
 from hud_publisher.protocol.entries import Field
 from hud_publisher.protocol.info import clean_info
-from hud_publisher.protocol.keys import CHANNELS, ChannelKeys, SessionKeys, Sid, is_channel, is_sid
+from hud_publisher.protocol.keys import ALERTS, CHANNELS, ChannelKeys, SessionKeys, Sid, is_channel, is_sid
 from hud_publisher.protocol.replies import text
 from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.protocol.stored import read_int, read_value
@@ -45,6 +45,7 @@ class Saved:
     memory: Mapping[str, Any] | None = None
     positions: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
+    alerts: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,11 @@ class Ledger:
         replies = await self._store.pipelined(commands)
         return [_in_order(found, limit) for found, (_session, _positions, limit) in zip(replies, wanted, strict=True)]
 
+    async def expect_alerts(self, channels: Sequence[str], now_ms: int) -> None:
+        """Record that these channels have alerts to deliver, before they are stored: a crash between loses nothing."""
+        if channels:
+            await self._store.pipelined([("ZADD", ALERTS, now_ms, channel) for channel in channels])
+
     async def save(self, calls: Sequence[ScriptCall]) -> list[bool]:
         """Store annotations and positions; return whether each lease and position were still ours."""
         return [text(reply[0]) == "saved" for reply in await self._store.run_all(calls)]
@@ -148,11 +154,12 @@ def _parse_saved(roles: bytes | None, version: bytes | None, memory: bytes | Non
     if not version.isdigit() or len(version) > 15:
         return Saved(roles=by_role)
     known = read_value(memory)
-    judge, positions = (known.get("judge"), known.get("positions")) if isinstance(known, dict) else (None, None)
+    parts = known if isinstance(known, dict) else {}
+    judge, positions = parts.get("judge"), parts.get("positions")
     if not isinstance(judge, dict) or not isinstance(positions, dict):  # of another version: start over
         return Saved(int(version), roles=by_role)
     known_ids = {name: at for name, at in positions.items() if isinstance(at, str) and is_entry_id(at)}
-    return Saved(int(version), judge, known_ids, by_role)
+    return Saved(int(version), judge, known_ids, by_role, parts.get("alerts"))
 
 
 def _parse_state(batches: Sequence[bytes], *values: bytes | None) -> SessionState | None:

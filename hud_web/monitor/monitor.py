@@ -13,8 +13,9 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.entries import START
@@ -29,6 +30,7 @@ from hud_web.monitor.judge import Judge
 from hud_web.monitor.ledger import STREAMS, Entries, Lease, Ledger, Session
 from hud_web.store.cancellation import is_cancelled
 from hud_web.store.pages import FIRST_ENTRIES, next_limit
+from hud_web.store.roles import Roles
 from hud_web.store.slices import Slices
 from hud_web.store.sse import time_ms_of
 from hud_web.store.store import Store
@@ -52,6 +54,43 @@ UNFINISHED = 4
 GROUP = 20
 
 
+class Alert(Protocol):
+    """An alert to be delivered."""
+
+    def encode(self, sid: str) -> list[str]:
+        """Return the fields of its entry in the outbox, names and values in turn."""
+
+
+class Evaluator(Protocol):
+    """Judges the alert rules of one session (hud_web.alerts.rules)."""
+
+    def see(self, entry: Observation, roles: Roles) -> Sequence[Alert]:
+        """Judge the fields of an entry."""
+
+    def follow(self, annotations: Sequence[Annotation]) -> Sequence[Alert]:
+        """Judge annotations."""
+
+    def pass_time(self, now_ms: int) -> Sequence[Alert]:
+        """Return the alerts that are due by now."""
+
+    def memory(self) -> dict[str, Any]:
+        """Return the memory for a later evaluator, as JSON values."""
+
+
+class Rules(Protocol):
+    """The alert rules of a server."""
+
+    def evaluator(self, channel: str, memory: object = None) -> Evaluator | None:
+        """Return the evaluator of a session of this channel with its memory; None if no rule is about the channel."""
+
+
+class NoRules:
+    """The rules of a server without alerts."""
+
+    def evaluator(self, channel: str, memory: object = None) -> None:
+        """Return None."""
+
+
 @dataclass(slots=True)
 class Watch:
     """One session that this replica monitors.
@@ -68,6 +107,8 @@ class Watch:
         has_failed: whether a failure has already cost the session its memory.
         saved_s: when the memory was saved, on the event loop's clock.
         pending: annotations that are not stored yet.
+        evaluator: of the alert rules; None if no rule is about the channel.
+        alerts: that are not stored yet.
     """
 
     channel: str
@@ -81,6 +122,16 @@ class Watch:
     has_failed: bool = False
     saved_s: float = 0.0
     pending: list[Annotation] = field(default_factory=list)
+    evaluator: Evaluator | None = None
+    alerts: list[Alert] = field(default_factory=list)
+
+    def note(self, annotations: Sequence[Annotation], entry: Observation | None = None) -> None:
+        """Remember new annotations, and the alerts about them and about the entry that they came with."""
+        self.pending += annotations
+        if self.evaluator is not None:
+            self.alerts += self.evaluator.follow(annotations)
+            if entry is not None:
+                self.alerts += self.evaluator.see(entry, self.judge.roles)
 
     @property
     def session(self) -> Session:
@@ -89,12 +140,25 @@ class Watch:
 
 
 class Monitor:
-    """Monitors channels until cancelled; keeps trying while Redis is unreachable."""
+    """Monitors channels until cancelled; keeps trying while Redis is unreachable.
 
-    def __init__(self, store: Store) -> None:
+    Attributes:
+        token: names this replica as the owner of a lease.
+    """
+
+    def __init__(self, store: Store, rules: Rules | None = None, wake: Callable[[], None] | None = None) -> None:
+        """Make a monitor.
+
+        Args:
+            store: the access to Redis.
+            rules: of alerts; None: there are no alerts.
+            wake: called after new alerts were stored.
+        """
         self._store = store
+        self._rules = rules or NoRules()
+        self._wake = wake or (lambda: None)
         self._ledger = Ledger(store)
-        self._token = secrets.token_hex(8)
+        self.token = secrets.token_hex(8)
         self._watches: dict[Session, Watch] = {}
         self._leases: dict[str, Lease] = {}
         self._leased_s = float("-inf")
@@ -147,6 +211,7 @@ class Monitor:
             if watch.has_failed:
                 self._watches.pop(watch.session, None)
             watch.judge, watch.pending, watch.has_failed = Judge(None, watch.roles), [], True
+            watch.evaluator, watch.alerts = self._rules.evaluator(watch.channel), []
 
     # -- leases and sessions ------------------------------------------------------------------------------------------
 
@@ -154,7 +219,7 @@ class Monitor:
         # The lease of one channel tells the first round Redis' time: an index of a week may hold thousands.
         most = scripts.MAX_CHANNELS if self._now_ms else 1
         channels = await self._ledger.active_channels(self._now_ms - ACTIVE_MS, most)
-        calls = [scripts.lease(channel, self._token, LEASE_TTL_MS) for channel in channels]
+        calls = [scripts.lease(channel, self.token, LEASE_TTL_MS) for channel in channels]
         leases = dict(zip(channels, await self._ledger.leases(calls), strict=True))
         before, self._leases = self._leases, {name: one for name, one in leases.items() if one.is_ours and one.sid}
         self._now_ms = max((lease.now_ms for lease in leases.values()), default=0)
@@ -172,6 +237,7 @@ class Monitor:
             watch = Watch(channel, sid, Judge(None, saved.roles), positions, saved.version, saved.roles, saved_s=now_s)
             with self._apart(watch):
                 watch.judge = Judge(saved.memory, saved.roles)
+                watch.evaluator = self._rules.evaluator(channel, saved.alerts)
             if not watch.judge.is_done:
                 self._watches[watch.session] = watch
 
@@ -186,7 +252,7 @@ class Monitor:
             has_lease = watch.sid == lease.sid and lease.left_ms > 0
             watch.state = replace(state, has_lease=has_lease), lease.now_ms
             with self._apart(watch):
-                watch.pending += watch.judge.begin(state.started_ms)
+                watch.note(watch.judge.begin(state.started_ms))
 
     # -- entries ------------------------------------------------------------------------------------------------------
 
@@ -202,9 +268,12 @@ class Monitor:
                     behind.append(watch)
                 elif watch.state is not None:
                     # Nothing is appended to a session after its end, so all of its entries were read.
-                    watch.pending += watch.judge.see_session(*watch.state)
+                    state, now_ms = watch.state
+                    watch.note(watch.judge.see_session(state, now_ms))
+                    if watch.evaluator is not None and state.has_lease and state.ended_ms is None:
+                        watch.alerts += watch.evaluator.pass_time(now_ms)
                     watch.state = None
-        await self._save([one for one in watches if one.pending or now_s - one.saved_s >= SAVE_S], now_s)
+        await self._save([one for one in watches if one.pending or one.alerts or now_s - one.saved_s >= SAVE_S], now_s)
         return [watch for watch in behind if watch.session in self._watches]
 
     async def _judge(self, watch: Watch, entries: Entries, slices: Slices) -> None:
@@ -218,9 +287,10 @@ class Monitor:
                 if stream == "vision":
                     extra = read_value(fields.get(b"extra", b"{}"))
                     error = extra.get("error") if isinstance(extra, dict) else None
-                    watch.pending += watch.judge.see_vision(entry_id, time_ms, str(error) if error else None)
+                    watch.note(watch.judge.see_vision(entry_id, time_ms, str(error) if error else None))
                 else:
-                    watch.pending += watch.judge.see(_observe(stream, entry_id, time_ms, fields))
+                    entry = _observe(stream, entry_id, time_ms, fields)
+                    watch.note(watch.judge.see(entry), entry)
             except ValueError as error:  # another program wrote it: only this entry is skipped
                 self._store.pass_over(watch.channel, stream, error)
         if entries.found:
@@ -233,6 +303,7 @@ class Monitor:
             await slices.rest()
             with self._apart(watch):
                 calls.append((watch, self._call(watch)))
+        await self._ledger.expect_alerts([watch.channel for watch, _call in calls if watch.alerts], self._now_ms)
         replies = await self._ledger.save([call for _watch, call in calls])
         for (watch, _call), is_saved in zip(calls, replies, strict=True):
             if not is_saved:  # another replica has the lease or saved first: its stored state is valid
@@ -240,17 +311,23 @@ class Monitor:
                 self._leases.pop(watch.channel, None)
                 continue
             watch.version += 1
-            watch.pending, watch.saved_s = [], now_s
+            if watch.alerts:
+                self._wake()
+            watch.pending, watch.alerts, watch.saved_s = [], [], now_s
             if watch.judge.is_done:
                 self._watches.pop(watch.session, None)
 
     def _call(self, watch: Watch) -> ScriptCall:
         return scripts.annotate(
-            watch.channel, watch.sid, token=self._token, version=watch.version,
-            memory=to_json({"judge": watch.judge.memory(), "positions": watch.positions}),
+            watch.channel, watch.sid, token=self.token, version=watch.version,
+            memory=to_json({
+                "judge": watch.judge.memory(), "positions": watch.positions,
+                "alerts": watch.evaluator.memory() if watch.evaluator is not None else None,
+            }),
             rhythm=to_json(watch.judge.rhythm()), not_finite=to_json(watch.judge.not_finite),
             verdict=to_json(dict(watch.judge.verdict())),
             annotations=[annotation.encode() for annotation in watch.pending],
+            alerts=[alert.encode(watch.sid) for alert in watch.alerts],
         )  # fmt: skip
 
 
