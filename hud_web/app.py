@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -46,6 +47,9 @@ from hud_web.store.redis_client import connect_reader, connect_writer
 from hud_web.store.store import Store
 from hud_web.store.tally import Tally
 
+if TYPE_CHECKING:
+    from hud_web.alerts.courier import Courier
+
 logger = logging.getLogger("hud.web")
 
 #: The description of the HTTP interface. Tests compare it with the routes, the limits and the names of the code.
@@ -76,7 +80,8 @@ def create_app(settings: WebSettings, *, view_port: int | None = None) -> Web:
     writer, reader = connect_writer(settings.redis_url), connect_reader(settings.redis_url)
     tally = Tally()
     store = Store(writer, tally)
-    monitor = Monitor(store)
+    alerts = _alerts(settings, store)
+    monitor = Monitor(store) if alerts is None else Monitor(store, alerts.rules, alerts.wake)
     channels = Channels(store, reader, tally, own_channel=settings.channel)
     answers = Budget(ANSWER_BYTES, ADDRESS_ANSWER_BYTES)
     index = ChannelIndex(store, settings.limits)
@@ -86,6 +91,8 @@ def create_app(settings: WebSettings, *, view_port: int | None = None) -> Web:
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(channels.run()), asyncio.create_task(monitor.run())]
+        if alerts is not None:
+            tasks.append(asyncio.create_task(alerts.run(monitor.token)))
         try:
             yield
         finally:
@@ -117,6 +124,16 @@ def create_app(settings: WebSettings, *, view_port: int | None = None) -> Web:
     )
     app.router.redirect_slashes = False  # its redirects name the path without the prefix that a proxy strips
     return Web(app, channels, reading.tell_redis)
+
+
+def _alerts(settings: WebSettings, store: Store) -> Courier | None:
+    """Return the courier of alerts; None without HUD_ALERTS, so that such a server loads neither it nor Apprise."""
+    if settings.alerts is None:
+        return None
+    from hud_web.alerts.config import read_config
+    from hud_web.alerts.courier import Courier
+
+    return Courier(store, read_config(settings.alerts))
 
 
 def _routes(

@@ -95,6 +95,7 @@ class WebSettings(Settings):
         trusted_proxies: addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are trusted; "*" for one
             proxy at any address.
         streams_per_address: streams that one address may hold at once; 0 for any number.
+        alerts: URLs of the receivers of alerts, or the path of a file that names them (hud_web.alerts.config).
         log_level: of the `hud` commands.
         log_format: "text" for people, "json" for a log store.
     """
@@ -109,6 +110,7 @@ class WebSettings(Settings):
     frame_ancestors: tuple[str, ...] = setting("HUD_FRAME_ANCESTORS", (), _ancestors)
     trusted_proxies: tuple[str, ...] = setting("HUD_TRUSTED_PROXIES", ("127.0.0.1", "::1"), _proxies)
     streams_per_address: int = setting("HUD_STREAMS_PER_ADDRESS", 1_000, number(int, 0, 1_000_000))
+    alerts: str | None = setting("HUD_ALERTS", None, str, secret=True)
     log_level: str = setting("HUD_LOG_LEVEL", "info", choice("critical", "error", "warning", "info", "debug"))
     log_format: Literal["text", "json"] = setting("HUD_LOG_FORMAT", "text", choice("text", "json"))
 

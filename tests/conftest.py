@@ -11,7 +11,7 @@ from tests.fixtures.signals import restore_signals
 
 restore_signals()
 
-pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.web", "tests.fixtures.browser"]
+pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.web", "tests.fixtures.browser", "tests.fixtures.receiver"]
 
 # Publishers without an address look here for the `hud up` of this user, which a developer may be running.
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="hud-tests-")

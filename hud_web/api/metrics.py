@@ -27,7 +27,7 @@ from hud_web import distribution_version
 from hud_web.live.channels import Channels
 from hud_web.store.sse import time_ms_of
 from hud_web.store.store import Store
-from hud_web.store.tally import DropReason, Histogram
+from hud_web.store.tally import AlertResult, DropReason, Histogram
 
 #: A scrape must not wait for a Redis that does not answer.
 ASK_TIMEOUT_S = 0.5
@@ -148,6 +148,11 @@ class ReplicaCollector(Collector):
             "hud_unreadable", "Stored items that were passed over since they cannot be read, by kind.",
             [((kind,), tally.unreadable[kind]) for kind in {*STREAMS, *tally.unreadable}], ("kind",),
         )  # fmt: skip
+        yield _counter(
+            "hud_alerts", "Alerts sent, attempts that failed, and alerts that became too old, by result.",
+            [((result,), tally.alerts[result]) for result in get_args(AlertResult)], ("result",),
+        )  # fmt: skip
+        yield _gauge("hud_alerts_pending", "Alerts that this replica has to deliver.", [((), tally.alerts_pending)])
         yield _counter(
             "hud_http_requests", "Requests answered; a stream counts when it begins.",
             [((method, route, str(status)), count) for (method, route, status), count in tally.requests.items()],

@@ -15,6 +15,7 @@ logger = logging.getLogger("hud.tally")
 #: Causes that are logged, over all channels together.
 MAX_SAID = 1_000
 RequestKey = tuple[str, str, int]
+AlertResult = Literal["sent", "failed", "given up"]
 DropReason = Literal["frame skipped", "viewer fell behind", "viewer stalled"]
 
 #: Upper bounds of the lag histogram in seconds; a lag below 5 ms is invisible, as the page shows it with its next
@@ -54,6 +55,9 @@ class Tally:
         drops: frames, events and viewers that were dropped, by reason.
         redis_errors: failed Redis calls, by kind.
         unreadable: stored items that were skipped since they cannot be read, by kind.
+        alerts: alerts that a target accepted ("sent"), failed attempts ("failed"), and alerts that became too old for
+            one ("given up").
+        alerts_pending: alerts that this replica has to deliver now.
         requests: answered requests by (method, route, status).
         lag: seconds from an entry's arrival in Redis until this process has read it, newest entry of each read.
         monitor_lag: seconds from an entry's arrival in Redis until the monitor judged it, newest entry of each read.
@@ -65,6 +69,8 @@ class Tally:
     drops: Counter[DropReason] = field(default_factory=Counter)
     redis_errors: Counter[str] = field(default_factory=Counter)
     unreadable: Counter[str] = field(default_factory=Counter)
+    alerts: Counter[AlertResult] = field(default_factory=Counter)
+    alerts_pending: int = 0
     requests: Counter[RequestKey] = field(default_factory=Counter)
     lag: Histogram = field(default_factory=lambda: Histogram(LAG_BUCKETS_S))
     monitor_lag: Histogram = field(default_factory=lambda: Histogram(LAG_BUCKETS_S))

@@ -1,0 +1,309 @@
+"""The courier of a replica: delivers the alerts of each channel whose monitor's lease the replica holds.
+
+An alert is sent again until its target accepted it. Each attempt claims the alerts of one target in Redis first, for
+longer than the attempt may take, and stores its result: another replica continues after a crash, and sends an alert a
+second time only if the receiver accepted it and the result was lost. Targets neither wait for each other nor delay the
+monitor. Called by the app's life cycle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from hud_publisher.protocol import scripts
+from hud_publisher.protocol.entries import START, FrameEntry
+from hud_publisher.protocol.errors import HudError, UnavailableError
+from hud_publisher.protocol.keys import ALERTS, ChannelKeys, Sid, is_channel, is_sid
+from hud_publisher.protocol.replies import text
+from hud_publisher.protocol.stored import decode_entry
+from hud_web.alerts.config import AlertConfig
+from hud_web.alerts.message import DueAlert, compose, decode_alert
+from hud_web.alerts.rules import Rules
+from hud_web.alerts.target import Picture, Target
+from hud_web.monitor.monitor import LEASE_TTL_MS
+from hud_web.store.cancellation import is_cancelled
+from hud_web.store.sse import order
+from hud_web.store.store import Store, is_entry_id
+
+logger = logging.getLogger("hud.alerts")
+
+#: A picture is sent if its frame is at most this much older than the alert, in milliseconds, and not larger than this.
+PICTURE_AGE_MS = 60_000
+MAX_PICTURE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The times of delivery, in seconds.
+
+    Attributes:
+        round_s: between two looks at the outboxes.
+        index_s: between two looks at the index of channels; shorter than the TTL of a lease.
+        attempt_s: an attempt counts as failed after this time.
+        claim_s: a claim ends after this time, so that another replica may try; longer than `attempt_s`.
+        thread_s: another attempt at a target begins after this time, although its last one has not returned.
+        first_delay_s: between the first and the second attempt; it doubles with each failure.
+        last_delay_s: the longest time between two attempts.
+        give_up_s: alerts that are older are not sent any more.
+        leave_s: how long the end of the server waits for attempts under way.
+    """
+
+    round_s: float = 1.0
+    index_s: float = 2.0
+    attempt_s: float = 30.0
+    claim_s: float = 45.0
+    thread_s: float = 600.0
+    first_delay_s: float = 5.0
+    last_delay_s: float = 900.0
+    give_up_s: float = 24 * 3600.0
+    leave_s: float = 3.0
+
+    def delay_ms(self, failures: int) -> int:
+        """Return the time until the next attempt after this number of failures: half of it is random."""
+        delay_s = min(self.last_delay_s, self.first_delay_s * 2 ** min(failures, 20))
+        return int(delay_s * 1000 * random.uniform(0.5, 1.0))
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The alerts of one channel, target and urgency that are not delivered yet, the oldest first."""
+
+    channel: str
+    target: Target
+    name: str
+    alerts: list[DueAlert] = field(default_factory=list)
+
+
+class Courier:
+    """Delivers until cancelled; keeps trying while Redis is unreachable."""
+
+    def __init__(self, store: Store, config: AlertConfig, pace: Pace | None = None) -> None:
+        self._store, self._config, self._pace = store, config, pace or Pace()
+        self._token = ""
+        self._channels: set[str] = set()
+        self._indexed_s = float("-inf")
+        self._ready_s: dict[tuple[str, str], float] = {}  # channel and lane → when its next attempt may begin
+        self._first: dict[str, str] = {}  # channel → the alerts before this id are delivered
+        self._attempts: dict[str, asyncio.Task[None]] = {}  # by id of the target
+        self._woken = asyncio.Event()
+
+    @property
+    def rules(self) -> Rules:
+        """The rules that the monitor judges."""
+        return self._config.rules
+
+    def wake(self) -> None:
+        """Look for new alerts at once."""
+        self._indexed_s = float("-inf")
+        self._woken.set()
+
+    async def run(self, token: str) -> None:
+        """Deliver until cancelled.
+
+        Args:
+            token: of the replica's monitor.
+        """
+        self._token = token
+        loop = asyncio.get_running_loop()
+        try:
+            while not is_cancelled():
+                self._woken.clear()
+                try:
+                    await self.turn(loop.time())
+                except UnavailableError:
+                    self._indexed_s = float("-inf")
+                except Exception:  # a bug must not end the delivery
+                    logger.exception("the delivery of alerts failed and starts again")
+                try:
+                    async with asyncio.timeout(self._pace.round_s):
+                        await self._woken.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            if tasks := list(self._attempts.values()):  # a result that is lost costs a receiver a second message
+                await asyncio.wait(tasks, timeout=self._pace.leave_s)
+            for task in tasks:
+                task.cancel()
+
+    async def turn(self, now_s: float) -> None:
+        """Look at the outboxes, and begin an attempt at each target that has alerts and no attempt under way.
+
+        Raises:
+            UnavailableError: Redis did not answer.
+        """
+        if now_s - self._indexed_s >= self._pace.index_s:
+            self._indexed_s = now_s
+            await self._take_leases()
+        lanes = [lane for channel in sorted(self._channels) for lane in await self._lanes(channel)]
+        self._ready_s = {
+            key: self._ready_s.get(key, now_s + self._config.group_s)
+            for key in ((lane.channel, lane.name) for lane in lanes)
+        }
+        self._store.tally.alerts_pending = sum(len(lane.alerts) for lane in lanes)
+        is_quiet = self._config.quiet is not None and self._config.quiet.holds_at(int(time.time() * 1000))
+        random.shuffle(lanes)  # one channel's failures must not keep the others of its target waiting
+        for lane in lanes:
+            if is_quiet and not lane.alerts[0].is_urgent:
+                continue
+            if lane.target.id not in self._attempts and self._ready_s[lane.channel, lane.name] <= now_s:
+                task = asyncio.create_task(self._attempt(lane))
+                self._attempts[lane.target.id] = task
+                task.add_done_callback(partial(self._end, lane.target.id))
+
+    def _end(self, target: str, _task: asyncio.Task[None]) -> None:
+        del self._attempts[target]
+        self._woken.set()
+
+    async def _take_leases(self) -> None:
+        """Take or keep the leases of all channels with alerts to deliver, also of those whose run has ended."""
+        [found] = await self._store.pipelined([("ZRANGE", ALERTS, 0, -1, "WITHSCORES")])
+        scored = zip((found or ())[::2], (found or ())[1::2], strict=True)
+        marked = {text(name): float(at_ms) for name, at_ms in scored if is_channel(text(name))}
+        calls = [scripts.lease(channel, self._token, LEASE_TTL_MS) for channel in marked]
+        replies = await self._store.run_all(calls)
+        self._channels = {channel for channel, reply in zip(marked, replies, strict=True) if reply[0]}
+        over = []
+        for (channel, at_ms), reply in zip(marked.items(), replies, strict=True):
+            # The mark is stored before the alert, which may still follow.
+            if reply[0] and int(reply[3]) - at_ms > 60_000 and not await self._lanes(channel):
+                over.append(("ZREM", ALERTS, channel))
+        await self._store.pipelined(over)
+
+    async def _lanes(self, channel: str) -> list[_Lane]:
+        """Return the channel's lanes that have alerts."""
+        keys = ChannelKeys(channel)
+        entries, progress = await self._store.pipelined(
+            [("XRANGE", keys.alerts, self._first.get(channel, "-"), "+"), ("HGETALL", keys.delivered)]
+        )
+        positions = _positions(progress)
+        alerts = [decode_alert(text(entry_id), fields) for entry_id, fields in entries or ()]
+        lanes: dict[str, _Lane] = {}
+        for alert in alerts:
+            for identity in alert.targets & self._config.targets.keys():
+                name = f"{identity}:{'urgent' if alert.is_urgent else 'usual'}"
+                if order(alert.id) > order(positions.get(name, START)):
+                    lane = lanes.setdefault(name, _Lane(channel, self._config.targets[identity], name))
+                    lane.alerts.append(alert)
+        pending = [lane.alerts[0].id for lane in lanes.values()]
+        if alerts:
+            self._first[channel] = min(pending, key=order, default=alerts[-1].id)
+        return list(lanes.values())
+
+    async def _attempt(self, lane: _Lane) -> None:
+        """Claim a lane, send its alerts, and store the result."""
+        try:
+            await self._try(lane)
+        except UnavailableError:
+            logger.warning("channel %s: Redis did not take the result of %s", lane.channel, lane.target.name)
+        except Exception:  # a bug must not end the delivery to this target
+            logger.exception("channel %s: an attempt at %s failed", lane.channel, lane.target.name)
+
+    async def _try(self, lane: _Lane) -> None:
+        pace, attempt, claim_ms = self._pace, secrets.token_hex(8), int(self._pace.claim_s * 1000)
+        reply = await self._store.run(
+            scripts.claim_alerts(lane.channel, lane.name, token=self._token, attempt=attempt, lasts_ms=claim_ms)
+        )
+        if text(reply[0]) != "claimed":
+            self._delay(lane, pace.round_s)
+            return
+        position, failures, now_ms = text(reply[1]), int(reply[2]), int(reply[3])
+        alerts = [alert for alert in lane.alerts if order(alert.id) > order(position)]
+        fresh = [alert for alert in alerts if now_ms - alert.time_ms <= pace.give_up_s * 1000]
+        last = alerts[-1].id if alerts else position
+        if not fresh:
+            self._store.tally.alerts["given up"] += len(alerts)
+            await self._settle(lane, attempt, last)
+            return
+        sending = await self._send(lane, fresh, has_failed=failures > 0)
+        await asyncio.wait({sending}, timeout=pace.attempt_s)
+        is_late = not sending.done()
+        if is_late:
+            await self._fail(lane, attempt, failures, f"it did not answer within {pace.attempt_s:g} s")
+            await asyncio.wait({sending}, timeout=pace.thread_s)
+        if not sending.done():
+            return
+        failure = sending.result()
+        if failure is None:
+            self._store.tally.alerts["sent"] += len(fresh)
+            self._store.tally.alerts["given up"] += len(alerts) - len(fresh)
+            await self._settle(lane, attempt, last)
+        elif not is_late:
+            await self._fail(lane, attempt, failures, failure)
+
+    async def _send(self, lane: _Lane, alerts: Sequence[DueAlert], *, has_failed: bool) -> asyncio.Future[str | None]:
+        """Begin to send a message; the result is the failure, or None."""
+        target, link = lane.target, self._config.link
+        message = compose(lane.channel, alerts, names=await self._names(lane.channel, alerts), link=link)
+        # A service may accept a text and refuse its picture, so only the first attempt has one.
+        has_picture = target.takes_pictures and not has_failed
+        picture = await self._picture(lane.channel, alerts[-1]) if has_picture else None
+        return in_thread(lambda: target.send(message.title, message.body, picture, is_good=message.is_good))
+
+    async def _fail(self, lane: _Lane, attempt: str, failures: int, failure: str) -> None:
+        delay_ms = self._pace.delay_ms(failures)
+        self._store.tally.alerts["failed"] += 1
+        logger.warning(
+            "channel %s: %s did not take an alert, next attempt in %.0f s: %s",
+            lane.channel, lane.target.name, delay_ms / 1000, failure,
+        )  # fmt: skip
+        self._delay(lane, delay_ms / 1000)
+        await self._settle(lane, attempt, START, delay_ms)
+
+    async def _settle(self, lane: _Lane, attempt: str, sent: str, delay_ms: int = 0) -> None:
+        await self._store.run(
+            scripts.settle_alerts(lane.channel, lane.name, attempt=attempt, position=sent, delay_ms=delay_ms)
+        )
+
+    def _delay(self, lane: _Lane, delay_s: float) -> None:
+        self._ready_s[lane.channel, lane.name] = asyncio.get_running_loop().time() + delay_s
+
+    async def _names(self, channel: str, alerts: Sequence[DueAlert]) -> dict[str, str]:
+        """Return the names of the alerts' runs."""
+        sids = {alert.sid for alert in alerts if is_sid(alert.sid)}
+        return {sid: (await self._store.session(channel, Sid(sid))).name for sid in sids}
+
+    async def _picture(self, channel: str, alert: DueAlert) -> Picture | None:
+        """Return the newest frame before the alert."""
+        if not is_sid(alert.sid):
+            return None
+        try:
+            found = await self._store.newest(channel, Sid(alert.sid), "frames", 1, up_to=str(alert.time_ms))
+            if not found or alert.time_ms - order(found[0][0])[0] > PICTURE_AGE_MS:
+                return None
+            frame = decode_entry("frames", found[0][1])
+        except (HudError, ValueError):
+            return None
+        is_small = isinstance(frame, FrameEntry) and len(frame.image) <= MAX_PICTURE_BYTES
+        return Picture(frame.image, frame.mime) if isinstance(frame, FrameEntry) and is_small else None
+
+
+def in_thread(work: Callable[[], str | None]) -> asyncio.Future[str | None]:
+    """Run blocking work in a daemon thread, which the end of the process does not wait for."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[str | None] = loop.create_future()
+
+    def finish(result: str | None) -> None:
+        if not future.done():
+            future.set_result(result)
+
+    def run() -> None:
+        result = work()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(finish, result)
+
+    threading.Thread(target=run, name="hud-alert", daemon=True).start()
+    return future
+
+
+def _positions(progress: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    """Return lane → id of its newest delivered alert; a text that HUD did not write counts as none."""
+    found = {text(lane): text(value).partition(" ")[0] for lane, value in (progress or {}).items()}
+    return {lane: position for lane, position in found.items() if is_entry_id(position)}

@@ -1,0 +1,87 @@
+"""Alerts against a real Redis and a real receiver: each arrives once, whatever replicas and receivers do."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+import redis
+
+from hud_publisher import Publisher
+from tests.fixtures.publishing import JPEG
+from tests.fixtures.receiver import Receiver
+from tests.fixtures.servers import Server, wait_until
+from tests.fixtures.web import WebServer
+
+SECRET = "planted-secret-4711"
+
+
+def write_config(folder: Path, receiver: Receiver) -> str:
+    path = folder / "alerts.toml"
+    path.write_text(f"""
+targets = ["{receiver.url(SECRET).replace('://', f'://user:{SECRET}@')}?+X-Token={SECRET}"]
+link = "https://hud.example.org"
+group_s = 0
+[[rule]]
+pattern = "nan"
+""")  # fmt: skip
+    return str(path)
+
+
+def test_an_alert_of_a_run_reaches_the_receiver_and_no_secret_reaches_anything_else(
+    redis_server: Server, receiver: Receiver, tmp_path: Path
+) -> None:
+    modes = iter(["refuse", "lose"])
+    receiver.choose = lambda: next(modes, "accept")  # type: ignore[assignment, return-value]
+    environment = {"HUD_ALERTS": write_config(tmp_path, receiver), "HUD_LOG_LEVEL": "debug"}
+    web = WebServer(redis_server.url, environment=environment)
+    with contextlib.closing(web), Publisher(redis_url=redis_server.url, frames="always", name="my @here run") as hud:
+        hud.frame(JPEG, step=1, data={"loss": 1.0})
+        wait_until(lambda: hud.sid, "the session")
+        hud.log({"loss": float("nan")}, step=2)
+        wait_until(lambda: receiver.accepted, "the alert")
+        message = receiver.accepted[0][1]
+        assert message["title"] == "HUD default: loss is NaN"
+        run, at, link = message["message"].splitlines()
+        assert run == "Run my @\u200bhere run, channel default"
+        assert at.endswith("UTC, step 2: loss is NaN")
+        assert link.startswith(f"https://hud.example.org/?channel=default&session={hud.sid}&t=17")
+        figures = web.get("/metrics")[1].decode()
+        assert 'hud_alerts_total{result="failed"} ' in figures
+        with redis.Redis(port=redis_server.port) as client:
+            client.config_set("rdbcompression", "no")
+            stored = b"".join(client.dump(key) or b"" for key in client.scan_iter("*"))
+        shown = figures + str([web.get(path) for path in ("/", "/api/state", "/api/annotations", "/api/sessions")])
+    log = "\n".join(web.output)
+    assert "target 1 (JSON) did not take an alert" in log
+    assert SECRET not in log + shown
+    assert SECRET.encode() not in stored
+
+
+def test_the_command_tries_every_target_and_shows_no_secret(receiver: Receiver) -> None:
+    gone = Receiver()
+    gone.close()
+    urls = f"{receiver.url(SECRET)} {gone.url(SECRET)}"
+    ran = subprocess.run(
+        [sys.executable, "-m", "hud_web", "alert", "test", "--channel", "team-a"],
+        env={"HUD_ALERTS": urls}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.stdout.splitlines() == [
+        "target 1 (JSON): delivered",
+        "target 2 (JSON): failed, it refused the connection: check the host and the port, and that the receiver runs",
+    ]
+    assert (ran.returncode, ran.stderr) == (1, "")
+    assert "team-a" in receiver.texts()[0]
+
+
+def test_a_server_names_the_mistakes_of_its_alerts_and_does_not_start() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "hud_web", "serve", "--port", "0"],
+        env={"HUD_ALERTS": f"nosuch://{SECRET}", "REDIS_URL": "redis://127.0.0.1:1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 2
+    assert "hud: HUD_ALERTS: target 1: expected a URL of Apprise" in ran.stderr
+    assert SECRET not in ran.stderr
