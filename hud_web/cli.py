@@ -1,4 +1,4 @@
-"""The `hud` command, also installed as `rl-hud`: up, serve, demo, status, sessions, channels, reset, export, doctor.
+"""The `hud` command, also installed as `rl-hud`, and its subcommands, from `up` to `alert`.
 
 Owns the arguments, the output and the exit codes. Modules that need an extra of the package are imported by the
 commands that use them, so the others work with the base install. Called as `hud` and as `python -m hud_web`.
@@ -13,7 +13,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -37,7 +37,9 @@ Command = Callable[[argparse.Namespace], int]
 
 
 #: The packages of the extra `web`.
-_WEB_PACKAGES = frozenset({"starlette", "uvicorn", "httptools", "prometheus_client", "uvloop", "anyio", "h11", "click"})
+_WEB_PACKAGES = frozenset(
+    {"starlette", "uvicorn", "httptools", "prometheus_client", "uvloop", "anyio", "h11", "click", "apprise"}
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,6 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     querying["export"].add_argument("--session", help="number of a session (hud sessions), default the newest")
     querying["export"].add_argument("--format", choices=["csv", "json"], default="csv", help="default csv")
     querying["export"].add_argument("--output", help="file to write, default standard output")
+    alert = commands.add_parser("alert", help="Try the receivers of alerts.", description="Alerts beyond the browser.")
+    actions = alert.add_subparsers(required=True, metavar="action")
+    text = "Send a test message to every target of HUD_ALERTS."
+    trial = actions.add_parser("test", help=text, description=text)
+    trial.set_defaults(command=_test_alerts)
+    trial.add_argument("--channel", help="the display that the message names (HUD_CHANNEL, default 'default')")
     querying["doctor"].add_argument("--redis-url", help="URL of Redis, instead of REDIS_URL")
     querying["doctor"].add_argument(
         "--listen", type=float, default=12.0, metavar="S", help="how many seconds to listen to the stream (default 12)"
@@ -161,15 +169,28 @@ def _server() -> ModuleType:
     Raises:
         ConfigError: the packages of the extra `web` are not installed.
     """
-    try:
+    with _web_packages():
         from hud_web.command import server
+    return server
+
+
+def _test_alerts(options: argparse.Namespace) -> int:
+    with _web_packages():
+        from hud_web.command import alert
+    return alert.test(options)
+
+
+@contextlib.contextmanager
+def _web_packages() -> Iterator[None]:
+    """Name the extra of a package that is not installed."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _WEB_PACKAGES:
             raise
         raise ConfigError(
             f"the package {error.name}, which serves the page, is not installed: pip install 'rl-hud[web,embedded]'"
         ) from None
-    return server
 
 
 def _serve(options: argparse.Namespace) -> int:
