@@ -187,8 +187,18 @@ class Lifecycle:
             self._is_closed = True  # for example, no thread can be started while the interpreter ends
             logger.warning("HUD: could not start publishing, nothing will be shown: %r", error)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread was started and not asked to end."""
+        return self._intake is not None and self._intake.close_by is None
+
+    def _note_end(self, error: BaseException | None) -> None:
+        """Report the exception that is being handled while the publisher is closed, as in a `finally` clause."""
+
     def close(self, timeout_s: float = CLOSE_S, *, release: bool | None = None, wait: bool = True) -> None:
         """Send the queued entries, end the session if this process began it, stop the thread. Idempotent, never raises.
+
+        If an exception is being handled, as in a `finally` clause, it is reported as the cause of the end.
 
         Args:
             timeout_s: time limit in seconds; entries that are not sent by then are dropped, counted and logged.
@@ -202,6 +212,8 @@ class Lifecycle:
             timeout_s, release = CLOSE_S, None
         if math.isnan(timeout_s):
             timeout_s = CLOSE_S
+        if self.is_running:
+            self._note_end(sys.exc_info()[1])
         self._ask_to_close(time.monotonic() + timeout_s, release)
         intake, thread = self._intake, self._thread
         if wait and intake is not None and thread is not None and thread is not threading.current_thread():
@@ -296,7 +308,8 @@ def _wait_for(thread: threading.Thread, intake: Intake, timeout_s: float) -> Non
         logger.warning("HUD: %d entries were not sent: the server did not answer before closing timed out", count)
 
 
-def _publishers_in_use() -> list[Lifecycle]:
+def publishers_in_use() -> list[Lifecycle]:
+    """Return the publishers of this process that were not garbage-collected."""
     return [publisher for ref in tuple(_publishers) if (publisher := ref()) is not None]
 
 
@@ -304,10 +317,10 @@ def _close_orphan(intake: Intake) -> None:
     intake.close(time.monotonic() + CLOSE_S, None)
 
 
-def _close_all() -> None:
+def close_all() -> None:
     """Close all publishers together, within CLOSE_S seconds."""
     close_by = time.monotonic() + CLOSE_S
-    for publisher in _publishers_in_use():
+    for publisher in publishers_in_use():
         publisher._ask_to_close(close_by)
     alive = [(thread, intake) for thread, intake in list(_senders.items()) if thread.is_alive()]
     for _thread, intake in alive:
@@ -331,18 +344,18 @@ def _close_at_exit() -> None:
                 if not child.daemon:
                     child.join()
     finally:
-        _close_all()
+        close_all()
 
 
 def _close_before_end() -> None:
     """Start the thread that closes this process's publishers, if the process may end without `atexit`."""
     global _closer
-    if _closer is None and _may_skip_atexit():
+    if _closer is None and is_child():
         _closer = threading.Thread(target=_close_after_main_thread, name=_CLOSER, daemon=False)
         _closer.start()
 
 
-def _may_skip_atexit() -> bool:
+def is_child() -> bool:
     """Whether this is a forked process or a child of multiprocessing: most of those end by `os._exit`.
 
     Before it does so, multiprocessing waits for non-daemon threads, which gives the closing thread time.
@@ -360,7 +373,7 @@ def _close_after_main_thread() -> None:
     ]:
         for thread in others:
             thread.join()
-    _close_all()
+    close_all()
 
 
 def _start_anew_in_child() -> None:
@@ -369,7 +382,7 @@ def _start_anew_in_child() -> None:
     _is_forked, _closer = True, None
     _inherited.append(dict(_senders))
     _senders.clear()
-    for publisher in _publishers_in_use():
+    for publisher in publishers_in_use():
         publisher._start_anew_in_child()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
+from hud_publisher import deaths
 from hud_publisher.arguments import host_name, process_name, read_flag, read_info, read_settings, run_name, writer_name
 from hud_publisher.intake.copying import (
     PLAIN,
@@ -57,6 +58,9 @@ _CHOICE = (
     " (REDIS_URL takes precedence over HUD_URL: set REDIS_URL= to nothing to publish to HUD_URL, or HUD_REDIS_URL to "
     "publish to another Redis)"
 )
+
+#: Deaths that one publisher reports: of the env runners that its process lost, for example.
+MAX_DEATHS = 1_000
 
 PixelArray = Any
 SinkFactory = Callable[["Publisher"], Sink]
@@ -128,10 +132,13 @@ class Publisher(Lifecycle):
         self._sink_factory: SinkFactory = make_sink
         self._claim: Claim | None = None
         self.processes: dict[str, int] = {}
+        self._writer, self._deaths = "", set()
         self._begin(self.settings.run_id)
         if not self._is_enabled:
             log_once("disabled", _DISABLED)
 
+    _writer = ""
+    _deaths: set[tuple[str, ...]]
     _kept = ("settings", "name", "info", "roles", "_sink_factory", "_claim", "_is_silent")
 
     def _state_of_copy(self) -> dict[str, Any]:
@@ -144,12 +151,13 @@ class Publisher(Lifecycle):
 
     def _make_sender(self) -> tuple[Intake, Callable[[], None]]:
         settings = self.settings
+        deaths.watch_process()
+        self._writer, self._deaths = writer_name(settings.writer), set()
         intake = Intake(Bounds(frames=FRAMES_TOGETHER if settings.batch_frames else 1), claim=self._claim)
         yield_gil = GilYield()
-        writer = writer_name(settings.writer)
         sender = Sender(
             intake, self._sink_factory(self), settings, composer(settings, intake.counters, yield_gil), yield_gil,
-            writer=writer, takeover=self._takeover, machine=self._make_machine(writer),
+            writer=self._writer, takeover=self._takeover, machine=self._make_machine(self._writer),
             # A run id that this publisher made up is a run that it began, even if a forked child registered first.
             begins=False if self._is_joining else settings.run_id is None or None, before_release=wait_for_writers,
         )  # fmt: skip
@@ -367,6 +375,38 @@ class Publisher(Lifecycle):
             )
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse("vision", error)
+
+    def report(self, fields: Mapping[str, Any], *, wait_s: float = 0.0) -> None:
+        """Publish a report of a process of this run: its death, a restart, a log line; for integrations.
+
+        Never raises. Secrets are replaced (hud_publisher.redaction). A second report of one death is left out: several
+        hooks see the same exception.
+
+        Args:
+            fields: `kind` and the fields of that kind (docs/protocol.md); `process` is this process by default.
+            wait_s: wait at most this long, in seconds, until it is sent, because the process ends soon.
+        """
+        intake = self._start_for("reports")
+        if intake is None:
+            return
+        try:
+            fields = {"process": process_name(self.settings.writer, self._writer), **fields}
+            if fields.get("kind") == "death":
+                death = tuple(str(fields.get(part)) for part in ("process", "exception", "message", "signal", "thread"))
+                if death in self._deaths or len(self._deaths) >= MAX_DEATHS:
+                    return
+                self._deaths.add(death)
+            self._offer_fields("reports", fields, None)
+            deadline = time.monotonic() + wait_s
+            while intake.stats().pending.get("reports") and time.monotonic() < deadline:
+                time.sleep(0.005)
+        except Exception as error:  # a foreign object's methods may raise anything
+            self._refuse("reports", error)
+
+    def _note_end(self, error: BaseException | None) -> None:
+        fields = deaths.of_exception(error)
+        if fields is not None:
+            self.report(fields)
 
     # -- state --------------------------------------------------------------------------------------------------------
 

@@ -21,8 +21,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 #: Replaces a secret.
 HIDDEN = "[redacted]"
-#: Characters of one text that are read; the rest is cut off.
-MAX_CHARS = 65_536
+#: Characters of one text that are read; the rest is cut off. The intake cuts texts at this length, too.
+MAX_CHARS = 16_384
 #: Levels of a tree; deeper values are replaced.
 MAX_DEPTH = 16
 #: Known values. More environment variables with such names are improbable.
@@ -148,7 +148,7 @@ class Redactor:
             return HIDDEN
 
     def _redact(self, text: str) -> str:
-        if len(text) > MAX_CHARS:
+        if len(text) >= MAX_CHARS:
             text = self._without_cut_secret(text[:MAX_CHARS])
         for value in self._known:
             if value in text:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hud_publisher.intake.copying import copy_env, copy_step
 from hud_publisher.intake.items import Fields, Item, Mind, Picture, Vision
@@ -20,6 +20,7 @@ from hud_publisher.protocol.errors import TooLargeError, UnsupportedImageError
 from hud_publisher.protocol.images import inspect_image
 from hud_publisher.protocol.names import Paths, clean_text
 from hud_publisher.protocol.values import to_json
+from hud_publisher.redaction import redactor_of
 from hud_publisher.sender.encoder import Encoder
 from hud_publisher.sender.mind import view_fields
 from hud_publisher.sender.observation import Observations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from hud_publisher.protocol.images import Mime
     from hud_publisher.protocol.settings import Settings
     from hud_publisher.protocol.values import NotFinite
+    from hud_publisher.redaction import Redactor
     from hud_publisher.sender.pauses import GilYield
 
 #: Longest side of a thumbnail in pixels: a strip of twenty fits a page.
@@ -38,6 +40,8 @@ THUMB_SIDE = 96
 #: A picture that we encoded, of at most this size, has fewer pixels than the protocol's limit: a JPEG takes 12 bytes
 #: for a thousand pixels of one grey, and the other formats are for small pictures only.
 SMALL_BYTES = 64 * 1024
+#: Characters of the message of a death, or of a log line.
+REPORT_CHARS = 4_000
 #: This many values, with names and texts of any length, stay below the limit on an entry's bytes, so it need not be
 #: measured.
 LIGHT = 200
@@ -52,7 +56,8 @@ def composer(settings: Settings, counters: Counters, yield_gil: GilYield) -> Cal
         gil_released=yield_gil.restart,
     )
     return functools.partial(
-        compose, encoder=encoder, observations=Observations(), counters=counters, paths=Paths(), yield_gil=yield_gil
+        compose, encoder=encoder, observations=Observations(), counters=counters, paths=Paths(), yield_gil=yield_gil,
+        redactor=functools.cache(lambda: redactor_of(settings)),
     )  # fmt: skip
 
 
@@ -63,6 +68,7 @@ def compose(
     counters: Counters,
     paths: Paths,
     yield_gil: Callable[[], None] = lambda: None,
+    redactor: Callable[[], Redactor] = redactor_of,
 ) -> tuple[Entry, ...]:
     """Return an entry for each item that can be sent.
 
@@ -73,6 +79,7 @@ def compose(
         counters: of the sender.
         paths: of the fields that this sender has sent before.
         yield_gil: called between two items.
+        redactor: returns the object that replaces the secrets in reports.
     """
     entries: list[Entry] = []
     for item in items:
@@ -80,6 +87,8 @@ def compose(
             yield_gil()
         try:
             if isinstance(item, Fields):
+                if item.stream == "reports":
+                    item.data = _short(redactor().tree(item.data))
                 entries.append(_metrics(item, counters, paths))
             elif isinstance(item, Picture):
                 entries.append(_frame(item, encoder))
@@ -99,6 +108,11 @@ def _metrics(item: Fields, counters: Counters, paths: Paths) -> MetricsEntry:
     data = clean_metrics(item.data, counters.cannot_show, not_finite, paths)
     make = MetricsEntry if item.weight <= LIGHT else check_metrics
     return make(data, item.time_ms, copy_step(item.step), item.stream, not_finite)
+
+
+def _short(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a report with texts of at most REPORT_CHARS; called after secrets were replaced."""
+    return {name: value[:REPORT_CHARS] if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def _frame(item: Picture, encoder: Encoder) -> FrameEntry:

@@ -79,7 +79,7 @@ def test_a_python_without_the_exit_function_of_multiprocessing_waits_for_its_chi
     ]
     monkeypatch.delattr(multiprocessing.util, "_exit_function")
     monkeypatch.setattr(lifecycle.multiprocessing, "active_children", lambda: children)
-    monkeypatch.setattr(lifecycle, "_close_all", lambda: ended.append("publishers"))
+    monkeypatch.setattr(lifecycle, "close_all", lambda: ended.append("publishers"))
     lifecycle._close_at_exit()
     assert ended == ["worker", "publishers"]
 
