@@ -166,6 +166,8 @@ def _routes(
         Route("/api/update_training", writing.update_training, methods=["POST"]),
         Route("/api/update_vision", writing.update_vision, methods=["POST"]),
         Route("/api/publish", writing.publish, methods=["POST"]),
+        Route("/api/config", archive.config, methods=["GET"]),
+        Route("/api/config", writing.describe, methods=["POST"]),
         Route("/api/heartbeat", writing.heartbeat, methods=["POST"]),
         Route("/api/release_session", writing.release_session, methods=["POST"]),
         Route("/api/reset_session", writing.reset_session, methods=["POST"]),

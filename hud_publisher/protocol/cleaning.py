@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hud_publisher.protocol.foreign import Unreadable, count_of, fields_of, items_of, plain_of
 from hud_publisher.protocol.names import MAX_NAME_CHARS, Paths, clean_text, field_name, numbered
+from hud_publisher.protocol.values import name_not_finite
 
 if TYPE_CHECKING:
     from hud_publisher.protocol.values import Json, NotFinite
@@ -128,11 +129,6 @@ def _clean_other(value: Any, notes: _Notes, name: str, depth: int) -> Any:
         plain = plain[0]
     # The item of a long double is a long double.
     return _clean_value(float(plain) if type(plain) is type(value) else plain, notes, name, depth - 1)
-
-
-def name_not_finite(value: float) -> NotFinite:
-    """Return the name of a number that is not finite."""
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _clean_int(value: int) -> int | str:

@@ -18,6 +18,7 @@ from hud_publisher.protocol.errors import (
     SessionHeldError,
     SessionNotActiveError,
     StorageFullError,
+    TooLargeError,
 )
 from hud_publisher.protocol.keys import SessionId, Sid
 
@@ -67,6 +68,20 @@ def parse_publish(reply: Sequence[Any]) -> Published:
         shown=shown,
         shown_age_ms=int(reply[5]) if shown else None,
     )
+
+
+def parse_describe(reply: Sequence[Any]) -> None:
+    """Read describe.lua's reply.
+
+    Raises:
+        SessionNotActiveError: the session does not hold its channel; nothing was written.
+        TooLargeError: the session's sections would be too many or too large; nothing was written.
+    """
+    status = text(reply[0])
+    if status == "lost":
+        raise SessionNotActiveError("Session not active")
+    if status == "too large":
+        raise TooLargeError("the configuration of the session has too many or too large sections: send fewer")
 
 
 def parse_release(reply: Sequence[Any]) -> tuple[Literal["released", "not held"], Sid | None]:

@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from hud_publisher.protocol.configuration import MAX_CONFIG_BYTES, MAX_SECTIONS
 from hud_publisher.protocol.entries import (
     STREAMS,
     Field,
@@ -51,12 +52,12 @@ ALERTS_TTL_MS = 3 * 24 * 3600 * 1000
 #: Streams that keep a downsampled history after their entries are trimmed.
 DOWNSAMPLED: tuple[StreamName, ...] = ("metrics", "iterations")
 #: Scripts that publishers run without a HUD server.
-PUBLISHER_SCRIPTS = ("register", "publish", "release", "touch")
+PUBLISHER_SCRIPTS = ("register", "publish", "release", "touch", "describe")
 #: Files of functions that precede a script.
 _BEFORE = {
     "publish": ("prelude", "downsample"), "register": ("prelude", "forget"), "release": ("prelude",),
-    "watch": ("prelude",), "touch": ("prelude",), "lease": ("prelude",), "annotate": ("prelude",),
-    "claim_alerts": ("prelude", "lanes"), "settle_alerts": ("prelude", "lanes"),
+    "describe": ("prelude",), "watch": ("prelude",), "touch": ("prelude",), "lease": ("prelude",),
+    "annotate": ("prelude",), "claim_alerts": ("prelude", "lanes"), "settle_alerts": ("prelude", "lanes"),
 }  # fmt: skip
 
 
@@ -165,6 +166,29 @@ def _publish_keys(session_id: SessionId) -> tuple[str, ...]:
         keys.lock, session.info, session.state, session.seq, *(session.stream(name) for name in STREAMS),
         keys.viewers, keys.reporter, *history, keys.events, keys.sessions, session.config,
     )  # fmt: skip
+
+
+def describe(
+    session_id: SessionId, sections: Mapping[str, str], limits: Limits, *, replaces: bool = True
+) -> ScriptCall:
+    """Store sections of a run's configuration.
+
+    Args:
+        session_id: of the run's session.
+        sections: name → JSON, from configuration.encode_sections.
+        limits: TTL and retention.
+        replaces: whether sections that are stored already are replaced.
+
+    Raises:
+        SessionNotActiveError: the text cannot be a session id.
+    """
+    channel, sid = _split(session_id)
+    keys = ChannelKeys(channel)
+    parts = [part for section in sections.items() for part in section]
+    head = (session_id, limits.ttl_ms, limits.retention_ms, "1" if replaces else "0", MAX_SECTIONS)
+    # The server may encode a section that a client sent in a few more bytes than the client did.
+    most_bytes = MAX_CONFIG_BYTES + 1024
+    return ScriptCall(load_script("describe"), (keys.lock, keys.session(sid).config), (*head, most_bytes, *parts))
 
 
 def release(session_id: SessionId) -> ScriptCall:

@@ -22,6 +22,11 @@ _ABSENT: Any = object()
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
+def name_not_finite(value: float) -> NotFinite:
+    """Return the name of a number that is not finite."""
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
 def to_json(value: Json) -> str:
     """Encode cleaned values; ASCII only, so neither UTF-8 errors nor line separators can reach a stream."""
     kind = type(value)

@@ -43,6 +43,7 @@ GZIP_BYTES = 1400
 IDLE_S = 4.0
 #: An answer of a HUD server has a few hundred bytes.
 MAX_ANSWER_BYTES = 256 * 1024
+CONFIG_PATH = "/api/config"
 #: A little less than the server's limit, so that it does not cut the describing fields a second time.
 INFO_BYTES = MAX_INFO_BYTES - 256
 
@@ -118,6 +119,11 @@ class HttpSink:
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise self._strange(answer) from error
 
+    def describe(self, session_id: SessionId, sections: Mapping[str, str], *, replaces: bool = True) -> None:
+        """Store sections of the run's configuration; for errors see sink.Sink."""
+        trees = {name: json.loads(text) for name, text in sections.items()}
+        self._post_json(CONFIG_PATH, {"session_id": session_id, "sections": trees, "replaces": replaces})
+
     def release(self, session_id: SessionId) -> None:
         """Give the channel up; for errors see sink.Sink."""
         self._post_json("/api/release_session", {"session_id": session_id})
@@ -155,7 +161,7 @@ class HttpSink:
             if answer and isinstance(answer, dict):
                 return answer
             raise self._strange(text)
-        raise self._error(status, answer if isinstance(answer, dict) else {}, answer_headers)
+        raise self._error(status, answer if isinstance(answer, dict) else {}, answer_headers, path)
 
     def _exchange(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Mapping[str, str], bytes]:
         if self._connection is None:
@@ -179,7 +185,7 @@ class HttpSink:
         """Return text of the server for a message: one line, without the token, which a wrong server may repeat."""
         return one_line(text.replace(self._server.token, "…") if self._server.token else text, 200)
 
-    def _error(self, status: int, answer: Mapping[str, Any], headers: Mapping[str, str]) -> HudError:
+    def _error(self, status: int, answer: Mapping[str, Any], headers: Mapping[str, str], path: str = "") -> HudError:
         """Return our error for an answer that is not 200."""
         said = self._clean(str(answer.get("detail") or answer.get("error") or http.client.responses.get(status, "")))
         text = f"HUD server at {self} answered {status}: {said}"
@@ -194,6 +200,8 @@ class HttpSink:
             return UnauthorizedError(f"{text} (HUD_TOKEN of this process and of the server must be the same)")
         if status in (401, 407):
             return UnauthorizedError(f"{text}: HUD_URL leads to a login in front of the HUD, name the HUD itself")
+        if status in (404, 405) and path == CONFIG_PATH:
+            return MalformedError(f"{text}: the server is older than this program and takes no configuration")
         if status in (404, 405) or 300 <= status < 400:
             text += ": redirects are not followed" if status < 400 else ""
             return UnavailableError(f"{text}: check host, port and path of HUD_URL", retry_after_s=retry_after_s)

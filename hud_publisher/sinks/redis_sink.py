@@ -84,6 +84,10 @@ class RedisSink:
         self._touch()
         return published
 
+    def describe(self, session_id: SessionId, sections: Mapping[str, str], *, replaces: bool = True) -> None:
+        """Store sections of the run's configuration; for errors see sink.Sink."""
+        replies.parse_describe(self._execute(scripts.describe(session_id, sections, self._limits, replaces=replaces)))
+
     def release(self, session_id: SessionId) -> None:
         """Give the channel up; for errors see sink.Sink."""
         self._execute(scripts.release(session_id))

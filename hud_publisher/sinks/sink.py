@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hud_publisher.protocol.batch import Batch, Published, Registered
     from hud_publisher.protocol.keys import SessionId
 
@@ -63,6 +65,16 @@ class Sink(Protocol):
             StorageFullError: nothing was written, there is no room.
             UnavailableError: it is unknown whether the batch was stored; it may be sent again.
             HudError: nothing was written, and it never will be: the content is refused.
+        """
+        ...
+
+    def describe(self, session_id: SessionId, sections: Mapping[str, str], *, replaces: bool = True) -> None:
+        """Store sections of the run's configuration, name → JSON. Raises as `publish` does.
+
+        Args:
+            session_id: of the run's session.
+            sections: from protocol.configuration.encode_sections.
+            replaces: whether sections that are stored already are replaced.
         """
         ...
 

@@ -104,6 +104,11 @@ class ArchiveEndpoints:
                 found.append(describe(annotation, entry_id))
         return JsonAnswer({"channel": channel, "session": sid, "annotations": found[::-1]}, headers=_NO_STORE)
 
+    async def config(self, request: Request) -> Response:
+        """The run's configuration: from each section's name to its tree of values."""
+        channel, sid = await session_of(request, self._store)
+        return JsonAnswer(await self._store.config(channel, sid), headers=_NO_STORE)
+
     async def vision(self, request: Request) -> Response:
         """The newest calls of the vision LLM, newest first; each picture is at /api/vision/{id}."""
         channel, sid = await session_of(request, self._store)
@@ -119,7 +124,7 @@ class ArchiveEndpoints:
         """Every stored metrics and iterations entry and every annotation, as CSV or JSON lines in an array.
 
         CSV has one row per value and per annotation, with the role of the field; JSON begins with the session, which
-        has the roles. NaN and infinite values have their names.
+        has the roles and the configuration. NaN and infinite values have their names.
         `from_ms` and `to_ms` limit it to entries between two times on the clock of Redis; a page that rewinds to a time
         before it was opened requests those minutes.
         """
@@ -136,7 +141,7 @@ class ArchiveEndpoints:
         if kind == "csv":
             body = self._csv(entries, {field["path"]: role for role, fields in roles.items() for field in fields})
         else:
-            about = opening.session.describe() | {"roles": roles}
+            about = opening.session.describe() | {"roles": roles, "config": await self._store.config(channel, sid)}
             body = self._json({"stream": "session", "time_ms": about["started_ms"], "data": about}, entries)
         name = f"hud-{channel}-{sid}.{kind}"
         return StreamingResponse(

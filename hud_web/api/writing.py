@@ -16,6 +16,7 @@ from starlette.requests import Request
 from hud_publisher.protocol import replies, scripts
 from hud_publisher.protocol.batch import Batch, Published, Reporter
 from hud_publisher.protocol.batch_body import BatchHead, check_latency_ms, check_metrics, decode_entries, decode_head
+from hud_publisher.protocol.configuration import MAX_SECTIONS, encode_sections, readable
 from hud_publisher.protocol.entries import Entry, FrameEntry, Limits, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import (
     ConfigError,
@@ -35,6 +36,7 @@ from hud_web.http.auth import require_token
 from hud_web.http.body import (
     INLINE_BYTES,
     MAX_BODY_BYTES,
+    MAX_CONFIG_BODY_BYTES,
     MAX_METRICS_BODY_BYTES,
     MAX_REGISTRATION_BYTES,
     decode,
@@ -119,6 +121,17 @@ class WritingEndpoints:
         call = scripts.publish(session_id, Batch(_HTTP_WRITER), self._limits)
         return JsonAnswer(_feedback(await self._publish(session_id, call)))
 
+    async def describe(self, request: Request) -> JsonAnswer:
+        """`{session_id, sections, replaces?}`: sections of the run's configuration, from name to a tree of values."""
+        require_token(request, self._tokens)
+        body, size = await read_json(request, MAX_CONFIG_BODY_BYTES)
+        session_id = _session_id(body)
+        if size > INLINE_BYTES:
+            await self._store.check_active(session_id)
+        call = await decode(size, self._describe_call, session_id, body)
+        replies.parse_describe(await self._store.run(call))
+        return JsonAnswer({"status": "stored"})
+
     async def release_session(self, request: Request) -> JsonAnswer:
         """`{session_id}`: release the channel; a second call has no effect."""
         require_token(request, self._tokens)
@@ -168,6 +181,15 @@ class WritingEndpoints:
 
     def _batch_call(self, head: BatchHead, body: bytes) -> scripts.ScriptCall:
         return scripts.publish(head.session_id, decode_entries(head, body), self._limits)
+
+    def _describe_call(self, session_id: SessionId, body: dict[str, Any]) -> scripts.ScriptCall:
+        sections, replaces = body.get("sections"), body.get("replaces", True)
+        if not isinstance(sections, dict) or len(sections) > MAX_SECTIONS:
+            raise MalformedError(f"expected sections to be an object of at most {MAX_SECTIONS} trees of values")
+        if not isinstance(replaces, bool):
+            raise MalformedError(f"expected replaces to be true or false, got {brief(replaces)}")
+        texts = encode_sections({name: readable(tree) for name, tree in sections.items()})
+        return scripts.describe(session_id, texts, self._limits, replaces=replaces)
 
 
 def _feedback(reply: Published) -> dict[str, Any]:

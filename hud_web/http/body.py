@@ -24,6 +24,8 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_METRICS_BODY_BYTES = 1024 * 1024
 #: `/api/register_session`: the describing fields of the session may take MAX_INFO_BYTES of it.
 MAX_REGISTRATION_BYTES = 256 * 1024
+#: `/api/config`: configuration.MAX_CONFIG_BYTES of sections, which the sender may have written with spaces and escapes.
+MAX_CONFIG_BODY_BYTES = 512 * 1024
 #: Everything else: a session id, a channel, two numbers.
 MAX_SMALL_BODY_BYTES = 16 * 1024
 #: A publisher's batch arrives in well under a second; a slower body is an attack or a dead connection.

@@ -21,9 +21,10 @@ from hud_publisher.protocol.batch import Reporter
 from hud_publisher.protocol.entries import START, EntryId, Field, Limits, StreamName
 from hud_publisher.protocol.errors import MalformedError, NotFoundError, SessionNotActiveError, UnavailableError
 from hud_publisher.protocol.keys import CHANNELS, ChannelKeys, SessionId, Sid, is_channel, is_sid, split_session_id
+from hud_publisher.protocol.names import clean_name
 from hud_publisher.protocol.replies import Marks, encode_reporter, parse_marks, text
 from hud_publisher.protocol.scripts import ScriptCall
-from hud_publisher.protocol.stored import decode_state, read_int
+from hud_publisher.protocol.stored import decode_state, read_int, read_value
 from hud_publisher.protocol.texts import one_line, without_arguments
 from hud_publisher.protocol.transport.redis_clients import CLIENT_ERRORS
 from hud_web.store.slices import Turns
@@ -39,6 +40,8 @@ T = TypeVar("T")
 _FOREIGN = ("WRONGTYPE", "exhausted the last possible ID", "invalid start ID")
 #: Fields of the monitor's hash that viewers get.
 _JUDGED = ("rhythm", "not_finite", "verdict")
+#: Sections of a configuration, in the order in which they are shown; others follow.
+_SECTIONS = ("config", "changed", "command", "git", "versions")
 #: Fields of a session that the index of channels shows.
 _ABOUT_CHANNEL = (b"name", b"started", b"ended", b"ended_by")
 
@@ -216,6 +219,15 @@ class Store:
         except NotFoundError:
             return await self.open(channel, None)
 
+    async def config(self, channel: str, sid: Sid) -> dict[str, Any]:
+        """Return the sections of a run's configuration, by name; one that cannot be read is left out."""
+        async with self._translated():
+            (stored,) = await self._at_once(("HGETALL", ChannelKeys(channel).session(sid).config))
+        trees = {
+            clean_name(text(name)): self.readable(channel, "config", read_value, tree) for name, tree in stored.items()
+        }
+        return {name: trees[name] for name in sorted(trees, key=_section_order) if trees[name] is not None}
+
     async def sessions(self, channel: str, *, limit: int = 100) -> list[SessionView]:
         """Return the channel's sessions, newest first; those whose retention ended are left out."""
         keys = ChannelKeys(channel)
@@ -351,6 +363,10 @@ class Store:
             if isinstance(error, ResponseError):
                 failure = f"Redis answered {one_line(without_arguments(str(error)))}"
             raise UnavailableError(f"{failure}: see /ready and `hud doctor`") from error
+
+
+def _section_order(name: str) -> tuple[int, str]:
+    return _SECTIONS.index(name) if name in _SECTIONS else len(_SECTIONS), name
 
 
 def is_entry_id(text: str) -> bool:

@@ -16,7 +16,7 @@ from tests.fixtures.publishing import JPEG
 KEYS = ChannelKeys("default")
 CHANNEL_KEYS = ("lock", "fence", "events", "sessions", "viewers", "reporter")
 SESSION_KEYS = ("", ":state", ":seq", *(f":{name}" for name in STREAMS), ":metrics:past", ":metrics:piece",
-                ":iterations:past", ":iterations:piece")  # fmt: skip
+                ":iterations:past", ":iterations:piece", ":config")  # fmt: skip
 
 
 def register(store: Place, run_id: str = "run", *, takeover: bool = False) -> Registered:
@@ -31,6 +31,7 @@ def publish(store: Place, session: Registered, number: int, entries: tuple[Entry
         MetricsEntry({"c": number}, 5, stream="machine"), MetricsEntry({"d": number}, 5, stream="reports"),
     )  # fmt: skip
     batch = Batch("w", number, entries, Claim((1, 0)))
+    replies.parse_describe(store.run(scripts.describe(session.session_id, {"config": "{}"}, Limits())))
     return replies.parse_publish(store.run(scripts.publish(SessionId(session.session_id), batch, Limits())))
 
 

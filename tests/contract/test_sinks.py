@@ -9,12 +9,14 @@ import pytest
 
 from hud_publisher.protocol import replies, scripts
 from hud_publisher.protocol.batch import MAX_BATCH_ENTRIES, Batch, Claim, Reporter
+from hud_publisher.protocol.configuration import encode_sections
 from hud_publisher.protocol.entries import Entry, FrameEntry, Limits, MetricsEntry, VisionEntry
 from hud_publisher.protocol.errors import (
     HudError,
     SessionHeldError,
     SessionNotActiveError,
     StorageFullError,
+    TooLargeError,
     UnauthorizedError,
     UnavailableError,
 )
@@ -111,6 +113,51 @@ def test_a_batch_of_many_entries_lands_in_order(place: Place) -> None:
     session = sink.register()
     sink.publish(session.session_id, Batch("w", 1, tuple(entry(number) for number in range(MAX_BATCH_ENTRIES))))
     assert [found.step for found in stored(place, session.sid, "metrics")] == list(range(MAX_BATCH_ENTRIES))
+
+
+def sections(place: Place, sid: str) -> dict[str, Any]:
+    stored = place.redis.hgetall(KEYS.session(sid).config)
+    return {name.decode(): json.loads(tree) for name, tree in stored.items()}
+
+
+def test_sections_of_the_configuration_land_and_are_replaced(place: Place) -> None:
+    sink = place.sink()
+    session = sink.register()
+    tree = {"lr": 3e-4, "seed": None, "model": {"fcnet": [64, 64], "ü": "NaN"}, "empty": {}}
+    sink.describe(session.session_id, encode_sections({"config": tree, "git": {"commit": "abc"}}))
+    assert sections(place, session.sid) == {"config": tree, "git": {"commit": "abc"}}
+    sink.describe(session.session_id, encode_sections({"config": {"lr": 1}}))
+    assert sections(place, session.sid) == {"config": {"lr": 1}, "git": {"commit": "abc"}}
+    assert 0 < place.redis.pttl(KEYS.session(session.sid).config) <= Limits().retention_ms
+
+
+def test_a_process_that_joined_replaces_no_section(place: Place) -> None:
+    sink = place.sink()
+    session = sink.register()
+    sink.describe(session.session_id, encode_sections({"config": {"a": 1}}))
+    sink.describe(session.session_id, encode_sections({"config": {"a": 2}, "more": {"b": 3}}), replaces=False)
+    assert sections(place, session.sid) == {"config": {"a": 1}, "more": {"b": 3}}
+
+
+def test_a_lost_session_stores_no_configuration(place: Place) -> None:
+    sink = place.sink()
+    session = sink.register()
+    sink.release(session.session_id)
+    with pytest.raises(SessionNotActiveError):
+        sink.describe(session.session_id, encode_sections({"config": {"a": 1}}))
+    assert sections(place, session.sid) == {}
+
+
+def test_the_configuration_of_a_session_is_bounded(place: Place) -> None:
+    sink = place.sink()
+    session = sink.register()
+    large = {f"n{number}": "x" * 3_000 for number in range(50)}
+    sink.describe(session.session_id, encode_sections({"one": large}))
+    with pytest.raises(TooLargeError):
+        sink.describe(session.session_id, encode_sections({"two": large}))
+    assert sections(place, session.sid) == {"one": large}
+    with pytest.raises(TooLargeError):
+        sink.describe(session.session_id, encode_sections({f"s{number}": 1 for number in range(16)}))
 
 
 def test_a_batch_sent_again_lands_once(place: Place) -> None:

@@ -270,6 +270,20 @@ def test_the_export_has_every_entry_and_no_formula(web: WebServer) -> None:
 HOSTILE = "caf\udce9\x00\u202e.png"
 
 
+def test_the_configuration_is_read_by_pages_and_is_in_the_export(web: WebServer) -> None:
+    session_id = register(web, run_id="r")
+    sections = {"versions": {"python": "3"}, "config": {"lr": 0.1, "seed": None, "net": {"layers": [64, "\ud800"]}}}
+    assert web.post("/api/config", {"session_id": session_id, "sections": sections})[1] == {"status": "stored"}
+    found = web.get("/api/config")[1]
+    assert found == {"config": {"lr": 0.1, "seed": None, "net": {"layers": [64, "?"]}}, "versions": {"python": "3"}}
+    assert list(found) == ["config", "versions"]
+    assert web.get("/api/export?format=json")[1][0]["data"]["config"] == found
+    for wrong in ({}, {"sections": []}, {"sections": {str(n): 1 for n in range(17)}}, {"sections": {}, "replaces": 1}):
+        assert web.post("/api/config", {"session_id": session_id, **wrong})[0] == 400
+    assert web.post("/api/config", {"session_id": f"{session_id}x", "sections": {}})[0] == 403
+    assert web.get("/api/config?session=1")[0] == 404
+
+
 def test_text_that_is_not_unicode_is_cleaned_wherever_it_comes_in(web: WebServer) -> None:
     session_id = register(web, name=HOSTILE, info={HOSTILE: HOSTILE, "env": HOSTILE})
     data = {HOSTILE: HOSTILE, "list": [HOSTILE], "nested": {HOSTILE: {HOSTILE: 1}}}
