@@ -35,6 +35,8 @@ from hud_web.store.views import Fields
 READ_PIECES = 100
 #: Streams up to this long are read whole, so that short runs are exact to the entry.
 EXACT_ENTRIES = 6_000
+#: The stream of the machine is read for requests that name its fields: it is long, and most page loads need none of it.
+OF_MACHINE = "machine/"
 #: Greatest number of metrics with a chart; further ones are only in the table and the export.
 MAX_FIELDS = 1_000
 #: The newest changes of one field to NaN or infinity and back.
@@ -138,6 +140,8 @@ class History:
             await self._check_kept(store)
             for name in DOWNSAMPLED:
                 await self._follow(store, name)
+            if fields is None or any(path.startswith(OF_MACHINE) for path in fields):
+                await self._follow(store, "machine")
             await self._follow_turns(store)
             roles = await self._learn_roles(store)
         present = self._present()

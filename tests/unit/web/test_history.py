@@ -27,6 +27,7 @@ class Stored:
         self.turns = Turns()
         self._entries: list[StreamEntry] = []
         self.annotations: list[StreamEntry] = []
+        self.machine: list[StreamEntry] = []
         for number in range(count):
             data = {f"f{field}": number % (field + 7) for field in range(fields)}
             self._entries.append((EntryId(f"{number + 1}-0"), {b"data": to_json(data).encode(), b"time": b"1"}))
@@ -37,7 +38,8 @@ class Stored:
     async def entries(
         self, _channel: str, _sid: Sid, stream: str, *, first: str = "-", last: str = "+", limit: int | None = None
     ) -> list[StreamEntry]:
-        found = {"metrics": self._entries, "annotations": self.annotations}.get(stream, [])
+        streams = {"metrics": self._entries, "annotations": self.annotations, "machine": self.machine}
+        found = streams.get(stream, [])
         start = int(first[1:].partition("-")[0]) if first.startswith("(") else 0
         return found[start : start + (limit or len(found))]
 
@@ -55,6 +57,17 @@ async def test_a_session_of_many_metrics_stays_within_its_points_and_shows_all_o
     assert len(found["series"]) == 20
     for column in found["series"].values():
         assert len(column["value"]) >= 20
+
+
+async def test_the_use_of_the_machine_is_read_for_those_who_ask_for_it() -> None:
+    stored = Stored(1, 1)
+    data = to_json({"machine": {"env runner 2": {"memory_bytes": 3e9}}}).encode()
+    stored.machine.append((EntryId("1-0"), {b"data": data, b"time": b"1"}))
+    path = "machine/env runner 2/memory_bytes"
+    without = await History("default", Sid("7")).series(cast("Store", stored), ["f0"], 2_000, 1_000)
+    assert without["fields"] == ["f0"]
+    found = await History("default", Sid("8")).series(cast("Store", stored), [path], 2_000, 1_000)
+    assert found["series"][path]["value"] == [3e9]
 
 
 async def test_a_field_that_turns_nan_and_back_for_ever_has_its_newest_turns_within_the_size_of_an_answer() -> None:
