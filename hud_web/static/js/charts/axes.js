@@ -2,6 +2,7 @@
 /** The marks of a chart's axes: their steps, their texts and their width. */
 
 import { theme } from "../ui/theme.js";
+import { withUnit } from "./machine.js";
 
 /** Marks of steps and episodes are whole numbers; marks of time are the usual parts of minutes, hours and days. */
 export const WHOLE = Array.from({ length: 48 }, (_, i) => [1, 2, 5][i % 3] * 10 ** Math.floor(i / 3));
@@ -19,6 +20,23 @@ export const SECONDS = [
  */
 export function axisTexts(_plot, splits, _axis, _space, apart) {
   return splits.map((value) => axisText(value, apart));
+}
+
+/**
+ * The texts of an axis whose values have a unit.
+ * @param {import("./machine.js").Unit} unit
+ */
+export function unitTexts(unit) {
+  return (
+    /** @type {any} */ _plot,
+    /** @type {(number | null)[]} */ splits,
+    /** @type {number} */ _axis,
+    /** @type {number} */ _space,
+    /** @type {number} */ apart,
+  ) =>
+    splits.map((value) =>
+      value === null ? "" : withUnit(value, unit, (size) => axisText(size, value ? (apart * size) / value : 1)),
+    );
 }
 
 /**

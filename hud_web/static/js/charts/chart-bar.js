@@ -13,8 +13,9 @@ export class ChartBar {
   /**
    * @param {Scene} scene @param {() => void} onChange @param {(session: Session) => void} onCompare a session leaves
    * @param {() => void} onFind something else is looked for
+   * @param {() => void} onMachine the charts of the machine are wanted, or those of training again
    */
-  constructor(scene, onChange, onCompare, onFind) {
+  constructor(scene, onChange, onCompare, onFind, onMachine) {
     this.scene = scene;
     this.onChange = onChange;
     this.onCompare = onCompare;
@@ -47,6 +48,8 @@ export class ChartBar {
       autocomplete: "off",
       oninput: onFind,
     });
+    this.machine = button("server", "Machine", onMachine, { pressed: false });
+    this.machine.hidden = true;
     this.compared = el("span", { class: "compared-box" });
     fill(
       byId("chart-bar"),
@@ -55,6 +58,7 @@ export class ChartBar {
       el("label", {}, "smooth", this.slider),
       this.log,
       this.find,
+      this.machine,
       this.unzoom,
       this.compared,
     );
@@ -68,6 +72,12 @@ export class ChartBar {
     if (name === "x") this.scene.zoom = null;
     this.paint();
     this.onChange();
+  }
+
+  /** @param {boolean} isKnown whether the run reports its machine @param {boolean} isShown */
+  setMachine(isKnown, isShown) {
+    this.machine.hidden = !isKnown;
+    this.machine.setAttribute("aria-pressed", String(isShown));
   }
 
   paint() {

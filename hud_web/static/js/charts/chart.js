@@ -10,7 +10,8 @@ import { el, fill, setText } from "../ui/dom.js";
 import { ABSENT, clock, cut, inTwo, number, time } from "../ui/format.js";
 import { painter } from "../ui/paint.js";
 import { theme } from "../ui/theme.js";
-import { axisSize, axisText, axisTexts, SECONDS, WHOLE } from "./axes.js";
+import { axisSize, axisText, axisTexts, SECONDS, unitTexts, WHOLE } from "./axes.js";
+import { quantity, unitOf } from "./machine.js";
 import { inOrder, isDiscrete, restartsOf, smooth } from "./segments.js";
 
 /** @import { Turn } from "../data/leaves.js" */
@@ -25,9 +26,9 @@ import { inOrder, isDiscrete, restartsOf, smooth } from "./segments.js";
  *
  * @typedef {{x: Axis, axis: () => Axis, smoothing: number, log: boolean, zoom: [number, number] | null,
  *   startMs: number, episodeAt: (timeMs: number) => number, stepAt: (timeMs: number) => number | null,
- *   moment: () => number | null, others: (path: string) => Other[],
+ *   moment: () => number | null, mark: {t: number, step: number | null} | null, others: (path: string) => Other[],
  *   onZoom: (zoom: [number, number] | null) => void}} Scene the state that all charts share; `x`: the chosen axis;
- *   `axis`: the available one, time if no entry ever had a step
+ *   `axis`: the available one, time if no entry ever had a step; `mark`: of the evidence that a viewer chose
  *
  * @typedef {{xs: number[], ys: number[], line: number, other: Other | null, isNewest: boolean, isSmooth: boolean}} Part
  *   a line, or one segment of it, as a column of the plot's data: a restored run counts its steps again, and each pass
@@ -83,7 +84,7 @@ export class Chart {
     this.empty = el("p", { class: "empty" }, "No points yet");
     this.node = el(
       "article",
-      { class: "panel chart", "aria-label": cut(title, 120) },
+      { class: "panel chart", tabindex: -1, "aria-label": cut(title, 120) },
       el("header", { class: "panel-head" }, this.heading, this.legend, this.tools),
       this.area,
       this.empty,
@@ -284,6 +285,7 @@ export class Chart {
     const side = (/** @type {boolean} */ right) =>
       data.slice(1).filter((_, i) => Boolean(this.lines[this.parts[i].line].right) === right);
     const single = data[0].length === 1 ? data[0][0] : null;
+    const unit = unitOf(this.lines[0]?.path ?? "");
     return {
       ...this.size(),
       padding: [8, hasRight ? 0 : 20, 0, 0],
@@ -309,7 +311,7 @@ export class Chart {
             splits.map((x) => (single === null || x === single ? this.xText(x, true) : "")),
           ...(single === null ? {} : { splits: () => [single] }),
         },
-        { ...axis, size: axisSize, space: 32, values: axisTexts },
+        { ...axis, size: axisSize, space: 32, values: unit ? unitTexts(unit) : axisTexts },
         ...(hasRight
           ? [
               {
@@ -378,6 +380,8 @@ export class Chart {
     for (const line of this.lines)
       for (const turn of line.turns())
         if (turn.value) drawUpright(plot, this.xOfTurn(turn), theme("--error"), [5, 3], turn.value);
+    const { mark } = this.scene;
+    if (mark) drawUpright(plot, this.xOfTurn(mark), theme("--accent"), [8, 4]);
     const moment = this.scene.moment();
     if (moment !== null) drawUpright(plot, this.xOf(moment), theme("--cyan"), []);
   }
@@ -391,7 +395,7 @@ export class Chart {
     return stepAt(timeMs) ?? NaN;
   }
 
-  /** The place on the x axis at which a field became NaN. @param {Turn} turn */
+  /** The place of an event on the x axis. @param {{t: number, step: number | null}} event */
   xOfTurn({ t, step }) {
     return this.scene.axis() === "step" && step !== null ? step : this.xOf(t);
   }
@@ -445,7 +449,7 @@ export class Chart {
       const values = (other ? this.lines.map((_, i) => i) : [line]).map((one) =>
         data ? this.valueOf(data, one, other, index) : null,
       );
-      const text = values.some(isNumber) ? values.map((y) => number(y)).join(" · ") : "";
+      const text = values.some(isNumber) ? values.map((y) => quantity(this.lines[line].path, y)).join(" · ") : "";
       const broken = other || isNumber(index) ? null : this.lines[line].brokenAt(this.scene.moment());
       const colour = other ? COMPARED[other.slot % COMPARED.length] : COLOURS[line % COLOURS.length];
       return {

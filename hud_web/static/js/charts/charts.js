@@ -16,6 +16,7 @@ import { onTheme } from "../ui/theme.js";
 import { ChartBar } from "./chart-bar.js";
 import { Chart } from "./chart.js";
 import { History } from "./history.js";
+import { isMachine, machineSections, titleOf } from "./machine.js";
 import { EPISODE_FIELDS, groupPaths, KEY_CHARTS } from "./recipes.js";
 
 /** @import { Leaf } from "../data/leaves.js" */
@@ -63,6 +64,7 @@ export class Charts {
       axis: () => (this.scene.x === "step" && !store.rewind.steps.length ? "time" : this.scene.x),
       stepAt: (timeMs) => store.rewind.stepAt(timeMs),
       moment: () => store.moment,
+      mark: null,
       others: (path) => compare()?.of(path) ?? [],
       onZoom: (zoom) => this.zoom(zoom),
     };
@@ -80,7 +82,10 @@ export class Charts {
       () => this.rebuild(),
       (session) => this.stopComparing(session),
       () => this.search(),
+      () => this.showMachine(!this.isMachineShown),
     );
+    /** Whether the charts of the machine are shown instead of those of training. */
+    this.isMachineShown = false;
     this.bar.find.value = urlPart("charts") ?? "";
     this.visibility = new IntersectionObserver((entries) => this.onVisibility(entries), {
       root: this.box,
@@ -156,6 +161,43 @@ export class Charts {
     this.bar.find.focus();
   }
 
+  /** Show the charts of the machine, or those of training. @param {boolean} isShown */
+  showMachine(isShown) {
+    this.isMachineShown = isShown;
+    this.bar.setMachine(true, isShown);
+    this.box.scrollTop = 0;
+    this.place();
+  }
+
+  /**
+   * Show the chart of the first of these fields that the run has, with a mark at a time.
+   * @param {string[]} paths @param {{t: number, step: number | null} | null} at
+   * @returns {boolean} whether there is one
+   */
+  reveal(paths, at) {
+    const path = paths.find((one) => {
+      const leaf = this.store.leaves.get(one);
+      return leaf && (isNumber(leaf.live) || leaf.turns);
+    });
+    if (path === undefined) return false;
+    this.scene.mark = at;
+    this.bar.find.value = "";
+    if (this.isMachineShown !== isMachine(path)) this.showMachine(isMachine(path));
+    else this.place();
+    const known = [...(this.byPath.get(path) ?? [])];
+    const chart = known.find(({ node }) => node.isConnected && node.checkVisibility());
+    if (!chart) {
+      this.open(path);
+      this.redraw();
+      return true;
+    }
+    for (const { node } of this.charts.values()) node.classList.toggle("evidence", node === chart.node);
+    chart.node.scrollIntoView({ block: "nearest" });
+    chart.node.focus({ preventScroll: true });
+    this.redraw();
+    return true;
+  }
+
   /** @returns {boolean} whether something is looked for */
   placeFound() {
     const text = this.bar.find.value.trim();
@@ -179,17 +221,20 @@ export class Charts {
     const isSearching = this.placeFound();
     const free = [];
     for (const leaf of this.store.leaves.values()) {
-      if ((isNumber(leaf.live) || leaf.turns) && !this.isInKey(leaf.path)) free.push(leaf.path);
+      if ((isNumber(leaf.live) || leaf.turns) && !isMachine(leaf.path) && !this.isInKey(leaf.path))
+        free.push(leaf.path);
     }
-    const groups = groupPaths(free.sort(BY_NAME.compare));
+    const groups = this.isMachineShown ? this.machineSections() : trainingSections(free.sort(BY_NAME.compare));
+    this.bar.setMachine(this.store.leaves.branches.has("machine"), this.isMachineShown);
     for (const [name, section] of this.sections) if (!SPECIAL.has(name) && !groups.has(name)) section.ids = [];
-    for (const [name, paths] of groups) this.section(name).ids = paths.map((path) => FIELD + path);
+    for (const [name, ids] of groups) this.section(name).ids = ids;
     const wanted = [...groups.keys()].map((name) => this.section(name).node); // the section "other" is last
     const stand = [...this.box.children].filter((node) => wanted.includes(/** @type {HTMLElement} */ (node)));
     if (wanted.some((node, i) => node !== stand[i])) this.box.append(...wanted); // moving nodes takes the focus away
     this.section(PINNED).ids = this.pins.filter((id) => this.chart(id));
     for (const [name, section] of this.sections) {
-      section.node.classList.toggle("aside", isSearching && name !== FOUND);
+      const isAside = isSearching ? name !== FOUND : this.isMachineShown && SPECIAL.has(name);
+      section.node.classList.toggle("aside", isAside);
       this.fillSection(name, section);
     }
     const none = byId("no-charts");
@@ -202,6 +247,22 @@ export class Charts {
     this.sizeRows();
   }
 
+  /** The ids of the charts of the machine by section; makes the charts. @returns {Map<string, string[]>} */
+  machineSections() {
+    const numeric = [...this.store.leaves.values()].filter((leaf) => isNumber(leaf.live));
+    const ids = new Map();
+    for (const [title, charts] of machineSections(numeric)) {
+      const name = `machine/${title}`;
+      for (const { id, title: heading, lines } of charts) this.placeLines({ id, title: heading }, lines);
+      this.section(name, title);
+      ids.set(
+        name,
+        charts.map(({ id }) => id),
+      );
+    }
+    return ids;
+  }
+
   /** @param {string} path */
   isInKey(path) {
     for (const chart of this.byPath.get(path) ?? [])
@@ -210,7 +271,7 @@ export class Charts {
   }
 
   placeKey() {
-    for (const recipe of KEY_CHARTS) this.placeLines(recipe);
+    for (const recipe of KEY_CHARTS) this.placeLines(recipe, this.linesOf(recipe));
     this.section(KEY).ids = KEY_CHARTS.map((recipe) => recipe.id).filter((id) => this.charts.get(id)?.lines.length);
   }
 
@@ -235,9 +296,11 @@ export class Charts {
     return lines.every(({ right }) => right) ? lines.map((line) => ({ ...line, right: false })) : lines;
   }
 
-  /** @param {Recipe} recipe */
-  placeLines(recipe) {
-    const wanted = this.linesOf(recipe);
+  /**
+   * @param {{id: string, title: string}} recipe
+   * @param {{leaf: Leaf, label: string, right?: boolean, rate?: boolean}[]} wanted
+   */
+  placeLines(recipe, wanted) {
     const known = this.charts.get(recipe.id);
     if (!wanted.length && !known) return;
     const chart = known ?? this.makeChart(recipe.id, recipe.title);
@@ -276,7 +339,7 @@ export class Charts {
     if (known || !id.startsWith(FIELD)) return known;
     const leaf = this.store.leaves.get(id.slice(FIELD.length));
     if (!leaf || (!isNumber(leaf.live) && !leaf.turns)) return undefined;
-    const chart = this.makeChart(id, leaf.name);
+    const chart = this.makeChart(id, isMachine(leaf.path) ? titleOf(leaf.name) : leaf.name);
     chart.heading.title = leaf.path;
     chart.setLines([this.lineOf(leaf, leaf.name)]);
     this.connect(leaf.path, chart);
@@ -305,18 +368,19 @@ export class Charts {
     if (chart.seen) this.history.want([path]);
   }
 
-  /** @param {string} name */
-  section(name) {
+  /** @param {string} name @param {string} [title] */
+  section(name, title = name) {
     const known = this.sections.get(name);
     if (known) return known;
-    const open = SPECIAL.has(name) || this.sections.size < OPEN_SECTIONS + 2;
+    const like = [...this.sections.keys()].filter((one) => isMachine(one) === isMachine(name));
+    const open = SPECIAL.has(name) || like.length < OPEN_SECTIONS + (isMachine(name) ? 0 : 2);
     const grid = el("div", { class: "chart-grid", hidden: !open });
     const count = el("span", { class: "muted" });
     const toggle = el(
       "button",
       { type: "button", class: "bare", "aria-expanded": String(open) },
       icon("caret"),
-      el("span", { class: "text" }, cut(name, 80)),
+      el("span", { class: "text" }, cut(title, 80)),
       count,
     );
     const more = el("button", { type: "button", class: "more", hidden: true }, `${MOST_PER_SECTION} more`);
@@ -495,7 +559,8 @@ export class Charts {
     this.byPath.clear();
     this.byNode.clear();
     this.history.forget();
-    this.scene.zoom = null;
+    this.scene.zoom = this.scene.mark = null;
+    this.isMachineShown = false;
     this.scene.startMs = this.store.session?.started_ms ?? 0;
     this.bar.paint();
     byId("no-charts").hidden = false;
@@ -511,6 +576,11 @@ export class Charts {
     const isKnown = store.snapshotSeen && Boolean(store.session?.sid) && store.frame !== null;
     byId("main").dataset.fields = !isKnown || this.charts.size ? "numbers" : store.leaves.size ? "texts" : "none";
   }
+}
+
+/** The ids of the charts of fields by section. @param {string[]} paths @returns {Map<string, string[]>} */
+function trainingSections(paths) {
+  return new Map([...groupPaths(paths)].map(([name, group]) => [name, group.map((path) => FIELD + path)]));
 }
 
 /** The range of the x axis in the page's address. @returns {[number, number] | null} */

@@ -65,7 +65,7 @@ export const GAME_FIELDS = [
 /** First parts of the names that trainers log: these fields do not describe the game. */
 export const TRAINER_FIELDS = new RegExp(
   "^(timers?|time|info|learners?|env_runners|sampler_results|train\\w*|eval\\w*|rollout|loss(es)?|perf\\w*|charts|" +
-    "rewards?|stats|replay\\w*|sys|counters|fault_tolerance|config|policy|learning|custom_metrics)$",
+    "rewards?|stats|replay\\w*|sys|machine|counters|fault_tolerance|config|policy|learning|custom_metrics)$",
   "i",
 );
 

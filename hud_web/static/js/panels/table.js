@@ -6,12 +6,14 @@
 
 import { brokenAt } from "../data/leaves.js";
 import { isNumber } from "../data/nested.js";
+import { copyText } from "../ui/clipboard.js";
 import { button, byId, el, fill, icon, setText } from "../ui/dom.js";
 import { cut, duration, inTwo, time, value } from "../ui/format.js";
 import { matcher } from "../ui/match.js";
 import { recall, remember } from "../ui/memory.js";
 import { urlPart } from "../ui/page-url.js";
 import { painter } from "../ui/paint.js";
+import { isMachine, quantity } from "../charts/machine.js";
 import { drawSpark } from "../ui/spark.js";
 import { onTheme } from "../ui/theme.js";
 import { ageOf, brokenText } from "./tiles.js";
@@ -47,6 +49,8 @@ export class Table {
     this.rows = [];
     this.stale = true;
     this.sortedAt = 0;
+    /** Fields of the machine, which has charts of its own: the table lists them if the filter matches them. */
+    this.unlisted = 0;
     /** @type {ReturnType<typeof makeRow>[]} */
     this.pool = [];
     this.filterField = el("input", {
@@ -149,11 +153,20 @@ export class Table {
     const has = matcher(this.filterField.value);
     const now = performance.now();
     if (this.mode === "values") {
-      if (this.newestFirst && isAll && now - this.sortedAt < SORT_MS && this.rows.length === this.store.leaves.size)
+      if (
+        this.newestFirst &&
+        isAll &&
+        now - this.sortedAt < SORT_MS &&
+        this.rows.length === this.store.leaves.size - this.unlisted
+      )
         return;
       this.sortedAt = now;
       const rows = [];
-      for (const leaf of this.store.leaves.values()) if (has(leaf.path)) rows.push(leaf);
+      this.unlisted = 0;
+      for (const leaf of this.store.leaves.values()) {
+        if (isAll && isMachine(leaf.path)) this.unlisted++;
+        else if (has(leaf.path)) rows.push(leaf);
+      }
       rows.sort(
         this.newestFirst
           ? (a, b) => b.changedMs - a.changedMs || (a.path < b.path ? -1 : 1)
@@ -187,7 +200,7 @@ export class Table {
       box.setAttribute("aria-rowcount", String(total));
       if (wasAtEnd && !this.isPaused) box.scrollTop = total * ROW_PX;
     }
-    const all = this.store.leaves.size + this.store.leaves.uncounted;
+    const all = this.store.leaves.size + this.store.leaves.uncounted - this.unlisted;
     setText(
       byId("metrics-meta"),
       this.mode === "updates" ? `${total} updates` : all ? (total === all ? String(all) : `${total} of ${all}`) : "",
@@ -242,15 +255,7 @@ export class Table {
     const lines = this.rows.map((item) =>
       "paths" in item ? `${new Date(item.t).toISOString()}\t${textOf(item)}` : `${item.path}\t${item.value ?? ""}`,
     );
-    try {
-      await navigator.clipboard.writeText(lines.join("\n"));
-    } catch {
-      const area = el("textarea", { class: "sr" }, lines.join("\n")); // no clipboard API without a secure context
-      document.body.append(area);
-      area.select();
-      document.execCommand("copy");
-      area.remove();
-    }
+    await copyText(lines.join("\n"));
   }
 }
 
@@ -291,7 +296,7 @@ function paintLeaf(row, leaf, now, store) {
   if (row.name.title !== leaf.path) row.name.title = cut(leaf.path, 2000);
   const broken = leaf.turns && brokenAt(leaf, store.moment);
   const age = broken ? 0 : ageOf(store, leaf);
-  setText(row.cell, broken ? `${broken.value} since ${time(broken.t)}` : value(leaf.value, 80));
+  setText(row.cell, broken ? `${broken.value} since ${time(broken.t)}` : shownOf(leaf));
   row.node.classList.toggle("broken", Boolean(broken));
   row.node.classList.toggle("old", age > 0);
   const full = broken
@@ -308,6 +313,11 @@ function paintLeaf(row, leaf, now, store) {
     row.drawn = drawn;
     drawSpark(row.canvas, spark?.values ?? [], spark?.length ?? 0, "--series-2");
   }
+}
+
+/** A field's value as text, with its unit if it has one. @param {Leaf} leaf */
+function shownOf({ path, value: now }) {
+  return isNumber(now) ? quantity(path, now) : value(now, 80);
 }
 
 /** @param {ReturnType<typeof makeRow>} row @param {Change} change */

@@ -154,11 +154,21 @@ export function time(ms) {
   return isNumber(ms) && Math.abs(ms) < 8.64e15 ? new Date(ms).toTimeString().slice(0, 8) : ABSENT;
 }
 
-/** "1.7 KB". @param {unknown} size */
+/**
+ * A text of the server with the time of its event in the viewer's time zone: the server writes "13:17:45" in UTC.
+ * @param {string} text @param {number | null} timeMs of the event
+ */
+export function inLocalTime(text, timeMs) {
+  if (timeMs === null || !(Math.abs(timeMs) < 8.64e15)) return text;
+  return text.replace(new Date(timeMs).toISOString().slice(11, 19), time(timeMs));
+}
+
+/** "1.7 KB", "3.1 GB". @param {unknown} size */
 export function bytes(size) {
   if (!isNumber(size)) return ABSENT;
-  if (size < 1000) return `${size} B`;
-  return size < 1e6 ? `${(size / 1000).toFixed(1)} KB` : `${(size / 1e6).toFixed(1)} MB`;
+  if (Math.abs(size) < 1000) return `${Math.round(size)} B`;
+  const power = Math.min(4, Math.floor(Math.log10(Math.abs(size)) / 3));
+  return `${(size / 1000 ** power).toFixed(1)} ${["", "K", "M", "G", "T"][power]}B`;
 }
 
 /** An env's short name, "w1/e0". @param {readonly number[] | null | undefined} env */
