@@ -172,7 +172,7 @@ def test_axe_finds_nothing_with_parts_of_a_run_missing(stack: WebServer, channel
     screen.wait_state("STALLED")
     axe.check("stalled")
     axe.visit(hung.channel)
-    screen.wait_text("#banner", "it may hang")
+    screen.wait_text("#verdict .level", "PROBLEM")
     axe.check("hung")
     axe.report()
 

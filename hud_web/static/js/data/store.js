@@ -13,10 +13,13 @@ import { Rate } from "./rings.js";
 import { Topics } from "./topics.js";
 
 /** @import { Leaf, Turn } from "./leaves.js" */
-/** @import { Annotation, ConnectionState, Fields, Message, Origin, Picture, Roles, Session } from "./types.js" */
+/**
+ * @import { Annotation, ConnectionState, Fields, Message, Origin, Picture, Roles, Session, Verdict } from "./types.js"
+ */
 /**
  * @typedef {"connection" | "session" | "status" | "fields" | "newLeaf" | "frame" | "thumbnail" | "vision" | "reset"
- *   | "snapshot" | "update" | "moment" | "cleared" | "roles" | "annotation" | "turned"} Topic
+ *   | "snapshot" | "update" | "moment" | "cleared" | "roles" | "annotation" | "turned" | "report"
+ *   | "reports" | "annotations" | "verdict"} Topic
  */
 
 /** Symbols of the values that are not finite, by their names on the wire. @type {Record<string, string>} */
@@ -42,6 +45,8 @@ export class Store extends Topics {
   vision = null;
   /** The annotations that the server's monitor wrote, in order of time. @type {Annotation[]} */
   annotations = [];
+  /** The monitor's newest judgement of the run. @type {Verdict | null} */
+  verdict = null;
   /** The fields of each role, as the server decided. @type {Roles} */
   roles = {};
   /** The newest of each env. @type {Map<string, Picture>} */
@@ -73,7 +78,7 @@ export class Store extends Topics {
     this.leaves.clear();
     this.rewind.clear();
     this.activity = new Activity();
-    this.frame = this.vision = this.origin = this.clock.latencyMs = null;
+    this.frame = this.vision = this.origin = this.verdict = this.clock.latencyMs = null;
     this.roles = {};
     this.annotations = [];
     this.thumbnails.clear();
@@ -91,7 +96,8 @@ export class Store extends Topics {
     else if (message.kind === "annotation") {
       this.applyAnnotation(message.annotation); // the list of events may not be loaded yet
       this.emit("annotation", message.annotation);
-    } else if (message.kind === "session") this.onSession(message.session);
+    } else if (message.kind === "report") this.emit("report", message.report);
+    else if (message.kind === "session") this.onSession(message.session);
     else if (message.kind === "snapshot") this.onSnapshot(message);
     else if (message.kind === "connection") {
       const { state, retryAt, detail } = message;
@@ -103,6 +109,7 @@ export class Store extends Topics {
       this.viewers = message.viewers ?? this.viewers;
       this.clock.sync(message.serverTimeMs);
       this.activity.setRhythm(message.rhythm, this.leaves.get("phase")?.live);
+      this.setVerdict(message.verdict);
       this.emit("status");
     } else if (message.kind === "reset") this.emit("reset", message.reason);
   }
@@ -139,6 +146,7 @@ export class Store extends Topics {
     this.snapshotSeen = true;
     this.activity.setRhythm(message.rhythm, leaves.get("phase")?.live);
     this.setRoles(message.roles);
+    this.setVerdict(message.verdict);
     if (message.frame) this.onPicture(message.frame, true);
     if (message.vision) this.onPicture(message.vision, true);
     this.emit("snapshot");
@@ -150,7 +158,7 @@ export class Store extends Topics {
     const timeMs = entryTime(origin);
     const { step } = origin;
     this.origin = origin;
-    this.activity.seenIn(fields.phase, this.leaves.get("phase")?.live, timeMs);
+    if (origin.stream !== "machine") this.activity.seenIn(fields.phase, this.leaves.get("phase")?.live, timeMs);
     this.clock.sync(timeMs); // no entry arrives before it was appended
     if (origin.writer) this.writers.add(origin.writer);
     if (step !== null) this.rewind.steps.addStep(timeMs, step);
@@ -203,6 +211,12 @@ export class Store extends Topics {
     if (!roles) return;
     this.roles = roles;
     this.emit("roles");
+  }
+
+  /** @param {Verdict | null} verdict */
+  setVerdict(verdict) {
+    this.verdict = verdict;
+    this.emit("verdict");
   }
 
   /** The existing fields of a role. @param {string} role @returns {{leaf: Leaf, label: string}[]} */

@@ -6,7 +6,7 @@
 
 import { lookOf } from "../ui/annotation-look.js";
 import { byId, el, icon, setText } from "../ui/dom.js";
-import { cut, number, time } from "../ui/format.js";
+import { cut, inLocalTime, number, time } from "../ui/format.js";
 
 /** @import { Annotation } from "../data/types.js" */
 /** @import { Store } from "../data/store.js" */
@@ -62,6 +62,7 @@ export class Events {
     store.rewind.addSteps({ time_ms: told.map((one) => one.time_ms), step: told.map((one) => one.step) });
     this.paint();
     store.emit("fields");
+    store.emit("annotations");
   }
 
   paint() {
@@ -75,13 +76,21 @@ export class Events {
     setText(byId("log-meta"), String(annotations.length));
   }
 
+  /** Show the line of an event and focus it. @param {string} id @returns {boolean} whether the list has it */
+  reveal(id) {
+    const line = /** @type {HTMLElement[]} */ ([...this.list.children]).find((node) => node.dataset.id === id);
+    line?.scrollIntoView({ block: "nearest" });
+    line?.querySelector("button")?.focus();
+    return Boolean(line);
+  }
+
   /** @param {Annotation} annotation */
   line(annotation) {
     const look = lookOf(annotation);
     const at = [time(annotation.time_ms)];
     if (annotation.step !== null) at.push(`step ${number(annotation.step)}`);
     if (annotation.iteration !== null) at.push(`iteration ${number(annotation.iteration)}`);
-    const text = cut(annotation.text, 400);
+    const text = cut(inLocalTime(annotation.text, annotation.time_ms), 400);
     return el(
       "li",
       { "data-tone": look.tone, "data-id": annotation.id, "data-kind": annotation.kind },

@@ -4,7 +4,7 @@
 /** @import { Message, Selection } from "../data/types.js" */
 
 /** Part of the worker's name, so that a page of a newer version does not connect to a worker of an older one. */
-const VERSION = 3;
+const VERSION = 4;
 const WORKER = new URL("./feed-worker.js", import.meta.url);
 
 /** Messages that arrived before the first listener. @type {Message[]} */

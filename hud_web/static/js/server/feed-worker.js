@@ -9,6 +9,7 @@ import "./address.js"; // also named here, so that the browser fetches all modul
 import "./json.js";
 import "./event-stream.js";
 import "../data/nested.js";
+import "../data/reports.js";
 
 /** @type {Feed | null} */
 let feed = null;

@@ -7,6 +7,7 @@
  */
 
 import { entryTime, merge } from "../data/nested.js";
+import { toReport } from "../data/reports.js";
 import { serverUrl } from "./address.js";
 import { EventStream } from "./event-stream.js";
 
@@ -22,6 +23,7 @@ const EVENTS = [
   "training_update",
   "vision_update",
   "annotation",
+  "report",
   "thumbnail",
   "status",
   "reset",
@@ -65,6 +67,10 @@ export class Feed {
     this.notFinite = {};
     /** @type {import("../data/types.js").Rhythm | null} */
     this.rhythm = null;
+    /** @type {import("../data/types.js").Verdict | null} */
+    this.verdict = null;
+    /** Of the session that the verdict judges. @type {string | null} */
+    this.sid = null;
     this.frameless = false;
     /** The time at which fields last came, on this clock. */
     this.updatedMs = 0;
@@ -177,18 +183,33 @@ export class Feed {
    * @returns {Message}
    */
   snapshot(session, viewers, serverTimeMs) {
-    const { state, notFinite, roles, rhythm, frame, vision } = this;
-    return { kind: "snapshot", session, state, notFinite, roles, rhythm, frame, vision, viewers, serverTimeMs };
+    const { state, notFinite, roles, rhythm, verdict, frame, vision } = this;
+    return {
+      kind: "snapshot",
+      session,
+      state,
+      notFinite,
+      roles,
+      rhythm,
+      verdict,
+      frame,
+      vision,
+      viewers,
+      serverTimeMs,
+    };
   }
 
   /** @param {string} name @param {any} data */
   onEvent(name, data) {
-    if (name === "session") this.broadcast({ kind: "session", session: data });
-    else if (name === "snapshot") this.onSnapshot(data);
+    if (name === "session") {
+      if (data.sid !== this.sid) this.verdict = null;
+      this.sid = data.sid;
+      this.broadcast({ kind: "session", session: data });
+    } else if (name === "snapshot") this.onSnapshot(data);
     else if (name === "training_update") {
       const { _hud: origin, ...fields } = data;
       merge(this.state, fields);
-      this.updatedMs = Date.now();
+      if (isOfTraining(origin)) this.updatedMs = Date.now();
       if (origin?.roles) this.roles = origin.roles;
       this.broadcast({
         kind: "update",
@@ -211,13 +232,16 @@ export class Feed {
         else if (data.kind === "finite_again") delete this.notFinite[path];
       }
       this.broadcast({ kind: "annotation", annotation: data });
-    } else if (name === "status") {
+    } else if (name === "report") this.broadcast({ kind: "report", report: toReport(data) });
+    else if (name === "status") {
       this.rhythm = data.rhythm ?? this.rhythm;
+      this.verdict = data.verdict ?? this.verdict;
       this.broadcast({
         kind: "status",
         redis: data.redis,
         detail: data.detail ?? null,
         rhythm: this.rhythm,
+        verdict: this.verdict,
         viewers: data.viewers ?? null,
         serverTimeMs: data.server_time_ms ?? null,
       });
@@ -232,15 +256,17 @@ export class Feed {
     this.notFinite = data.not_finite ?? {};
     this.roles = data.roles ?? {};
     this.rhythm = data.rhythm ?? null;
+    this.verdict = data.verdict ?? null;
     this.frame = data.frame ? toPicture(data.frame, "env") : null;
     this.vision = data.vision ? toPicture(data.vision, "vlm") : null;
+    this.sid = data.session?.sid ?? this.sid;
     if (data.session) this.kept.set("session", { kind: "session", session: data.session });
     this.broadcast(this.snapshot(data.session, data.viewers ?? null, data.server_time_ms ?? null));
   }
 
   /** @param {Message} message */
   broadcast(message) {
-    if (message.kind === "update") this.entryMs = entryTime(message.origin);
+    if (message.kind === "update" && isOfTraining(message.origin)) this.entryMs = entryTime(message.origin);
     else if (message.kind === "picture" && message.picture.source !== "thumbnail")
       this.entryMs = entryTime(message.picture);
     if (message.kind === "connection" || message.kind === "session" || message.kind === "status")
@@ -268,11 +294,21 @@ export class Feed {
    * @param {Listener} listener @param {Extract<Message, {kind: "update" | "picture"}>} message
    */
   enqueue(listener, message) {
-    if (message.kind === "update" || message.picture.source !== "thumbnail") this.sendActivity(listener);
+    const isActivity =
+      message.kind === "update" ? isOfTraining(message.origin) : message.picture.source !== "thumbnail";
+    if (isActivity) this.sendActivity(listener);
     if (message.kind === "picture" && message.picture.source !== "vlm") return;
     listener.queue.push(message);
     if (listener.queue.length > LONGEST_QUEUE) this.flush(listener);
   }
+}
+
+/**
+ * Whether an update shows that training goes on: the use of the machine is reported by a process that hangs, too.
+ * @param {import("../data/types.js").Origin | undefined} origin
+ */
+function isOfTraining(origin) {
+  return origin?.stream !== "machine";
 }
 
 /**

@@ -18,6 +18,7 @@ import { Tiles } from "../panels/tiles.js";
 import { pressed, startKeys } from "./keys.js";
 import { StatusBar } from "./status.js";
 import { startTabs } from "./tabs.js";
+import { startWhy } from "./why.js";
 
 /** @import { Session, Selection } from "../data/types.js" */
 
@@ -84,6 +85,14 @@ const panels = Promise.race([stage.firstDrawn, new Promise((resolve) => setTimeo
     }),
   );
 
+const why = startWhy({
+  store,
+  frames,
+  panels,
+  api: () => api,
+  seek: (timeMs) => player.seek(timeMs),
+  compared: () => compare?.drawn[0]?.session.sid ?? "",
+});
 restoreCompared(urlPart("compare")?.split("~"));
 const askedMoment = urlNumber("t", 1, 8.64e15);
 if (askedMoment !== null)
@@ -302,6 +311,7 @@ const bindings = [
     run: () => panels.then(({ table }) => table.filterField.focus()),
   },
   { keys: "Ctrl+K", label: "Sessions and channels", match: pressed("k", { ctrl: true }), run: pick },
+  { keys: "C", label: "Configuration of the run", match: pressed("c"), run: () => why.openConfiguration() },
   { keys: "F", label: "Full screen", match: pressed("f"), run: () => stage.toggleFull() },
   { keys: "S", label: "Save this frame as PNG", match: pressed("s"), run: () => stage.savePng() },
   { keys: "G", label: "Save an episode", match: pressed("g"), run: save },

@@ -4,11 +4,13 @@
  * some runs need (a vision LLM, a game that logs fields) are loaded when their fields arrive.
  */
 
+import { isMachine } from "../charts/machine.js";
 import { Charts } from "../charts/charts.js";
 import { GAME_FIELDS, LLM_FIELDS, PROGRESS_MARKS } from "../charts/recipes.js";
 import { Strip } from "../stage/strip.js";
 import { Alerts } from "../panels/alerts.js";
 import { Events } from "../panels/events.js";
+import { Reports } from "../panels/reports.js";
 import { Table } from "../panels/table.js";
 import { chooseTab } from "./tabs.js";
 
@@ -35,6 +37,7 @@ export function startPanels({ store, frames, notices, api, compare, chooseEnv, s
     }),
     events: new Events(store, api, seek),
     alerts: new Alerts(store, notices),
+    reports: new Reports(store, api),
     strip: new Strip(store, frames, chooseEnv),
   };
   when(store, "vision fields", hasVision, async () => new (await import("../panels/vision.js")).Vision(store, api));
@@ -46,7 +49,8 @@ export function startPanels({ store, frames, notices, api, compare, chooseEnv, s
 const hasVision = (store) => store.vision !== null || LLM_MARKS.some((name) => store.leaves.has(name));
 
 /** @param {Store} store */
-const hasGame = (store) => store.leaves.branches.size > 0 || GAME_MARKS.some((name) => store.leaves.has(name));
+const hasGame = (store) =>
+  [...store.leaves.branches].some((path) => !isMachine(path)) || GAME_MARKS.some((name) => store.leaves.has(name));
 
 /**
  * Act once, as soon as a condition holds.

@@ -4,6 +4,7 @@
 import { byId, fill, icon, setText, el } from "../ui/dom.js";
 import { clock, cut, duration, latency, milliseconds } from "../ui/format.js";
 import { painter } from "../ui/paint.js";
+import { LEVELS, titleOf } from "./verdict.js";
 
 /** @import { Store } from "../data/store.js" */
 /** @typedef {{word: string, icon: string, tone: string, detail: string, banner: string}} State */
@@ -15,6 +16,8 @@ const UNKNOWN_STALL_MS = 300_000;
 const UNKNOWN_HUNG_MS = 45_000;
 /** The phase in which steps arrive all the time, so its silences are judged. */
 const STEPPING = "sampling";
+/** States of the page, of its connection or of the channel: the verdict says nothing about them. */
+const OF_PAGE = new Set(["RECONNECTING", "CONNECTING", "REDIS AWAY", "PAUSED", "TAKEN OVER", "WAITING"]);
 /** The state bar shows a takeover for this time. */
 const TAKEOVER_SHOWN_MS = 8_000;
 
@@ -70,7 +73,9 @@ export function stateOf(store, { paused, behindMs, takenOverAt, now }) {
       icon: "warn",
       tone: "error",
       detail: "no heartbeat",
-      banner: "The run has sent no heartbeat since its lease expired: it died, or lost its connection to Redis.",
+      banner: store.verdict
+        ? "" // the verdict says so, with the cause
+        : "The run has sent no heartbeat since its lease expired: it died, or lost its connection to Redis.",
     };
   if (session.status === "ended")
     return {
@@ -113,10 +118,21 @@ function phaseState(store, phase, lasted) {
     icon: isHung ? "stalled" : "learning",
     tone: isHung ? "error" : "accent",
     detail: lasted > 2000 ? `for ${minutes(lasted)}${usual}` : "",
-    banner: isHung
-      ? `The run has been in the phase “${cut(phase, 40)}” for ${minutes(lasted)}${usual}: it may hang.`
-      : "",
+    banner:
+      isHung && !store.verdict
+        ? `The run has been in the phase “${cut(phase, 40)}” for ${minutes(lasted)}${usual}: it may hang.`
+        : "",
   };
+}
+
+/**
+ * Whether the verdict tells more than the state: not about the connection, and not while it is older than an alarm.
+ * @param {State} state @param {import("../data/types.js").Verdict | null} verdict
+ */
+function isJudged({ word, tone }, verdict) {
+  if (!verdict || OF_PAGE.has(word)) return false;
+  const isAlarm = tone === "error" || word === "STALLED";
+  return !isAlarm || (["bad", "ended"].includes(verdict.level) && !/^(no data|stalled)/i.test(verdict.text));
 }
 
 /** "6 s", "4 min" or "2 h 07 min". @param {number} ms */
@@ -153,7 +169,7 @@ export class StatusBar {
     this.writer = light("writer", "Writer");
     fill(this.nodes.lights, this.server.node, this.writer.node);
     const request = painter(() => this.paint(), 200);
-    store.onEach("connection session status fields frame moment", request);
+    store.onEach("connection session status fields frame moment verdict", request);
     // Texts such as "7 s without data" change while nothing comes; hidden tabs need them for the title.
     setInterval(() => (document.hidden ? this.paint() : request()), 1000);
     this.paint();
@@ -193,14 +209,18 @@ export class StatusBar {
     const name = store.session?.name || (store.session?.sid ? "unnamed run" : "no run");
     setText(nodes.name, name);
     // After a takeover, the run shown is the one that took over.
-    const word = state.word === "TAKEN OVER" && store.session?.status === "live" ? "LIVE" : state.word;
+    const shown = state.word === "TAKEN OVER" && store.session?.status === "live" ? "LIVE" : state.word;
     const silence = state.word === "STALLED" ? ` ${state.detail.split(" without")[0]}` : "";
-    const title = `${word}${silence} · ${name} · HUD`;
+    const judged = isJudged(state, store.verdict) ? titleOf(store.verdict) : "";
+    const word = judged || shown + silence;
+    const title = `${word} · ${name} · HUD`;
     if (document.title !== title) document.title = title;
-    if (this.word !== state.word) {
-      this.word = state.word;
-      setText(nodes.announce, `${state.word}. ${state.banner}`);
-      nodes.favicon.href = favicon(state.tone);
+    const tone = judged && store.verdict ? LEVELS[store.verdict.level][0] : state.tone;
+    const news = `${shown} ${judged} ${tone}`;
+    if (this.word !== news) {
+      this.word = news;
+      setText(nodes.announce, `${shown}. ${judged ? `${judged}.` : state.banner}`);
+      nodes.favicon.href = favicon(tone);
     }
   }
 

@@ -1,0 +1,141 @@
+"""Why a run fails: the verdict with its evidence, the processes, the configuration and the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import redis as redis_client
+
+from hud_publisher.protocol.entries import MetricsEntry
+from hud_publisher.protocol.values import to_json
+from tests.browser.page import Screen
+from tests.browser.run import Run, now_ms
+from tests.browser.test_axe import AXE, Axe
+
+Open = Callable[..., Screen]
+StartRun = Callable[..., Run]
+
+
+def judge(run: Run, level: str, *clauses: dict[str, Any]) -> None:
+    """Store a verdict as the monitor does."""
+    parts = [{"pattern": None, "fields": [], "time_ms": None, "step": None, "entry_id": None} | one for one in clauses]
+    verdict = {"level": level, "text": ", ".join(one["text"] for one in parts), "clauses": parts, "time_ms": now_ms()}
+    with redis_client.Redis.from_url(run.server.redis_url) as connection:
+        connection.hset(f"hud:{{{run.channel}}}:s:{run.sid}:monitor", "verdict", to_json(verdict))
+
+
+def report(run: Run, writer: str = "w1", **data: Any) -> None:
+    """Publish a report of a process."""
+    run.publish(MetricsEntry(data, now_ms(), run.step, "reports"), writer=writer)
+
+
+def use(run: Run, **processes: dict[str, Any]) -> None:
+    """Publish the use of the machine by processes."""
+    run.publish(MetricsEntry({"machine": processes}, now_ms(), None, "machine"))
+
+
+def die(run: Run) -> None:
+    """The death of an env runner, with what it could report."""
+    report(
+        run,
+        kind="death",
+        process="env runner 2",
+        exception="ValueError",
+        message="expected 4 actions, got 5",
+        traceback="env.py:12 in step: self.move(action)\ngame.py:40 in move: raise ValueError",
+        exit_code=1,
+        memory_bytes=3_100_000_000,
+    )
+    report(run, kind="restart", process="env runner 2", cause="the process ended: SIGKILL")
+    for level, text in (("WARNING", "the joystick lags"), ("ERROR", "no such room: <b>9</b>")):
+        report(run, kind="log", process="env runner 2", level=level, logger="game", text=text)
+
+
+def test_the_verdict_names_the_cause_and_leads_to_its_evidence(run: Run, open_page: Open) -> None:
+    for step in range(8):
+        run.log({"entropy": 1.0 / (step + 1), "odd/thing": step})
+    run.play(1)
+    screen = open_page(init=AXE, reduced_motion="reduce")
+    screen.wait(lambda: screen.find(".chart canvas").count() > 0, "the charts")
+    run.log({"odd/thing": float("nan")})
+    screen.wait_text("#verdict .level", "PROBLEM")
+    screen.wait_text("#verdict", "NaN: odd/thing")
+    screen.wait(lambda: screen.page.title().startswith("NaN · ppo-breakout"), "the title to say so")
+    screen.find("#verdict .clauses button").first.click()
+    screen.wait_text(".chart.evidence", "thing")
+    screen.find("#stage-title").click()
+    screen.press("Space")
+    screen.wait_text("#verdict .level", "NOW")
+    axe = Axe(screen)
+    axe.check("a verdict, rewound")
+    axe.report()
+
+
+def test_a_past_session_keeps_its_last_verdict(run: Run, open_page: Open) -> None:
+    run.log({"entropy": 1.0, "return": 3.0}, step=3)
+    run.log({"entropy": 0.02, "return": 1.0}, step=9)
+    run.end()
+    screen = open_page()
+    screen.wait_text("#verdict", "Ended")
+    judge(
+        run,
+        "warning",
+        {"text": "Entropy 0.02 since step 3", "pattern": "entropy_collapse", "fields": ["entropy"], "step": 3},
+        {"text": "return fell from 3 to 1", "fields": ["return"]},
+    )
+    screen.page.reload()
+    screen.wait_text("#verdict", "WARNING")
+    screen.wait(lambda: screen.page.title().startswith("Entropy 0.02 · ppo-breakout"), "the title to say so")
+    screen.wait(lambda: screen.find(".chart canvas").count() > 0, "the charts")
+    clauses = screen.find("#verdict .clauses button")
+    assert clauses.all_inner_texts() == ["Entropy 0.02 since step 3", "return fell from 3 to 1"]
+    for number, chart in enumerate(("Entropy", "return")):
+        clauses.nth(number).click()
+        screen.wait_text(".chart.evidence", chart)
+
+
+def test_a_dead_process_says_why_with_its_traceback_and_its_log(run: Run, open_page: Open) -> None:
+    run.log({"loss": 1.0})
+    screen = open_page(init=AXE, reduced_motion="reduce")
+    screen.wait_metric("loss", "1")
+    opener = screen.find("#verdict button:has-text('Processes')")
+    assert opener.is_hidden()
+    die(run)
+    opener.click()
+    for words in ("env runner 2 died", "ValueError: expected 4 actions, got 5", "3.1 GB", "game.py:40", "SIGKILL"):
+        screen.wait_text("dialog .incidents", words)
+    screen.wait_text("dialog .log-lines", "no such room: <b>9</b>")
+    axe = Axe(screen)
+    axe.check("processes")
+    screen.find("dialog [aria-label='Search log lines']").fill("joystick")
+    screen.wait(lambda: screen.find(".log-lines li").count() == 1, "one line")
+    screen.wait_text("dialog .log-lines", "the joystick lags")
+    axe.report()
+
+
+def test_the_machine_has_charts_of_its_own_with_units(run: Run, open_page: Open) -> None:
+    run.log({"loss": 1.0})
+    for number in range(3):
+        gigabytes = 1_000_000_000 * (number + 1)
+        use(
+            run,
+            driver={"cpu_percent": 40.0 + number, "memory_bytes": gigabytes},
+            **{
+                "env runner 2": {"cpu_percent": 90.0, "memory_bytes": gigabytes * 2},
+                "node box": {"network_sent_bytes_per_s": 2e6, "network_received_bytes_per_s": 3e6},
+            },
+        )
+    screen = open_page(init=AXE, reduced_motion="reduce")
+    screen.wait_metric("loss", "1")
+    assert set(screen.rows()) == {"loss"}
+    screen.wait(lambda: screen.find(".chart canvas").count() == 1, "the chart of the loss alone")
+    assert screen.find("#game").is_hidden()
+    screen.find("#chart-bar button:has-text('Machine')").click()
+    screen.wait_text("#chart-scroll", "All processes")
+    screen.wait_text("#chart-scroll", "env runner 2 6 GB")
+    screen.find("article[aria-label=Network]").scroll_into_view_if_needed()
+    screen.wait_text("#chart-scroll", "Network sent 2 MB/s")
+    axe = Axe(screen)
+    axe.check("the machine")
+    axe.report()
