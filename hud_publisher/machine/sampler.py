@@ -24,6 +24,9 @@ _owners: dict[tuple[int, str], Machine] = {}
 class Machine:
     """The samples of one publisher.
 
+    Attributes:
+        name: of this process.
+
     Args:
         process: the name of this process, such as "env runner 2".
         host: the name of this node.
@@ -34,7 +37,7 @@ class Machine:
     def __init__(
         self, process: str, host: str, others: Mapping[str, int] | None = None, *, interval_s: float = INTERVAL_S
     ) -> None:
-        self._name, self._host, self._interval_s = plain(process), plain(host), interval_s
+        self.name, self._host, self._interval_s = plain(process), plain(host), interval_s
         self._others: Mapping[str, int] = {} if others is None else others
         self._uses: dict[tuple[str, int | None], ProcessUse] = {}
         self._node: NodeUse | None = None
@@ -63,7 +66,7 @@ class Machine:
         if _owners.setdefault((os.getpid(), session_id), self) is not self:
             return None
         found: dict[str, dict[str, Any]] = {}
-        for name, pid in [(self._name, None), *tuple(self._others.items())]:
+        for name, pid in [(self.name, None), *tuple(self._others.items())]:
             with readable():
                 if fields := self._process(name, pid, now_s, rest):
                     found[plain(name)] = fields | {"node": self._host}

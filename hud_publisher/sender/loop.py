@@ -105,6 +105,7 @@ class Sender:
     ) -> None:
         self._intake, self._sink, self._clock, self._work_clock = intake, sink, intake.clock, work_clock
         self._begins, self._before_release, self._machine = begins, before_release, machine
+        self._is_measured = False
         self._yield_gil = yield_gil
         self._batches_frames = settings.batch_frames
         self._is_watched_only = settings.frames == "watched"
@@ -119,7 +120,7 @@ class Sender:
         """Run in the thread: take turns until asked to end, then send the rest within the time limit."""
         intake = self._intake
         time.sleep(START_S)
-        while not self._is_done():
+        while not self._ends():
             try:
                 sleep_s = self.turn()
                 self._trouble.reset()
@@ -165,6 +166,21 @@ class Sender:
         sample = machine.sample(now, session.session_id, self._yield_gil)
         if sample is not None:
             self._intake.inbox("machine").append((time.time_ns(), None, *sample))
+            self._is_measured = True
+
+    def _say_end(self) -> None:
+        """Report once that this process leaves a session that goes on, so that its silence is no loss."""
+        is_leaving = self._is_measured and self._intake.report.session is not None and not self._releases()
+        if is_leaving and self._machine is not None:
+            self._is_measured = False
+            report = {"kind": "end", "process": self._machine.name}
+            self._intake.inbox("reports").append((time.time_ns(), None, report, 0))
+
+    def _releases(self) -> bool:
+        """Whether this process ends the session when it closes."""
+        if self._intake.release is not None:
+            return self._intake.release
+        return self._session.is_ours if self._begins is None else self._begins
 
     def _hold(self, wait_s: float) -> float:
         """Make no call for this long, counted from the end of the last call, which may have taken seconds."""
@@ -205,6 +221,12 @@ class Sender:
             refresh_s = min(refresh_s, FRAMES_REFRESH_S)
         return report.feedback_at + refresh_s
 
+    def _ends(self) -> bool:
+        """Whether the thread ends now; before that, say so to the session."""
+        if self._intake.close_by is not None:
+            self._say_end()
+        return self._is_done()
+
     def _is_done(self) -> bool:
         intake = self._intake
         if intake.close_by is None:
@@ -227,9 +249,7 @@ class Sender:
             is_refused = report.status == "refused"
             why = "another run held the channel" if is_refused else "there was no time left to send them"
             logger.warning("HUD: %d entries were dropped when the publisher closed: %s", unsent, why)
-        releases = intake.release
-        if releases is None:
-            releases = self._session.is_ours if self._begins is None else self._begins
+        releases = self._releases()
         self._session.report(session=None)
         try:
             if report.session is not None and releases:

@@ -26,6 +26,7 @@ from hud_web.monitor.detectors import (
     is_number,
 )
 from hud_web.monitor.problems import Problems
+from hud_web.monitor.processes import Processes
 from hud_web.monitor.rhythm import Phase, Stall
 from hud_web.monitor.verdict import Verdict, clause, compose, rank
 from hud_web.store.roles import RoleMap, Roles
@@ -61,6 +62,7 @@ class Judge:
         self._stall: Stall = _restore(Stall, known.get("stall"))
         self._phase: Phase = _restore(Phase, known.get("phase"))
         self._life: Life = _restore(Life, known.get("life"))
+        self._processes: Processes = _restore(Processes, known.get("processes"))
         self.problems: Problems = _restore(Problems, known.get("problems"))
         self._roles = RoleMap(chosen_roles)
         for path in known.get("role_paths", ()):
@@ -82,6 +84,7 @@ class Judge:
             "stall": self._stall,
             "phase": self._phase,
             "life": self._life,
+            "processes": self._processes,
             "problems": self.problems,
         }
         paths = [field["path"] for fields in self.roles.values() for field in fields]
@@ -136,6 +139,7 @@ class Judge:
         if isinstance(phase, str):
             findings += self._phase.enter(phase[:80], entry.time_ms)
         findings += self._phase.arrive(entry.time_ms)
+        findings += self._processes.hear(entry.writer.rpartition("/")[0], entry.time_ms)
         for detector in self._detectors.values():
             findings += detector.look(entry, self._roles)
         return list(self._annotate(findings, entry.time_ms, entry.entry_id))
@@ -145,6 +149,10 @@ class Judge:
         findings = [*self._stall.arrive(time_ms), *self._vision.look_at_call(error)]
         return list(self._annotate(findings, time_ms, entry_id))
 
+    def see_process(self, entry: Observation) -> list[Annotation]:
+        """Process an entry of the streams `machine` and `reports`, which is no sign that training goes on."""
+        return list(self._annotate(self._processes.look(entry), entry.time_ms, entry.entry_id))
+
     def begin(self, started_ms: int) -> list[Annotation]:
         """Process the beginning of the session; called before its first entry."""
         return list(self._annotate(self._life.begin(), started_ms, None))
@@ -153,6 +161,8 @@ class Judge:
         """Process the state of the session at a moment of Redis' clock, after all entries that it had then."""
         found = self._life.look_at_session(state, now_ms)
         annotations = [annotation for at_ms, one in found for annotation in self._annotate([one], at_ms, None)]
+        if any(one.kind == "session_lapsed" for one in annotations):
+            annotations += self._annotate(self._processes.lapse(state.last_batch_ms), now_ms, None)
         if state.ended_ms is None and state.has_lease:
             if state.last_batch_ms is not None:
                 annotations += self.see_other(state.last_batch_ms)
@@ -168,7 +178,7 @@ class Judge:
 
     def pass_time(self, now_ms: int) -> list[Annotation]:
         """Judge the time since the last entry."""
-        findings = list(self._phase.pass_time(now_ms))
+        findings = [*self._processes.pass_time(now_ms), *self._phase.pass_time(now_ms)]
         if not self._phase.is_silent:
             findings += self._stall.pass_time(now_ms)
         return list(self._annotate(findings, now_ms, None))

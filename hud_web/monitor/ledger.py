@@ -22,7 +22,7 @@ from hud_web.store.store import Store, is_entry_id
 from hud_web.store.views import Fields
 
 #: The streams that the monitor reads; of frames it uses only the time of the newest batch.
-STREAMS = ("metrics", "iterations", "vision")
+STREAMS = ("metrics", "iterations", "vision", "machine", "reports")
 
 Session = tuple[str, Sid]
 

@@ -290,7 +290,8 @@ class Monitor:
                     watch.note(watch.judge.see_vision(entry_id, time_ms, str(error) if error else None))
                 else:
                     entry = _observe(stream, entry_id, time_ms, fields)
-                    watch.note(watch.judge.see(entry), entry)
+                    see = watch.judge.see_process if stream in ("machine", "reports") else watch.judge.see
+                    watch.note(see(entry), entry)
             except ValueError as error:  # another program wrote it: only this entry is skipped
                 self._store.pass_over(watch.channel, stream, error)
         if entries.found:

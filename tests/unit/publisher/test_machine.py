@@ -245,6 +245,23 @@ def test_the_sender_sends_a_sample_with_its_next_batch() -> None:
     assert intake.stats().sent == {"machine": 1}
 
 
+@pytest.mark.parametrize(("is_joining", "reports"), [(True, 1), (False, 0)])
+def test_a_measured_process_that_leaves_a_session_says_so(is_joining: bool, reports: int) -> None:
+    now = [100.0]
+    intake, settings, sink = Intake(clock=lambda: now[0]), Settings(), MemorySink(is_joining=is_joining)
+    sender = Sender(
+        intake, sink, settings, composer(settings, intake.counters, GilYield()), GilYield(), writer="w",
+        machine=Machine("env runner 2", "host"),
+    )  # fmt: skip
+    for _ in range(4):
+        sender.turn()
+        now[0] += 5.0
+    intake.close(now[0] + 5.0, None)
+    sender.run()
+    ends = [entry.data for entry in sink.landed if entry.stream == "reports" and isinstance(entry, MetricsEntry)]
+    assert ends == [{"kind": "end", "process": "env runner 2"}] * reports
+
+
 @pytest.mark.parametrize(
     ("role", "name"),
     [("driver", "driver"), ("w0", "driver"), ("w2", "env runner 2"), (None, "host-1-ab"), ("actor", "host-1-ab")],
