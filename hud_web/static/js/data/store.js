@@ -14,12 +14,13 @@ import { Topics } from "./topics.js";
 
 /** @import { Leaf, Turn } from "./leaves.js" */
 /**
- * @import { Annotation, ConnectionState, Fields, Message, Origin, Picture, Roles, Session, Verdict } from "./types.js"
+ * @import { Annotation, ConnectionState, Fields, Message, Mind, Origin, Picture, Roles, Session,
+ *   Verdict } from "./types.js"
  */
 /**
  * @typedef {"connection" | "session" | "status" | "fields" | "newLeaf" | "frame" | "thumbnail" | "vision" | "reset"
  *   | "snapshot" | "update" | "moment" | "cleared" | "roles" | "annotation" | "turned" | "report"
- *   | "reports" | "annotations" | "verdict"} Topic
+ *   | "reports" | "annotations" | "verdict" | "mind" | "drawn"} Topic
  */
 
 /** Symbols of the values that are not finite, by their names on the wire. @type {Record<string, string>} */
@@ -43,6 +44,8 @@ export class Store extends Topics {
   frame = null;
   /** @type {Picture | null} */
   vision = null;
+  /** The policy's newest view. @type {Mind | null} */
+  mind = null;
   /** The annotations that the server's monitor wrote, in order of time. @type {Annotation[]} */
   annotations = [];
   /** The monitor's newest judgement of the run. @type {Verdict | null} */
@@ -78,7 +81,7 @@ export class Store extends Topics {
     this.leaves.clear();
     this.rewind.clear();
     this.activity = new Activity();
-    this.frame = this.vision = this.origin = this.verdict = this.clock.latencyMs = null;
+    this.frame = this.vision = this.mind = this.origin = this.verdict = this.clock.latencyMs = null;
     this.roles = {};
     this.annotations = [];
     this.thumbnails.clear();
@@ -97,6 +100,7 @@ export class Store extends Topics {
       this.applyAnnotation(message.annotation); // the list of events may not be loaded yet
       this.emit("annotation", message.annotation);
     } else if (message.kind === "report") this.emit("report", message.report);
+    else if (message.kind === "mind") this.onMind(message.mind);
     else if (message.kind === "session") this.onSession(message.session);
     else if (message.kind === "snapshot") this.onSnapshot(message);
     else if (message.kind === "connection") {
@@ -149,6 +153,7 @@ export class Store extends Topics {
     this.setVerdict(message.verdict);
     if (message.frame) this.onPicture(message.frame, true);
     if (message.vision) this.onPicture(message.vision, true);
+    if (message.mind) this.onMind(message.mind);
     this.emit("snapshot");
     this.emit("fields");
   }
@@ -192,6 +197,13 @@ export class Store extends Topics {
     if (picture.step !== null) this.rewind.steps.addStep(timeMs, picture.step);
     this.frame = picture;
     this.emit("frame", picture);
+  }
+
+  /** @param {Mind} mind */
+  onMind(mind) {
+    this.activity.seen(mind.t);
+    this.mind = mind;
+    this.emit("mind", mind);
   }
 
   /** Apply the facts of an annotation to the model. @param {Annotation} annotation */

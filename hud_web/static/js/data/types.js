@@ -36,6 +36,16 @@
  *   response_time: number | null, prompt: string | null, response: string | null, extra: Fields | null}} Picture
  *   `bytes`: null if the page fetches the picture by its id
  *
+ * @typedef {{id: string, t: number, time_ms: number, step: number | null, episode: number | null,
+ *   env: [number, number] | null, action: number | (number | null)[] | null, actionName: string | null,
+ *   actionNames: string[], probabilities: (number | null)[], mean: (number | null)[], deviation: (number | null)[],
+ *   qValues: (number | null)[], value: number | null, entropy: number | null, observation: (number | null)[],
+ *   observationNames: string[], rewardParts: [string, number][],
+ *   advice: {action: string, probability: number | null, agrees: boolean | null, text: string | null} | null,
+ *   bytes: ArrayBuffer | null, mime: string, hasPicture: boolean}} Mind the policy's view of one step; parts that the
+ *   trainer does not send are empty or null; `t`: when it was appended; `time_ms`: when it was made; `bytes`: of the
+ *   observation's picture, null if the page fetches it by the id; `entropy`: in nats
+ *
  * @typedef {{channel: string, session: string}} Selection of the data that the page shows; `session`: "" follows the
  *   channel's current session
  *
@@ -49,9 +59,10 @@
  *   | {kind: "session", session: Session}
  *   | {kind: "snapshot", session: Session, state: Fields, notFinite: Record<string, {value: string, time_ms: number,
  *      step: number | null}>, roles: Roles, rhythm: Rhythm | null, verdict: Verdict | null, frame: Picture | null,
- *      vision: Picture | null, viewers: number | null, serverTimeMs: number | null}
+ *      vision: Picture | null, mind: Mind | null, viewers: number | null, serverTimeMs: number | null}
  *   | {kind: "update", fields: Fields, origin: Origin}
  *   | {kind: "picture", picture: Picture}
+ *   | {kind: "mind", mind: Mind}
  *   | {kind: "annotation", annotation: Annotation}
  *   | {kind: "report", report: Report}
  *   | {kind: "activity", timeMs: number | null}

@@ -8,6 +8,7 @@ import { Feed } from "./feed.js";
 import "./address.js"; // also named here, so that the browser fetches all modules at once
 import "./json.js";
 import "./event-stream.js";
+import "../data/mind.js";
 import "../data/nested.js";
 import "../data/reports.js";
 

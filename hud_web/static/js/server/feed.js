@@ -6,12 +6,13 @@
  * otherwise. Keeps the content of a snapshot, so that a later tab has it at once. Uses no element of the page.
  */
 
+import { toMind } from "../data/mind.js";
 import { entryTime, merge } from "../data/nested.js";
 import { toReport } from "../data/reports.js";
 import { serverUrl } from "./address.js";
 import { EventStream } from "./event-stream.js";
 
-/** @import { Fields, Message, Picture, Selection } from "../data/types.js" */
+/** @import { Fields, Message, Mind, Picture, Selection } from "../data/types.js" */
 /**
  * @typedef {{send: (message: Message[]) => void, visible: boolean, queue: Message[], activityMs: number}} Listener a
  *   page; `activityMs`: the time of its last message of activity
@@ -22,6 +23,7 @@ const EVENTS = [
   "snapshot",
   "training_update",
   "vision_update",
+  "mind",
   "annotation",
   "report",
   "thumbnail",
@@ -58,6 +60,8 @@ export class Feed {
     this.frame = null;
     /** @type {Picture | null} */
     this.vision = null;
+    /** @type {Mind | null} */
+    this.mind = null;
     /** @type {import("../data/types.js").Roles} */
     this.roles = {};
     /**
@@ -124,6 +128,7 @@ export class Feed {
     if (!listener) return;
     if (visible && !listener.visible) {
       this.flush(listener);
+      if (this.mind) listener.send([{ kind: "mind", mind: this.mind }]);
       if (this.frame) listener.send([{ kind: "picture", picture: this.frame }]);
     }
     listener.visible = visible;
@@ -183,7 +188,7 @@ export class Feed {
    * @returns {Message}
    */
   snapshot(session, viewers, serverTimeMs) {
-    const { state, notFinite, roles, rhythm, verdict, frame, vision } = this;
+    const { state, notFinite, roles, rhythm, verdict, frame, vision, mind } = this;
     return {
       kind: "snapshot",
       session,
@@ -194,6 +199,7 @@ export class Feed {
       verdict,
       frame,
       vision,
+      mind,
       viewers,
       serverTimeMs,
     };
@@ -222,6 +228,11 @@ export class Feed {
       if (picture.source === "vlm") this.vision = picture;
       else this.frame = picture;
       this.broadcast({ kind: "picture", picture });
+    } else if (name === "mind") {
+      const mind = toMind(data, imageOf(data));
+      if (!mind) return;
+      this.mind = mind;
+      this.broadcast({ kind: "mind", mind });
     } else if (name === "thumbnail") {
       const picture = toPicture(data, "thumbnail");
       if (picture) this.broadcast({ kind: "picture", picture });
@@ -259,6 +270,7 @@ export class Feed {
     this.verdict = data.verdict ?? null;
     this.frame = data.frame ? toPicture(data.frame, "env") : null;
     this.vision = data.vision ? toPicture(data.vision, "vlm") : null;
+    this.mind = data.mind ? toMind(data.mind, imageOf(data.mind)) : null;
     this.sid = data.session?.sid ?? this.sid;
     if (data.session) this.kept.set("session", { kind: "session", session: data.session });
     this.broadcast(this.snapshot(data.session, data.viewers ?? null, data.server_time_ms ?? null));
@@ -273,6 +285,7 @@ export class Feed {
       this.kept.set(message.kind, message);
     for (const listener of this.listeners.values()) {
       if (listener.visible) listener.send([message]);
+      else if (message.kind === "mind") this.sendActivity(listener);
       else if (message.kind === "update" || message.kind === "picture") this.enqueue(listener, message);
       else {
         this.flush(listener);
@@ -317,7 +330,7 @@ function isOfTraining(origin) {
  * @returns {Picture | null} null without a picture and without an id to fetch it by
  */
 function toPicture(data, source) {
-  const bytes = typeof data.image === "string" && data.image ? fromBase64(data.image) : null;
+  const bytes = imageOf(data);
   if (!bytes && !data.id) return null;
   return {
     source,
@@ -333,6 +346,11 @@ function toPicture(data, source) {
     response: data.response ?? null,
     extra: data.extra ?? null,
   };
+}
+
+/** The bytes of an event's picture. @param {any} data */
+function imageOf(data) {
+  return typeof data.image === "string" && data.image ? fromBase64(data.image) : null;
 }
 
 /** @param {string} text @returns {ArrayBuffer | null} null where it is not base64 */

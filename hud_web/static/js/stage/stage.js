@@ -186,6 +186,7 @@ export class Stage {
     this.shown = shot;
     this.canvas.dataset.id = shot.id ?? "";
     this.resolveFirst();
+    this.store.emit("drawn");
     this.paintHud(); // at once, so that picture and caption change together
   }
 
