@@ -23,6 +23,8 @@ import { LLM_FIELDS } from "../charts/recipes.js";
 await loadSheet("vision");
 
 const MOST_CALLS = 50;
+/** An older suggestion says nothing about the moment. */
+const SUGGESTED_WITHIN_MS = 60_000;
 /** Extra fields of a response that have a fixed place. */
 const PLACED = new Set([
   "action",
@@ -164,6 +166,14 @@ export class Vision {
     if (chosen >= 0) return chosen;
     if (moment === null) return this.calls.length - 1;
     return this.calls.findLastIndex((call) => call.t <= moment);
+  }
+
+  /** The action that the newest call before the moment suggested; undefined without one. */
+  suggestion() {
+    const at = this.store.moment ?? this.store.now();
+    const call = this.calls.findLast(({ t }) => t <= at || this.store.moment === null);
+    if (!call || at - call.t > SUGGESTED_WITHIN_MS) return undefined;
+    return call.extra?.action ?? call.extra?.advice ?? call.extra?.suggestion;
   }
 
   /** Show the call of a moment; a choice by hand ends when the moment changes. @param {number | null} moment */

@@ -77,6 +77,7 @@ const panels = Promise.race([stage.firstDrawn, new Promise((resolve) => setTimeo
     startPanels({
       store,
       frames,
+      stage,
       notices,
       api: () => api,
       compare: () => compare,
@@ -312,6 +313,12 @@ const bindings = [
   },
   { keys: "Ctrl+K", label: "Sessions and channels", match: pressed("k", { ctrl: true }), run: pick },
   { keys: "C", label: "Configuration of the run", match: pressed("c"), run: () => why.openConfiguration() },
+  {
+    keys: "M",
+    label: "Agent’s mind on the picture",
+    match: pressed("m"),
+    run: () => panels.then(({ mind }) => mind.toggle()),
+  },
   { keys: "F", label: "Full screen", match: pressed("f"), run: () => stage.toggleFull() },
   { keys: "S", label: "Save this frame as PNG", match: pressed("s"), run: () => stage.savePng() },
   { keys: "G", label: "Save an episode", match: pressed("g"), run: save },

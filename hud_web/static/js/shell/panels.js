@@ -1,12 +1,14 @@
 // @ts-check
 /**
  * The panels beside the picture, loaded after the picture is requested so that they never delay it. Panels that only
- * some runs need (a vision LLM, a game that logs fields) are loaded when their fields arrive.
+ * some runs need (a vision LLM, a policy's view, a game that logs fields) are loaded when their data arrives.
  */
 
 import { isMachine } from "../charts/machine.js";
 import { Charts } from "../charts/charts.js";
 import { GAME_FIELDS, LLM_FIELDS, PROGRESS_MARKS } from "../charts/recipes.js";
+import { MindOverlay } from "../stage/mind-overlay.js";
+import { Minds } from "../stage/minds.js";
 import { Strip } from "../stage/strip.js";
 import { Alerts } from "../panels/alerts.js";
 import { Events } from "../panels/events.js";
@@ -18,19 +20,24 @@ import { chooseTab } from "./tabs.js";
 /** @import { Compare } from "../charts/compare.js" */
 /** @import { Frames } from "../stage/frames.js" */
 /** @import { Notices } from "../panels/notices.js" */
+/** @import { Stage } from "../stage/stage.js" */
 /** @import { Store } from "../data/store.js" */
 
 const GAME_MARKS = [...GAME_FIELDS, ...PROGRESS_MARKS];
 const LLM_MARKS = Object.values(LLM_FIELDS).flat();
 
 /**
- * @param {{store: Store, frames: Frames, notices: Notices, api: () => Api, compare: () => Compare | null,
+ * @param {{store: Store, frames: Frames, stage: Stage, notices: Notices, api: () => Api, compare: () => Compare | null,
  *   chooseEnv: (env: [number, number]) => void, seek: (timeMs: number) => void}} parts
  */
-export function startPanels({ store, frames, notices, api, compare, chooseEnv, seek }) {
+export function startPanels({ store, frames, stage, notices, api, compare, chooseEnv, seek }) {
   const charts = new Charts({ store, api, compare });
+  const minds = new Minds(store, api, () => stage.shown);
+  /** @type {import("../panels/vision.js").Vision | null} */
+  let vision = null;
   const panels = {
     charts,
+    mind: new MindOverlay(store, minds),
     table: new Table(store, api, (path) => {
       chooseTab("charts");
       charts.open(path);
@@ -40,13 +47,22 @@ export function startPanels({ store, frames, notices, api, compare, chooseEnv, s
     reports: new Reports(store, api),
     strip: new Strip(store, frames, chooseEnv),
   };
-  when(store, "vision fields", hasVision, async () => new (await import("../panels/vision.js")).Vision(store, api));
+  when(store, "vision fields", hasVision, async () => {
+    vision = new (await import("../panels/vision.js")).Vision(store, api);
+  });
+  when(store, "mind", hasMind, async () => {
+    const { MindPanel } = await import("../panels/mind.js");
+    new MindPanel(store, minds, () => vision?.suggestion());
+  });
   when(store, "fields", hasGame, async () => new (await import("../panels/game.js")).Game(store));
   return panels;
 }
 
 /** @param {Store} store */
 const hasVision = (store) => store.vision !== null || LLM_MARKS.some((name) => store.leaves.has(name));
+
+/** @param {Store} store */
+const hasMind = (store) => store.mind !== null;
 
 /** @param {Store} store */
 const hasGame = (store) =>
