@@ -12,7 +12,7 @@ from PIL import Image
 from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.batch_body import MEDIA_TYPE, encode_batch
 from hud_publisher.protocol.cleaning import clean_metrics
-from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, VisionEntry
+from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, MindEntry, VisionEntry
 from hud_publisher.protocol.keys import SessionId
 from hud_publisher.protocol.values import NotFinite
 from tests.fixtures.web import WebServer, poll
@@ -94,6 +94,18 @@ class Run:
         """Publish a call of the vision LLM."""
         prompt, response = parts.pop("prompt", None), parts.pop("response", None)
         self.publish(VisionEntry(image, now_ms(), "image/png", latency_ms, step, prompt, response, parts))
+
+    def mind(
+        self,
+        data: dict[str, Any],
+        *,
+        step: int | None = None,
+        episode: int | None = None,
+        env: tuple[int, int] = (1, 0),
+        image: bytes | None = None,
+    ) -> None:
+        """Publish the policy's view of a step."""
+        self.publish(MindEntry(data, now_ms(), step, episode, env, image))
 
     def play(self, episodes: int, frames: int = 6, *, first: int = 1, pause_s: float = 0.03) -> list[Color]:
         """Play whole episodes; episode n returns 10 n. Returns the colours in order."""
