@@ -294,6 +294,7 @@ class Publisher(Lifecycle):
         action_names: Sequence[Any] | None = None,
         mean: Any = None,
         deviation: Any = None,
+        squashed: bool | None = None,
         entropy: float | None = None,
         advice: Any = None,
         observation_names: Sequence[str] | None = None,
@@ -318,6 +319,7 @@ class Publisher(Lifecycle):
             action_names: of all discrete actions.
             mean: of each component of a continuous action.
             deviation: standard deviation of each component.
+            squashed: mean and deviation are those before the action is squashed, as by tanh.
             entropy: of the choice, in nats. The default is computed from the probabilities or the deviations.
             advice: the action that another model advised, by name or number. The default is the newest advice of a
                 vision LLM in this process.
@@ -335,7 +337,7 @@ class Publisher(Lifecycle):
         parts = {
             "probabilities": probabilities, "value": value, "q_values": q_values, "observation": observation,
             "reward_parts": reward_parts, "action": action, "action_name": action_name, "action_names": action_names,
-            "mean": mean, "deviation": deviation, "entropy": entropy, "advice": advice,
+            "mean": mean, "deviation": deviation, "squashed": squashed, "entropy": entropy, "advice": advice,
             "observation_names": observation_names,
         }  # fmt: skip
         return self._offer_mind(intake, parts, time_ns() // 1_000_000, step, episode, env)

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from hud_publisher.intake.picture import EXPECTED, picture_of, pictures_of
+from hud_publisher.integrations.time_share import TimeShare
 from hud_publisher.protocol.errors import UnsupportedImageError
 from hud_publisher.quiet import Quiet, explain
 
@@ -47,13 +48,12 @@ class RenderBudget:
     def __init__(self, quiet: Quiet, clock: Callable[[], float] = time.perf_counter) -> None:
         """Log each kind of trouble once to `quiet`; `clock` gives seconds."""
         self._quiet, self._clock = quiet, clock
-        self._resume_at = float("-inf")
-        self._before_s = float("inf")
+        self._share = TimeShare(MAX_SHARE, clock)
         self.trouble = self._told = ""
 
     def is_affordable(self) -> bool:
         """Whether another picture keeps rendering within its share. Costs one clock read."""
-        return self._clock() >= self._resume_at
+        return self._share.is_free()
 
     def spend(self, render: Callable[[], T]) -> T | None:
         """Return the result of `render`, which raises if there is no picture; None in that case. Never raises."""
@@ -64,13 +64,9 @@ class RenderBudget:
         except (Exception, SystemExit) as error:
             self.trouble = reason_of(error)
             self._quiet.note("render", error, f"no picture: {self.trouble}")
-            self._resume_at = self._clock() + RETRY_S
+            self._share.rest(RETRY_S)
             return None
-        ended_at = self._clock()
-        took_s = ended_at - began_at
-        # A rendering that took long because the machine was busy does not predict the next one.
-        self._resume_at = ended_at + min(took_s, self._before_s) * (1 / MAX_SHARE - 1)
-        self._before_s = took_s
+        self._share.spend(began_at)
         self.trouble = ""
         return result
 

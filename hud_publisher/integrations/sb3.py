@@ -2,8 +2,8 @@
 
     model.learn(1_000_000, callback=SB3HudCallback(Publisher()))
 
-Shows the frames and episodes of one environment, and all values that the model logs. Never raises, and never ends a
-training. This module imports Stable-Baselines3, so the package loads it only on request.
+Shows the frames, episodes and views of the policy of one environment, and all values that the model logs. Never raises,
+and never ends a training. This module imports Stable-Baselines3, so the package loads it only on request.
 """
 
 from __future__ import annotations
@@ -27,12 +27,19 @@ from hud_publisher.integrations.rendering import (
     unchanged_randomness,
     why_not_called,
 )
+from hud_publisher.integrations.reward_parts import reward_parts_of
+from hud_publisher.integrations.sb3_policy import view_of
+from hud_publisher.integrations.time_share import TimeShare
 from hud_publisher.protocol.errors import UnsupportedImageError
 from hud_publisher.publisher import Publisher
 from hud_publisher.quiet import Quiet
 
 #: Between two entries of step-level fields.
 METRICS_S = 0.05
+#: Share of the time for views of the policy: at five per second each may take 1 ms.
+VIEWS_SHARE = 0.005
+#: After this time without a frame a view is sent without one.
+MIND_ALONE_S = 0.25
 #: Monitor rounds an episode's return to six places.
 _ROUNDED = 1e-3
 
@@ -64,6 +71,9 @@ class SB3HudCallback(BaseCallback):  # type: ignore[misc]
         self._metrics_at = 0.0
         self._quiet = Quiet("hud_publisher")
         self._budget = RenderBudget(self._quiet)
+        self._views = TimeShare(VIEWS_SHARE, is_first_typical=False)
+        self._framed_at = float("-inf")
+        self._action_names: list[str] = []
         self._episode = Episode(1)
         self._scaled = Episode(1)
         self._is_scaled = False
@@ -97,6 +107,7 @@ class SB3HudCallback(BaseCallback):  # type: ignore[misc]
             self._episode.begin()
             self._scaled.begin()
         self._normalizer = next((one for one in _vec_levels(self.training_env) if isinstance(one, VecNormalize)), None)
+        self._action_names = self._quiet.attempt("get_action_meanings()", self._find_action_names) or []
         self._remove_writers()  # an interrupted learn() left its writer
         self.logger.output_formats.append(_Writer(self._hud))
 
@@ -161,13 +172,40 @@ class SB3HudCallback(BaseCallback):  # type: ignore[misc]
 
     def _show_picture(self) -> None:
         name = (0, self._env_index)
-        if not self._budget.is_affordable() or not self._hud.wants_frame(name):
-            return
-        pixels = self._budget.spend(self._render)
+        has_frame = self._budget.is_affordable() and self._hud.wants_frame(name)
+        is_alone = not has_frame and time.monotonic() > self._framed_at + MIND_ALONE_S
+        mind = None
+        if (has_frame or is_alone) and self._hud.wants_mind(name) and self._views.is_free():
+            mind = self._quiet.attempt("the policy's view", self._view)
+        pixels = self._budget.spend(self._render) if has_frame else None
         if (trouble := self._budget.new_trouble()) is not None:
             self._log({"no_picture": trouble})
+        moment: dict[str, Any] = {"step": self.num_timesteps, "episode": self._episode.number, "env": name}
         if pixels is not None:
-            self._hud.frame(pixels, step=self.num_timesteps, episode=self._episode.number, env=name)
+            self._framed_at = time.monotonic()
+            self._hud.frame(pixels, mind=mind, **moment)
+        elif mind is not None:
+            self._hud.mind(**mind, **moment)
+
+    def _view(self) -> dict[str, Any]:
+        """Return the policy's view of the newest step, for `Publisher.mind`."""
+        began_at = time.perf_counter()
+        at = self._env_index
+        parts = view_of(self.model, self.locals, at)
+        parts["reward_parts"] = reward_parts_of(self.locals["infos"][at])
+        if self._action_names:
+            number = number_of(parts["action"])
+            parts["action_names"] = self._action_names
+            parts["action_name"] = None if number is None else self._action_names[int(number)]
+        self._views.spend(began_at)
+        return parts
+
+    def _find_action_names(self) -> list[str]:
+        """The names of the actions of an Atari game; none for most other environments."""
+        envs = next((level.envs for level in _vec_levels(self.training_env) if hasattr(level, "envs")), None)
+        one = None if envs is None else getattr(envs[self._env_index], "unwrapped", None)
+        meanings = getattr(one, "get_action_meanings", None)
+        return [str(name) for name in meanings()] if callable(meanings) else []
 
     def _render(self) -> Any:
         at = self._env_index

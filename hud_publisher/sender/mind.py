@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hud_publisher.protocol.values import Json
     from hud_publisher.sender.observation import Shown
 
+#: Fields that are lists, also if an array holds one number.
+_LISTS = ("probabilities", "q_values", "mean", "deviation", "action_names")
 #: The entropy of a normal distribution with deviation 1, in nats.
 _ENTROPY_OF_NORMAL = 0.5 * math.log(2 * math.pi * math.e)
 
@@ -32,6 +34,7 @@ def view_fields(item: Mind, shown: Shown | None, cannot_show: Callable[[str, obj
     parts = dict(item.parts)
     parts.pop("observation", None)
     data = clean_metrics(parts, cannot_show)
+    data |= {name: [data[name]] for name in _LISTS if name in data and not isinstance(data[name], list)}
     names, advice = data.pop("observation_names", None), data.pop("advice", item.advice)
     if "entropy" not in data and (entropy := entropy_of(data)) is not None:
         data["entropy"] = entropy
@@ -45,7 +48,8 @@ def view_fields(item: Mind, shown: Shown | None, cannot_show: Callable[[str, obj
 def entropy_of(data: dict[str, Json]) -> float | None:
     """Return the entropy of the action's distribution in nats; None if it is unknown or infinite.
 
-    Independent choices add up. The entropy of a continuous action is that of a normal distribution; it may be negative.
+    Independent choices add up. The entropy of a continuous action is that of a normal distribution, before any
+    squashing; it may be negative.
     """
     probabilities, deviations = data.get("probabilities"), data.get("deviation")
     if isinstance(probabilities, list) and probabilities:
