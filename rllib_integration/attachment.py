@@ -54,6 +54,7 @@ class AttachableCallbacks:
     channel: str | None = None
     name: str | None = None
     info_keys: Sequence[str] = ()
+    reward_keys: Sequence[str] = ()
     roles: Mapping[str, str] = MappingProxyType({})
     evaluation_channel: str | None = None
     overrides: Mapping[str, Any] = MappingProxyType({})

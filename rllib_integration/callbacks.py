@@ -36,6 +36,7 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
         run_id: processes with the same run id share a session. By default a secret that is stored with the run's files.
         fps: greatest number of frames per second.
         info_keys: fields of the environment's `info` to show, such as ("health", "location").
+        reward_keys: names in `info` of the parts of the reward, or of mappings of parts; by default the usual names.
         roles: role on the page → field, such as {"return": "env_runners/score"}.
         evaluation_channel: a second display for the evaluation env runners, "auto" to name it after the first; by
             default they are not shown.
@@ -58,6 +59,7 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
         run_id: str | None = None,
         fps: float | None = None,
         info_keys: Sequence[str] = (),
+        reward_keys: Sequence[str] = (),
         roles: Mapping[str, str] | None = None,
         evaluation_channel: str | None = None,
         **settings: Any,
@@ -70,6 +72,7 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
         self.name = name
         self.roles = dict(read_roles(roles))
         self.info_keys = (info_keys,) if isinstance(info_keys, str) else tuple(info_keys)
+        self.reward_keys = (reward_keys,) if isinstance(reward_keys, str) else tuple(reward_keys)
         self.evaluation_channel = evaluation_channel
         self.overrides = overrides
 
@@ -203,5 +206,7 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
             writer=f"w{index}", batch_frames=True,
         )  # fmt: skip
         num_envs = getattr(env, "num_envs", None) or len(env.get_sub_environments())
-        self._runner = RunnerHud(attachment, publisher, index, int(num_envs), info_keys=self.info_keys)
+        self._runner = RunnerHud(
+            attachment, publisher, index, int(num_envs), info_keys=self.info_keys, reward_keys=self.reward_keys
+        )
         return self._runner

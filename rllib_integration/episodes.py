@@ -16,7 +16,13 @@ from rllib_integration.guard import quiet
 
 
 class EpisodeView:
-    """Reads an episode's chunk: a `SingleAgentEpisode` of the new API stack; the subclasses read the other kinds."""
+    """Reads an episode's chunk: a `SingleAgentEpisode` of the new API stack; the subclasses read the other kinds.
+
+    Attributes:
+        has_minds: PolicyView can read the policy's view of such an episode.
+    """
+
+    has_minds = True
 
     def identity(self, chunk: Any) -> object:
         """A value that all chunks of an episode share, and no other episode has."""
@@ -49,6 +55,8 @@ class EpisodeView:
 
 class MultiAgentView(EpisodeView):
     """`MultiAgentEpisode` of the new API stack."""
+
+    has_minds = False
 
     def length(self, chunk: Any) -> int:
         return int(chunk.env_t)
@@ -83,6 +91,8 @@ def _acted(chunk: Any, agent: Any, steps: Any) -> bool:
 
 class OldStackView(EpisodeView):
     """`EpisodeV2` of the old API stack: one object for the whole episode, which stores no actions."""
+
+    has_minds = False
 
     def identity(self, chunk: Any) -> object:
         return chunk.episode_id

@@ -1,4 +1,4 @@
-"""One env runner's part of HUD: its reporter's frames and metrics, its envs' thumbnails, and its phase.
+"""One env runner's part of HUD: its reporter's frames, views and metrics, its envs' thumbnails, and its phase.
 
 Runs on the thread that steps the envs, so an ordinary step costs two comparisons and a clock read, which `callbacks`
 makes; all costlier work is rate-limited. Its methods may raise anything: `callbacks`, which makes one
@@ -15,9 +15,11 @@ from typing import Any
 
 from hud_publisher import Publisher
 from hud_publisher.integrations.rendering import RenderBudget
+from hud_publisher.integrations.reward_parts import reward_parts_of
 from rllib_integration.attachment import Attachment
 from rllib_integration.episodes import EpisodeView, RunningEpisode, view_of
 from rllib_integration.guard import quiet
+from rllib_integration.mind import PolicyView
 from rllib_integration.rendering import render_env, sub_env
 from rllib_integration.reporter import Reporter
 from rllib_integration.steps import StepCount
@@ -30,6 +32,10 @@ METRICS_ALONE_S = 0.25
 #: counts from the due time, so the rate is right on average; the next frame may be due after this share of a period.
 ASK_S = 0.008
 REST = 0.6
+#: After this time without a frame a view of the policy is sent without one.
+MIND_ALONE_S = 0.25
+#: Steps that a due frame waits for the module's input of its step: one, or more if an episode ends meanwhile.
+MOST_WAITS = 3
 #: Time between two checks of the requests of viewers and other runners.
 LOOK_S = 0.2
 #: Time between two questions whether a thumbnail is wanted; the publisher accepts one per second.
@@ -57,6 +63,7 @@ class RunnerHud:
         worker_index: of the env runner; 0 for the driver's runner.
         num_envs: how many envs it steps.
         info_keys: fields of the envs' `info` to show.
+        reward_keys: names of the parts of the reward in `info`; empty for the usual names.
         clock: seconds, monotonic.
 
     Attributes:
@@ -74,12 +81,16 @@ class RunnerHud:
         num_envs: int,
         *,
         info_keys: Sequence[str] = (),
+        reward_keys: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._publisher = publisher
         self._worker_index = worker_index
-        self._info_keys = tuple(info_keys)
+        self._info_keys, self._reward_keys = tuple(info_keys), tuple(reward_keys)
         self.clock = clock
+        self._policy = PolicyView(clock)
+        self._framed_at = float("-inf")
+        self._waits = 0
         self._is_evaluation = attachment.is_evaluation
         self._envs = [_Env() for _ in range(num_envs)]
         self.seen: list[Any] = [UNSEEN] * num_envs
@@ -128,7 +139,7 @@ class RunnerHud:
             self._look(now, env)
         if now >= self._ask_at and env_index == self._reporter.env_index:
             self._ask_at = now + ASK_S
-            self._report(now, env, env_index, running, episode)
+            self._report(now, env_runner, env, env_index, running, episode)
         if now >= self._thumbnails_at:
             self._thumbnails_at = now + THUMBNAIL_S
             self.seen = [UNSEEN] * len(self.seen)  # each env is checked at its next step
@@ -218,37 +229,75 @@ class RunnerHud:
             self._phase = phase
             self._publisher.log({"phase": phase}, step=self.steps.now)
 
-    def _report(self, now: float, env: Any, env_index: int, running: RunningEpisode, episode: Any) -> None:
-        """Publish the reporter's frame and fields, if they are due."""
-        has_frame = self._publisher.wants_frame((self._worker_index, env_index)) and self._budget.is_affordable()
+    def _report(
+        self, now: float, env_runner: Any, env: Any, env_index: int, running: RunningEpisode, episode: Any
+    ) -> None:
+        """Publish the reporter's frame, view and fields, if they are due."""
+        name = (self._worker_index, env_index)
+        has_frame = self._publisher.wants_frame(name) and self._budget.is_affordable()
+        has_mind = (has_frame or now > self._framed_at + MIND_ALONE_S) and self._publisher.wants_mind(name)
+        mind = None
+        if has_mind and running.view.has_minds and self._policy.is_affordable():
+            is_ready = self._policy.is_prepared(episode) or self._waits >= MOST_WAITS
+            if not is_ready and self._policy.prepare(env_runner, episode):
+                self._waits, self._ask_at = self._waits + 1, 0.0  # the next step has its frame and its view
+                return
+            mind = quiet.attempt("the policy's view", self._mind, env_runner, env_index, running, episode)
+        self._waits = 0
+        if running.view.has_minds:  # of a slow env, every step comes here, and no frame has to wait
+            self._policy.prepare(env_runner, episode)
         fields = None
         if now >= (self._metrics_with_frame_at if has_frame else self._metrics_at):
             self._metrics_at = now + METRICS_ALONE_S
             self._metrics_with_frame_at = now + METRICS_S * 0.9  # tolerance, because frame times jitter
             fields = self._moment(running, episode)
         if has_frame:
-            self._render(env, env_index, fields)
-        elif fields is not None:
-            self._publisher.log(fields, step=self.steps.now)
+            self._render(env, env_index, fields, mind)
+        else:
+            self._publish_without_frame(running.number, name, fields, mind)
 
-    def _render(self, env: Any, env_index: int, fields: Mapping[str, Any] | None = None) -> None:
+    def _publish_without_frame(
+        self, episode: int, name: tuple[int, int], fields: Mapping[str, Any] | None, mind: Mapping[str, Any] | None
+    ) -> None:
+        if fields is not None:
+            self._publisher.log(fields, step=self.steps.now)
+        if mind is not None:
+            self._publisher.mind(**mind, step=self.steps.now, episode=episode, env=name)
+
+    def _mind(self, env_runner: Any, env_index: int, running: RunningEpisode, episode: Any) -> dict[str, Any]:
+        """Return the policy's view of the newest step, for `Publisher.mind`."""
+        view = running.view
+        action = quiet.attempt("the action", view.action, episode)
+        parts = self._policy.read(env_runner, env_index, episode) | {"action": action}
+        if self._action_names:
+            parts |= {"action_names": self._action_names, "action_name": _name_of(action, self._action_names)}
+        infos = quiet.attempt("the info", view.infos, episode)
+        parts["reward_parts"] = quiet.attempt("the parts of the reward", reward_parts_of, infos, self._reward_keys)
+        return parts
+
+    def _render(
+        self, env: Any, env_index: int, fields: Mapping[str, Any] | None = None, mind: Mapping[str, Any] | None = None
+    ) -> None:
         """Render, and offer the pictures: one picture may serve as frame and as thumbnail.
 
         Args:
             env: the vector env.
             env_index: the env to render.
             fields: published with its frame.
+            mind: the policy's view, published with its frame.
         """
         pictures = self._budget.spend(lambda: render_env(env, env_index)) or {}
-        if fields is not None and env_index not in pictures:
-            self._publisher.log(fields, step=self.steps.now)
+        if env_index not in pictures:
+            name = (self._worker_index, env_index)
+            self._publish_without_frame(self._envs[env_index].episodes, name, fields, mind)
         for index, picture in pictures.items():
             name = (self._worker_index, index)
             if index == self._reporter.env_index:
                 is_taken = self._publisher.frame(
                     picture, step=self.steps.now, episode=self._envs[index].episodes, env=name,
-                    data=fields if index == env_index else None,
+                    data=fields if index == env_index else None, mind=mind if index == env_index else None,
                 )  # fmt: skip
+                self._framed_at = self.clock()
                 self._ask_at += self._rest_s if is_taken else 0.0
             if self._publisher.wants_thumbnail(name):
                 self._publisher.thumbnail(picture, env=name, step=self.steps.now)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy
 import pytest
+import torch
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from hud_publisher import Claim, Settings
@@ -25,7 +26,8 @@ class Recorder:
         self.logged: list[dict[str, Any]] = []
         self.frames: list[tuple[int, int]] = []
         self.thumbnails: list[tuple[int, int]] = []
-        self.wanted_frames = False
+        self.minds: list[dict[str, Any]] = []
+        self.wanted_frames = self.wanted_minds = False
         self.wanted_thumbnails: set[tuple[int, int]] = set()
         self.claim: Claim | None = None
         self.feedback = Published()
@@ -38,11 +40,22 @@ class Recorder:
         return self.wanted_frames
 
     def frame(
-        self, pixels: Any, *, step: int, episode: int, env: tuple[int, int], data: Mapping[str, Any] | None
-    ) -> bool:
+        self, pixels: Any, *, step: int, episode: int, env: tuple[int, int], data: Mapping[str, Any] | None,
+        mind: Mapping[str, Any] | None,
+    ) -> bool:  # fmt: skip
         self.frames.append(env)
+        if mind is not None:
+            self.mind(**mind, step=step, episode=episode, env=env)
         if data is not None:
             self.log(data, step)
+        return True
+
+    def wants_mind(self, env: tuple[int, int]) -> bool:
+        return self.wanted_minds
+
+    def mind(self, **parts: Any) -> bool:
+        self.minds.append(parts)
+        self.wanted_minds = False
         return True
 
     def wants_thumbnail(self, env: tuple[int, int]) -> bool:
@@ -115,6 +128,69 @@ def test_an_ordinary_step_is_counted_and_no_more(worker_index: int, most: int) -
     assert 8 <= len(looks) <= most, "one second passed"
 
 
+class Lively:
+    """A module that counts how often its values are asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def get_exploration_action_dist_cls(self) -> Any:
+        return None
+
+    def modules(self) -> list[Any]:
+        return []
+
+    def compute_values(self, batch: Any) -> Any:
+        self.asked += 1
+        return batch["obs"].sum(-1)
+
+
+def test_a_view_is_read_only_when_wanted_and_goes_with_the_frame_of_its_step() -> None:
+    bench = Bench()
+    module = bench.env_runner.module = Lively()
+    bench.env_runner.config, bench.env_runner.num_envs = SimpleNamespace(explore=True), 2
+    bench.begin(0)
+    bench.publisher.wanted_frames = True
+
+    def step() -> None:
+        bench.hud._budget._share._resume_at = 0.0  # pictures are cheap
+        # When the callbacks of a step run, RLlib has the input for the decision of the next one.
+        bench.env_runner._cached_to_module = {"obs": torch.full((2, 3), float(bench.hud.steps.own + 2))}
+        bench.step(0)
+
+    for _ in range(100):
+        step()
+    assert (module.asked, bench.publisher.minds) == (0, [])
+    bench.publisher.wanted_minds = True
+    before = len(bench.publisher.frames)
+    while not bench.publisher.minds:
+        step()
+    [view] = bench.publisher.minds
+    assert module.asked == 1
+    assert len(bench.publisher.frames) == before + 1
+    own = float(bench.hud.steps.own)
+    assert view["observation"].tolist() == [own] * 3
+    assert (view["value"], view["action"], view["action_name"]) == (3 * own, 1, "FIRE")
+    assert (view["step"], view["episode"], view["env"]) == (bench.hud.steps.now, 1, (1, 0))
+
+
+def test_a_module_without_its_value_head_is_asked_once() -> None:
+    bench = Bench()
+    bench.env_runner.module = module = Lively()
+    module.compute_values = lambda batch: bench.renders.append(-1) or batch.vf  # type: ignore[assignment,func-returns-value]
+    bench.env_runner.config, bench.env_runner.num_envs = SimpleNamespace(explore=True), 2
+    bench.env_runner._cached_to_module = {"obs": torch.zeros(2, 3)}
+    bench.begin(0)
+    bench.publisher.wanted_frames = True
+    for _ in range(5):
+        bench.publisher.wanted_minds = True
+        for _ in range(300):
+            bench.step(0)
+    assert len(bench.publisher.minds) == 5
+    assert bench.renders.count(-1) == 1
+    assert all("value" not in view for view in bench.publisher.minds)
+
+
 def test_a_chunk_that_begins_between_two_looks_is_seen() -> None:
     bench = Bench()
     bench.begin()
@@ -149,7 +225,7 @@ def test_step_level_fields_go_out_at_a_rate_for_eyes_however_fast_the_env_is(fra
     bench.begin()
     for number in range(1000):
         bench.publisher.wanted_frames = frames and len(bench.publisher.frames) <= number // 50
-        bench.hud._budget._resume_at = 0.0
+        bench.hud._budget._share._resume_at = 0.0
         bench.step(after_s=0.001)
     assert len(bench.publisher.having("reward")) == pytest.approx(entries, abs=1)
     assert len(bench.publisher.frames) == (20 if frames else 0)
@@ -221,7 +297,7 @@ def test_a_missing_picture_is_explained_once_and_the_explanation_withdrawn_when_
     bench.step()
     assert len(bench.publisher.having("no_picture")) == 1
     bench.picture = numpy.zeros((2, 2, 3), numpy.uint8)
-    bench.hud._budget._resume_at = 0.0
+    bench.hud._budget._share._resume_at = 0.0
     bench.step(after_s=0.01)
     assert bench.publisher.having("no_picture")[-1] == ""
 
@@ -269,7 +345,7 @@ def test_a_wish_for_the_other_env_moves_the_picture_with_its_next_episode() -> N
     assert bench.publisher.frames == [(1, 0)]
     assert bench.publisher.claim == Claim((1, 0))
     bench.begin(1)
-    bench.hud._budget._resume_at = 0.0
+    bench.hud._budget._share._resume_at = 0.0
     bench.step(1, after_s=0.01)
     assert bench.publisher.frames == [(1, 0), (1, 1)]
     assert bench.publisher.claim == Claim((1, 1), is_preferred=True)
