@@ -14,6 +14,7 @@ from hud_publisher.protocol.errors import ConfigError
 Role = Literal[
     "return", "return_max", "return_min", "length", "env_steps", "iteration", "episodes", "steps_per_s", "policy_loss",
     "value_loss", "total_loss", "entropy", "kl", "learning_rate", "explained_variance", "q_value", "success_rate",
+    "clip_fraction", "grad_norm",
 ]  # fmt: skip
 ROLES: tuple[Role, ...] = get_args(Role)
 

@@ -137,6 +137,12 @@ _TABLE = (
             "q-network/q1 (mean)")),
     _Names("success_rate", "Success rate", "success_rate success is_success episode_success_rate",
            (*_below(_RUNNERS, "success_rate"), "rollout/success_rate", "episode/success_rate", "train/success_rate")),
+    _Names("clip_fraction", "Clip fraction", "clip_fraction clipfrac clip_frac",
+           ("train/clip_fraction", "losses/clipfrac", "losses/clip_fraction", "train/clipfrac", "info/clip_frac")),
+    _Names("grad_norm", "Gradient norm", "grad_norm gradient_norm grad_gnorm total_grad_norm",
+           (*_below(_LEARNERS, "gradients_default_optimizer_global_norm grad_gnorm grad_norm "
+                    "gradients_policy_global_norm gradients_actor_global_norm gradients_qf_global_norm"),
+            "train/grad_norm", "losses/grad_norm", "train/gradient_norm", "loss/grad_norm", "update/grad_norm")),
 )  # fmt: skip
 
 
@@ -155,6 +161,7 @@ class RoleMap:
 
     Attributes:
         roles: role → its fields; several if each belongs to another policy.
+        by_path: path of each of these fields → its role.
     """
 
     def __init__(self, chosen: Mapping[str, str] | None = None) -> None:
@@ -170,6 +177,7 @@ class RoleMap:
                 self._chosen.setdefault(path, role)
         self._taken = set(self._chosen.values())
         self._best: dict[Role, dict[str, tuple[int, RoleField]]] = {}
+        self.by_path: dict[str, Role] = {}
 
     @classmethod
     def of(cls, chosen: Mapping[str, str], state: Mapping[str, Any], not_finite: Iterable[str]) -> Self:
@@ -219,7 +227,10 @@ class RoleMap:
             chosen = [{**chosen[0], "label": chosen[0]["label"].removesuffix(" (default_policy)")}]
         if self.roles.get(role) == chosen:
             return False
+        for one in self.roles.get(role, ()):
+            del self.by_path[one["path"]]
         self.roles[role] = chosen
+        self.by_path |= {one["path"]: role for one in chosen}
         return True
 
 
