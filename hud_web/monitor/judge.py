@@ -6,7 +6,6 @@ Called by `monitor`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -25,6 +24,9 @@ from hud_web.monitor.detectors import (
     Vision,
     is_number,
 )
+from hud_web.monitor.learning import Learning
+from hud_web.monitor.memory import restored, stored
+from hud_web.monitor.patterns import Patterns
 from hud_web.monitor.problems import Problems
 from hud_web.monitor.processes import Processes
 from hud_web.monitor.rhythm import Phase, Stall
@@ -57,13 +59,15 @@ class Judge:
             chosen_roles: role → field path, as the user decided.
         """
         known = memory or {}
-        self._detectors = {name: _restore(kind, known.get(name)) for name, kind in DETECTORS.items()}
-        self._vision: Vision = _restore(Vision, known.get("vision"))
-        self._stall: Stall = _restore(Stall, known.get("stall"))
-        self._phase: Phase = _restore(Phase, known.get("phase"))
-        self._life: Life = _restore(Life, known.get("life"))
-        self._processes: Processes = _restore(Processes, known.get("processes"))
-        self.problems: Problems = _restore(Problems, known.get("problems"))
+        self._detectors = {name: restored(kind, known.get(name)) for name, kind in DETECTORS.items()}
+        self._vision = restored(Vision, known.get("vision"))
+        self._stall = restored(Stall, known.get("stall"))
+        self._phase = restored(Phase, known.get("phase"))
+        self._life = restored(Life, known.get("life"))
+        self._processes = restored(Processes, known.get("processes"))
+        self.problems = restored(Problems, known.get("problems"))
+        self._learning = restored(Learning, known.get("learning"))
+        self._patterns = restored(Patterns, known.get("patterns"))
         self._roles = RoleMap(chosen_roles)
         for path in known.get("role_paths", ()):
             self._roles.add(path)
@@ -77,7 +81,7 @@ class Judge:
         return self._roles.roles
 
     def memory(self) -> dict[str, Any]:
-        """Return the memory for a later judge, as JSON values."""
+        """Return the memory for a later judge, as JSON values; it must be encoded before the next entry."""
         parts = {
             **self._detectors,
             "vision": self._vision,
@@ -86,10 +90,12 @@ class Judge:
             "life": self._life,
             "processes": self._processes,
             "problems": self.problems,
+            "learning": self._learning,
+            "patterns": self._patterns,
         }
         paths = [field["path"] for fields in self.roles.values() for field in fields]
         return {
-            **{name: dataclasses.asdict(part) for name, part in parts.items()},
+            **{name: stored(part) for name, part in parts.items()},
             "role_paths": paths, "step": self._step, "iteration": self._iteration,
             "now_ms": self._now_ms,
         }  # fmt: skip
@@ -142,6 +148,8 @@ class Judge:
         findings += self._processes.hear(entry.writer.rpartition("/")[0], entry.time_ms)
         for detector in self._detectors.values():
             findings += detector.look(entry, self._roles)
+        has_return = self._learning.look(entry, self._roles)
+        findings += self._patterns.look(entry, self._roles, self._learning, has_return)
         return list(self._annotate(findings, entry.time_ms, entry.entry_id))
 
     def see_vision(self, entry_id: str, time_ms: int, error: str | None) -> list[Annotation]:
@@ -196,10 +204,3 @@ class Judge:
             follow(self.not_finite, annotation)
             self.problems.follow(annotation)
             yield annotation
-
-
-def _restore(kind: type[Any], memory: object) -> Any:
-    """Return a detector with its memory; unknown parts of another version's memory are dropped."""
-    names = {item.name for item in dataclasses.fields(kind)}
-    known = memory if isinstance(memory, Mapping) else {}
-    return kind(**{name: value for name, value in known.items() if name in names})

@@ -46,7 +46,7 @@ class Run:
         self.judge = Judge(json.loads(json.dumps(self.judge.memory())))
 
     def kinds(self) -> list[str]:
-        return [annotation.kind for annotation in self.found]
+        return [annotation.kind for annotation in self.found if not annotation.kind.startswith("symptom")]
 
 
 @pytest.fixture
