@@ -227,6 +227,7 @@ class EnvRunners:
 
     healthy: int | None = None
     restarts: int = 0
+    most: int = 0
 
     def look(self, seen: Observation, _roles: RoleMap) -> Iterator[Finding]:
         """Report a change of the number of healthy env runners."""
@@ -234,6 +235,7 @@ class EnvRunners:
         if not is_number(value):
             return
         before, self.healthy = self.healthy, int(value)
+        self.most = max(self.most, self.healthy)
         if before is not None and self.healthy != before:
             kind: Kind = "env_runner_lost" if self.healthy < before else "env_runner_back"
             yield Finding(kind, f"{self.healthy} env runners are healthy, {before} were", (HEALTHY,))
@@ -244,6 +246,12 @@ class EnvRunners:
         if restarted > 0 and before is not None and self.healthy == before:
             yield Finding("env_runner_lost", f"RLlib lost {restarted} env runners within this iteration", (RESTARTS,))
             yield Finding("env_runner_back", f"RLlib restarted {restarted} env runners", (RESTARTS,))
+
+    def describe(self) -> str | None:
+        """Return how many of the env runners are lost now; None if none is."""
+        if self.healthy is None or self.healthy >= self.most:
+            return None
+        return f"{self.most - self.healthy} of {self.most} env runners are restarting"
 
 
 HEALTHY = "fault_tolerance/num_healthy_workers"

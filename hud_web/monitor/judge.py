@@ -23,6 +23,7 @@ from hud_web.monitor.detectors import (
     Steps,
     Vision,
     is_number,
+    span,
 )
 from hud_web.monitor.learning import Learning
 from hud_web.monitor.memory import restored, stored
@@ -30,7 +31,17 @@ from hud_web.monitor.patterns import Patterns
 from hud_web.monitor.problems import Problems
 from hud_web.monitor.processes import Processes
 from hud_web.monitor.rhythm import Phase, Stall
-from hud_web.monitor.verdict import Verdict, clause, compose, rank
+from hud_web.monitor.verdict import (
+    Earlier,
+    Verdict,
+    clause,
+    collapse_text,
+    compose,
+    in_line,
+    not_finite_problem,
+    outlook,
+    rank,
+)
 from hud_web.store.roles import RoleMap, Roles
 
 #: The detectors of entries, by the name under which their memory is stored.
@@ -44,11 +55,16 @@ DETECTORS: dict[str, type[Any]] = {
 }
 
 
+#: Roles of fields that are means of episodes: they are NaN before the first episode's end.
+EPISODE_ROLES = ("return", "return_max", "return_min", "length", "success_rate")
+
+
 class Judge:
     """Watches one session; `memory` holds all that another replica needs to continue.
 
     Attributes:
         problems: the open problems that its annotations reported.
+        earlier: the previous run of the channel, for a comparison; None without one.
     """
 
     def __init__(self, memory: Mapping[str, Any] | None = None, chosen_roles: Mapping[str, str] | None = None) -> None:
@@ -74,6 +90,7 @@ class Judge:
         self._step: int | None = known.get("step")
         self._iteration: int | None = known.get("iteration")
         self._now_ms: int = known.get("now_ms", 0)
+        self.earlier: Earlier | None = None
 
     @property
     def roles(self) -> Roles:
@@ -125,10 +142,50 @@ class Judge:
     def verdict(self) -> Verdict:
         """Return the verdict on the run at the time of the newest entry or look at the session."""
         self.problems.forget(self._now_ms)
-        level, clauses = rank(self.problems, self.not_finite)
+        level, problems = rank(self._open_problems())
+        trend, clauses = outlook(self._learning, self._now_ms, self.earlier)
+        if level is None and not self.is_done:
+            return compose(trend, clauses, self._now_ms)
         if self.is_done:
-            return compose("ended", [clause("Ended"), *clauses], self._now_ms)
-        return compose(level or "early", clauses or [clause("Too early to tell")], self._now_ms)
+            has_died = any(self.problems.of("process_died")) or any(self.problems.of("process_lost"))
+            rest = [in_line(one) for one in clauses if trend != "early"]
+            if not has_died:
+                return compose("ended", [clause("Ended"), *map(in_line, problems), *rest], self._now_ms)
+            return compose("bad", [*problems, *rest], self._now_ms)
+        rest = [in_line(clauses[0])] if trend in ("good", "warning") else []
+        return compose(level or trend, [*problems, *rest], self._now_ms)
+
+    def _open_problems(self) -> Iterator[Mapping[str, Any]]:
+        """Return the open problems with their current numbers."""
+        for one in self.problems.open.values():
+            if self.is_done and one["kind"] in ("stall", "hung_phase"):
+                continue
+            if one["kind"] == "collapse" and not self._learning.has_gained():
+                continue  # a fall from the beginning is the symptom "return_falls", if it lasts
+            yield {**one, "text": self._text(one)}
+        if not_finite := self._wrong():
+            yield not_finite_problem(not_finite)
+
+    def _text(self, problem: Mapping[str, Any]) -> str:
+        """Return the text of a problem: its annotation's, or if the problem goes on, one with the present numbers."""
+        kind, text = problem["kind"], str(problem["text"])
+        if kind == "hung_phase":
+            return f"Hung in {self._phase.name} for {self._phase.lasts(self._now_ms)}"
+        if kind == "stall":
+            return f"No data for {span(self._now_ms - (self._stall.last_ms or self._now_ms))}"
+        if kind == "collapse":
+            return collapse_text(self._learning) or text
+        if kind == "env_runner_lost":
+            runners: EnvRunners = self._detectors["env_runners"]
+            return runners.describe() or text
+        return text
+
+    def _wrong(self) -> dict[str, Any]:
+        """Return the fields that are not finite, without means of episodes before the first episode."""
+        if self._learning.count:
+            return self.not_finite
+        by_path = self._roles.by_path
+        return {path: one for path, one in self.not_finite.items() if by_path.get(path) not in EPISODE_ROLES}
 
     def see(self, entry: Observation) -> list[Annotation]:
         """Process an entry of metrics or iterations."""

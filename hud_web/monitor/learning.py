@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from hud_web.monitor.detectors import Observation, is_number
+from hud_web.monitor.detectors import FROM_DISTANCE, Observation, is_number
 from hud_web.monitor.memory import restored
 from hud_web.monitor.trend import LEAST_POINTS, NO_TREND, Block, Course, Trend, trend_of
-from hud_web.store.roles import RoleMap
+from hud_web.store.roles import RoleMap, is_last_return
 
 #: The window of "+0.4 in 10 min", and the least duration of a flat return, in milliseconds.
 WINDOW_MS = 10 * 60_000
@@ -24,10 +24,14 @@ LEAST_BLOCKS = 12
 RECENT_BLOCK_MS = 30_000
 #: Returns before a trend is judged.
 LEAST_RETURNS = 10
-#: A gain counts if it exceeds this multiple of the deviation of a block mean.
-GAIN = 4.0
+#: A gain counts if it exceeds this multiple of the deviation of a block mean, and a tenth of the beginning.
+GAIN = 5.0
 #: The share of the gain above which a run counts as near its best.
 NEAR_BEST = 0.7
+#: The share of the newest distance of two returns in their mean.
+SINGLE_SHARE = 0.05
+#: The deviation of a mean of many episodes, from that of one: their number is unknown, and usually 100.
+MEAN_OF = 7.0
 #: Fields of one step: their presence tells a step's entry from an episode's.
 STEP_FIELDS = ("reward", "action")
 
@@ -50,7 +54,7 @@ class Progress(NamedTuple):
     @property
     def has_gained(self) -> bool:
         """Whether the return has ever been above its beginning by more than its noise."""
-        return self.best - self.first > max(GAIN * self.noise, 1e-9)
+        return self.best - self.first > max(GAIN * self.noise, abs(self.first) / 10, 1e-9)
 
     @property
     def is_near_best(self) -> bool:
@@ -76,7 +80,9 @@ class Learning:
         equal: returns in a row that equal the newest.
         equal_since_ms: time of the first of these.
         best: the highest logged return with its time, step and entry id; empty before the first return.
+        newest: time, step and entry id of the newest return; empty before it.
         scale: the largest absolute return.
+        single: [newest return of one episode, mean distance of two in a row, their number]; for the noise of means.
         episodes: newest value of the counter of episodes; -1 without one.
         recent: course of the return, of the last 24 minutes or 48 values.
         whole: course of the return since the first.
@@ -92,7 +98,9 @@ class Learning:
     equal: int = 0
     equal_since_ms: int = 0
     best: dict[str, Any] = field(default_factory=dict)
+    newest: dict[str, Any] = field(default_factory=dict)
     scale: float = 0.0
+    single: list[float] = field(default_factory=lambda: [0.0, 0.0, 0])
     episodes: float = -1
     recent: Course = field(default_factory=Course)
     whole: Course = field(default_factory=Course)
@@ -113,6 +121,7 @@ class Learning:
             self.lengths.add(seen.time_ms, seen.step, length)
         if (success := _value(seen, roles, "success_rate")) is not None:
             self.success.add(seen.time_ms, seen.step, success, RECENT_BLOCK_MS)
+        self._learn_single(seen)
         fields = roles.roles.get("return")
         if not fields or "running" in fields[0]["label"]:
             return False
@@ -126,6 +135,14 @@ class Learning:
             return False
         self._add(seen, value)
         return True
+
+    def _learn_single(self, seen: Observation) -> None:
+        for path, value in seen.data.items():
+            if is_last_return(path) and is_number(value) and not _repeats_steps(seen):
+                last, distance, number = self.single
+                if number:
+                    distance += max(SINGLE_SHARE, 1 / number) * (abs(value - last) - distance)
+                self.single = [value, distance, number + 1]
 
     def _restart(self, path: str, is_mean: bool) -> None:
         self.path, self.is_mean = path, is_mean
@@ -141,17 +158,15 @@ class Learning:
         self.first_ms = self.first_ms or seen.time_ms
         self.last = value
         self.scale = max(self.scale, abs(value))
+        self.newest = {"time_ms": seen.time_ms, "step": seen.step, "entry_id": seen.entry_id}
         if not self.best or value > self.best["value"]:
-            self.best = {
-                "value": value, "fields": [self.path], "time_ms": seen.time_ms, "step": seen.step,
-                "entry_id": seen.entry_id,
-            }  # fmt: skip
+            self.best = {"value": value, "fields": [self.path], **self.newest}
         self.recent.add(seen.time_ms, seen.step, value, RECENT_BLOCK_MS)
         self.whole.add(seen.time_ms, seen.step, value)
 
-    def covers(self, episodes: int, values: int) -> bool:
-        """Whether these logged values are about so many episodes: a mean is of several."""
-        return values >= (episodes // 4 if self.is_mean else episodes)
+    def values_of(self, episodes: int) -> int:
+        """Return how many logged values are about so many episodes: a mean is of several."""
+        return episodes // 4 if self.is_mean else episodes
 
     @property
     def is_known(self) -> bool:
@@ -176,7 +191,16 @@ class Learning:
 
     def progress(self) -> Progress | None:
         """Return how far the return has come; None before there are enough returns."""
-        return _progress(self.whole.since(0)) if self.is_known else None
+        if not self.is_known:
+            return None
+        # The mean of the last 100 episodes wanders slowly: its blocks show less than its noise.
+        least = FROM_DISTANCE * self.single[1] / MEAN_OF if self.is_mean else 0.0
+        return _progress(self.whole.since(0), least)
+
+    def has_gained(self) -> bool:
+        """Whether the return has ever been above its beginning by more than its noise."""
+        progress = self.progress()
+        return progress is not None and progress.has_gained
 
     def thrives(self) -> bool:
         """Whether the return rises, or is near the best of a real gain: then an unusual statistic is no failure."""
@@ -186,7 +210,7 @@ class Learning:
         return progress.is_near_best or (self.trend().rises and self.whole_trend().z > -1)
 
 
-def _progress(blocks: Sequence[Block]) -> Progress:
+def _progress(blocks: Sequence[Block], least_noise: float) -> Progress:
     most = max(2, len(blocks) // 8)
     sums = list(itertools.accumulate((block.mean * block.size for block in blocks), initial=0.0))
     sizes = list(itertools.accumulate((block.size for block in blocks), initial=0))
@@ -194,7 +218,7 @@ def _progress(blocks: Sequence[Block]) -> Progress:
     jumps = sorted(abs(one.mean - two.mean) for one, two in itertools.pairwise(blocks))
     # The median distance of two normal values is 0.954 deviations; a mean of `most` blocks has less noise.
     noise = jumps[len(jumps) // 2] / 0.954 / most**0.5
-    return Progress(means[0], means[-1], max(means), noise)
+    return Progress(means[0], means[-1], max(means), max(noise, least_noise))
 
 
 def _value(seen: Observation, roles: RoleMap, role: Any) -> float | None:

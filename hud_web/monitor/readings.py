@@ -5,6 +5,7 @@ Dataclasses whose attributes are bounded JSON values. No I/O and no clock. Calle
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
@@ -19,8 +20,8 @@ KEPT = 24
 REPEATS_MS = 5_000
 #: Values before the median is known.
 LEAST_KNOWN = 6
-#: Actions that are counted before the counts are halved, so that the last few hundred decide.
-ACTIONS = 400
+#: Newest actions that are remembered.
+ACTIONS = 100
 MAX_ACTIONS = 64
 #: Time between two marks of the speed, in milliseconds, and the number of marks: 24 minutes.
 MARK_MS = 30_000
@@ -87,39 +88,38 @@ class Series:
 
 @dataclass(slots=True)
 class Actions:
-    """How often the shown env's policy took each action.
+    """The newest actions of the shown env's policy.
 
     Attributes:
-        counts: action → number of the last few hundred.
+        last: names or numbers of the newest actions.
+        names: the different ones since the run began.
         is_continuous: whether an action was no whole number and no name.
     """
 
-    counts: dict[str, float] = field(default_factory=dict)
+    last: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     is_continuous: bool = False
 
     def add(self, action: Any) -> bool:
-        """Count an action; return False if it is continuous."""
+        """Append an action; return False if it is continuous."""
         if isinstance(action, float) and not action.is_integer():
             self.is_continuous = True
         if self.is_continuous or isinstance(action, bool) or not isinstance(action, (int, float, str)):
             self.is_continuous |= isinstance(action, list)
             return False
-        name = str(action)[:32]
-        if name not in self.counts and len(self.counts) >= MAX_ACTIONS:
-            return False
-        self.counts[name] = self.counts.get(name, 0) + 1
-        if sum(self.counts.values()) > ACTIONS:
-            for known in self.counts:
-                self.counts[known] /= 2
+        name = str(action)[:16]
+        if name not in self.names and len(self.names) < MAX_ACTIONS:
+            self.names.append(name)
+        self.last.append(name)
+        del self.last[:-ACTIONS]
         return True
 
-    def most_frequent(self) -> tuple[str, float, float]:
-        """Return the most frequent action, its share, and the number of actions."""
-        if self.is_continuous or not self.counts:
-            return "", 0.0, 0.0
-        total = sum(self.counts.values())
-        name = max(self.counts, key=lambda action: self.counts[action])
-        return name, self.counts[name] / total, total
+    def most_frequent(self) -> tuple[str, float, int]:
+        """Return the most frequent of the newest actions, its share, and the number of actions."""
+        if self.is_continuous or not self.last:
+            return "", 0.0, 0
+        [(name, number)] = Counter(self.last).most_common(1)
+        return name, number / len(self.last), len(self.last)
 
 
 @dataclass(slots=True)

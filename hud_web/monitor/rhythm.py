@@ -126,6 +126,11 @@ class Phase:
         known = self.durations.get(self.name)
         return int(median(known)) if known else None
 
+    def lasts(self, now_ms: int) -> str:
+        """Return the duration of this phase as text, with its usual one if that is known."""
+        usual = self.usual_ms()
+        return span(now_ms - self.since_ms) + ("" if usual is None else f" (usually {span(usual)})")
+
     def limit_ms(self) -> int:
         """Return the duration after which this phase counts as hung, in milliseconds."""
         usual = self.usual_ms()
@@ -139,6 +144,4 @@ class Phase:
         if not self.is_silent or self.is_hung or lasted <= self.limit_ms():
             return
         self.is_hung = True
-        usual = self.usual_ms()
-        known = "" if usual is None else f" (usually {span(usual)})"
-        yield Finding("hung_phase", f"{self.name.capitalize()} for {span(lasted)}{known}", ("phase",))
+        yield Finding("hung_phase", f"{self.name.capitalize()} for {self.lasts(now_ms)}", ("phase",))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Self, TypedDict
 
 from hud_publisher.protocol.roles import ROLES, Role
@@ -234,6 +234,7 @@ class RoleMap:
         return True
 
 
+@lru_cache(maxsize=4096)
 def is_last_return(path: str) -> bool:
     """Whether a field holds the return of one finished episode."""
     match = _find(path)

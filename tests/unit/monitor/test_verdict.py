@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hud_web.monitor.annotations import Annotation
 from hud_web.monitor.problems import LINGER_MS, MAX_OPEN, Problems
-from hud_web.monitor.verdict import rank
+from hud_web.monitor.verdict import not_finite_problem, rank
 
 NOW_MS = 1_760_000_000_000
 
@@ -14,7 +14,7 @@ def test_the_most_severe_problem_comes_first_and_keeps_its_evidence() -> None:
     problems.follow(Annotation("vision_failing", NOW_MS, "The vision LLM failed"))
     problems.follow(Annotation("collapse", NOW_MS, "The return collapsed", 7, None, "5-0", ("ret",)))
     broken = {"loss": {"value": "NaN", "time_ms": NOW_MS, "step": 9}}
-    level, clauses = rank(problems, broken)
+    level, clauses = rank([*problems.open.values(), not_finite_problem(broken)])
     assert level == "bad"
     assert [one["text"] for one in clauses] == [
         "NaN: loss since step 9", "the return collapsed", "the vision LLM failed",
@@ -38,9 +38,9 @@ def test_a_lost_env_runner_is_named_for_a_while_after_its_return() -> None:
     problems.follow(Annotation("env_runner_lost", NOW_MS, "lost"))
     problems.follow(Annotation("env_runner_back", NOW_MS, "back"))
     problems.forget(NOW_MS + LINGER_MS)
-    assert rank(problems, {})[1]
+    assert rank(problems.open.values())[1]
     problems.forget(NOW_MS + LINGER_MS + 1)
-    assert rank(problems, {}) == (None, [])
+    assert rank(problems.open.values()) == (None, [])
 
 
 def test_the_number_of_open_problems_is_bounded() -> None:
