@@ -55,6 +55,8 @@ class Problems:
 
     def _open(self, annotation: Annotation) -> None:
         key = _key(annotation.kind, annotation)
+        if annotation.kind == "process_died":  # its death explains its silence
+            self.open.pop(_key("process_lost", annotation), None)
         if key not in self.open and len(self.open) >= MAX_OPEN:
             return
         self.open[key] = {
