@@ -25,12 +25,12 @@ from hud_web.monitor.detectors import (
     is_number,
     span,
 )
-from hud_web.monitor.learning import Learning
 from hud_web.monitor.memory import restored, stored
-from hud_web.monitor.patterns import Patterns
 from hud_web.monitor.problems import Problems
 from hud_web.monitor.processes import Processes
 from hud_web.monitor.rhythm import Phase, Stall
+from hud_web.monitor.symptoms.learning import Learning
+from hud_web.monitor.symptoms.patterns import Patterns
 from hud_web.monitor.verdict import (
     Earlier,
     Verdict,

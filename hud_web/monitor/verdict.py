@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from hud_web.monitor.detectors import figure, first_of, span
-from hud_web.monitor.learning import WINDOW_MS, Learning
-from hud_web.monitor.patterns import RANKS
 from hud_web.monitor.problems import MAX_FIELDS
-from hud_web.monitor.trend import Block, mean_of, trend_of
+from hud_web.monitor.symptoms.learning import WINDOW_MS, Learning
+from hud_web.monitor.symptoms.patterns import RANKS
+from hud_web.monitor.symptoms.trend import Block, mean_of, trend_of
 
 Level = Literal["early", "good", "flat", "warning", "bad", "ended"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hud_web.monitor.judge import Judge
-from hud_web.monitor.patterns import RULES
+from hud_web.monitor.symptoms.patterns import RULES
 from hud_web.monitor.verdict import Verdict
 from tests.unit.monitor.made_up import START_MS, STYLES, Curve, Plan, entries, flat, rises, turns
 

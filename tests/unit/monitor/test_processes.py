@@ -46,7 +46,7 @@ class Run:
             self.now_ms += S
             if second % every == 0:
                 self.measure(*names)
-            self.entry("metrics", self.writers.get(names[0], names[0]), {"episode_return": 1.0})
+            self.entry("metrics", self.writers.get(names[0], names[0]), {"loss": 1.0})
             self.found += self.judge.pass_time(self.now_ms)
 
     def report(self, writer: str, **data: Any) -> None:
@@ -170,7 +170,7 @@ def test_metrics_are_a_sign_of_life(run: Run) -> None:
         run.now_ms += S
         if second % 5 == 0:
             run.measure("driver", "env runner 1")
-        run.entry("metrics", run.writers["env runner 2"], {"episode_return": 1.0})
+        run.entry("metrics", run.writers["env runner 2"], {"loss": 1.0})
     assert run.all() == []
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hud_web.monitor.detectors import Finding, Observation, figure, is_number, span
-from hud_web.monitor.learning import Learning
 from hud_web.monitor.memory import restored
-from hud_web.monitor.readings import Actions, Endings, Series, Speed
-from hud_web.monitor.trend import correlation, trend_of
+from hud_web.monitor.symptoms.learning import Learning
+from hud_web.monitor.symptoms.readings import Actions, Endings, Series, Speed
+from hud_web.monitor.symptoms.trend import correlation, trend_of
 from hud_web.store.roles import RoleMap
 
 #: Fields of one role that are judged: one for each policy.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from hud_web.monitor.detectors import FROM_DISTANCE, Observation, is_number
 from hud_web.monitor.memory import restored
-from hud_web.monitor.trend import LEAST_POINTS, NO_TREND, Block, Course, Trend, trend_of
+from hud_web.monitor.symptoms.trend import LEAST_POINTS, NO_TREND, Block, Course, Trend, trend_of
 from hud_web.store.roles import RoleMap, is_last_return
 
 #: The window of "+0.4 in 10 min", and the least duration of a flat return, in milliseconds.
