@@ -25,7 +25,7 @@ from hud_publisher.protocol.keys import ALERTS, ChannelKeys, Sid, is_channel, is
 from hud_publisher.protocol.replies import text
 from hud_publisher.protocol.stored import decode_entry
 from hud_web.alerts.config import AlertConfig
-from hud_web.alerts.message import DueAlert, compose, decode_alert
+from hud_web.alerts.message import DueAlert, Message, compose, decode_alert
 from hud_web.alerts.rules import Rules
 from hud_web.alerts.target import Picture, Target
 from hud_web.monitor.monitor import LEASE_TTL_MS
@@ -222,7 +222,13 @@ class Courier:
             self._store.tally.alerts["given up"] += len(alerts)
             await self._settle(lane, attempt, last)
             return
-        sending = await self._send(lane, fresh, has_failed=failures > 0)
+        message = compose(
+            lane.channel, fresh, names=await self._names(lane.channel, fresh), link=self._config.link,
+            most_chars=lane.target.most_chars,
+        )  # fmt: skip
+        if message.count < len(fresh):  # the others are the next message
+            last = fresh[message.count - 1].id
+        sending = await self._send(lane, message, fresh[message.count - 1], has_failed=failures > 0)
         await asyncio.wait({sending}, timeout=pace.attempt_s)
         is_late = not sending.done()
         if is_late:
@@ -232,19 +238,20 @@ class Courier:
             return
         failure = sending.result()
         if failure is None:
-            self._store.tally.alerts["sent"] += len(fresh)
+            self._store.tally.alerts["sent"] += message.count
             self._store.tally.alerts["given up"] += len(alerts) - len(fresh)
             await self._settle(lane, attempt, last)
         elif not is_late:
             await self._fail(lane, attempt, failures, failure)
 
-    async def _send(self, lane: _Lane, alerts: Sequence[DueAlert], *, has_failed: bool) -> asyncio.Future[str | None]:
+    async def _send(
+        self, lane: _Lane, message: Message, newest: DueAlert, *, has_failed: bool
+    ) -> asyncio.Future[str | None]:
         """Begin to send a message; the result is the failure, or None."""
-        target, link = lane.target, self._config.link
-        message = compose(lane.channel, alerts, names=await self._names(lane.channel, alerts), link=link)
+        target = lane.target
         # A service may accept a text and refuse its picture, so only the first attempt has one.
         has_picture = target.takes_pictures and not has_failed
-        picture = await self._picture(lane.channel, alerts[-1]) if has_picture else None
+        picture = await self._picture(lane.channel, newest) if has_picture else None
         return in_thread(lambda: target.send(message.title, message.body, picture, is_good=message.is_good))
 
     async def _fail(self, lane: _Lane, attempt: str, failures: int, failure: str) -> None:

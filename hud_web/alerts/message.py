@@ -11,13 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
 from hud_publisher.protocol.stored import read_int
 
-#: Alerts that one message names; the others are counted.
-MAX_LINES = 20
 MAX_TITLE = 120
 #: Kinds that are sent in quiet times too.
 URGENT = frozenset({"process_died", "process_lost", "session_lapsed"})
@@ -68,40 +65,58 @@ def decode_alert(entry_id: str, fields: Mapping[bytes, bytes]) -> DueAlert:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A title of one line, a plain text, and whether it only tells that all is well again."""
+    """A message about the first of some alerts.
+
+    Attributes:
+        title: one line.
+        body: plain text.
+        is_good: whether it only tells that all is well again.
+        count: the number of alerts that it tells about.
+    """
 
     title: str
     body: str
     is_good: bool
+    count: int
 
 
-def compose(channel: str, alerts: Sequence[DueAlert], *, names: Mapping[str, str], link: str | None) -> Message:
-    """Return the message about alerts of one channel.
+def compose(
+    channel: str, alerts: Sequence[DueAlert], *, names: Mapping[str, str], link: str | None, most_chars: int = 8_000
+) -> Message:
+    """Return the message about as many of a channel's alerts as it may hold; at least about the first.
 
     Args:
         channel: of the alerts.
         alerts: at least one, the oldest first.
         names: SID → name of the run.
         link: the page's base URL.
+        most_chars: of the body.
     """
-    same = Counter((one.sid, one.text, one.is_end) for one in alerts)
-    shown = list({(one.sid, one.text, one.is_end): one for one in alerts}.values())
-    lines: list[str] = []
-    sid = None
-    for one in shown[:MAX_LINES]:
-        if one.sid != sid:
-            sid = one.sid
-            lines.append(f"Run {plain(names.get(sid, ''), 80) or sid}, channel {channel}")
-        times = same[one.sid, one.text, one.is_end]
-        lines.append(_line(one) + (f" (×{times})" if times > 1 else ""))
-        if link:
-            query: dict[str, Any] = {"channel": channel, "session": one.sid, "t": one.time_ms}
-            lines.append(f"{link}/?{urlencode(query)}")
-    if len(shown) > MAX_LINES:
-        lines.append(f"and {len(shown) - MAX_LINES} more")
-    is_good = all(one.is_end for one in alerts)
-    about = plain(shown[0].text, MAX_TITLE) if len(shown) == 1 else f"{len(alerts)} alerts{' resolved' * is_good}"
-    return Message(f"HUD {channel}: {about}"[:MAX_TITLE], "\n".join(lines), is_good)
+    told: dict[tuple[str, str, bool], list[str]] = {}  # the lines of each different alert
+    times: Counter[tuple[str, str, bool]] = Counter()
+    used, sid = 0, None
+    for one in alerts:
+        key = (one.sid, one.text, one.is_end)
+        if key not in told:
+            run = [f"Run {plain(names.get(one.sid, ''), 80) or one.sid}, channel {channel}"] if one.sid != sid else []
+            lines = [*run, _line(one), *([f"{link}/?{_moment(channel, one)}"] if link else [])]
+            length = sum(len(line) + 1 for line in lines)
+            if told and used + length > most_chars:
+                break
+            told[key], used, sid = lines, used + length, one.sid
+        times[key] += 1
+    count = times.total()
+    for key, lines in told.items():
+        if times[key] > 1:
+            lines[-2 if link else -1] += f" (×{times[key]})"
+    is_good = all(one.is_end for one in alerts[:count])
+    about = plain(alerts[0].text, MAX_TITLE) if len(told) == 1 else f"{count} alerts{' resolved' * is_good}"
+    body = "\n".join(line for lines in told.values() for line in lines)
+    return Message(f"HUD {channel}: {about}"[:MAX_TITLE], body[:most_chars], is_good, count)
+
+
+def _moment(channel: str, one: DueAlert) -> str:
+    return urlencode({"channel": channel, "session": one.sid, "t": one.time_ms})
 
 
 def plain(text: str, most: int = 500) -> str:

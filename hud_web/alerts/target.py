@@ -16,6 +16,10 @@ from dataclasses import dataclass, field
 import apprise
 from apprise.attachment.memory import AttachMemory
 
+#: Bounds of a message's length, in characters: a short message of SMS, and more than anybody reads.
+MIN_CHARS = 120
+MAX_CHARS = 8_000
+
 #: Without its own time limit, Apprise uses no thread: the courier limits the time, and learns of late answers.
 _ASSET = apprise.AppriseAsset(
     app_id="HUD", app_desc="Live display for reinforcement learning", app_url="", image_url_mask=False,
@@ -54,11 +58,13 @@ class Target:
         id: names it in Redis: a digest that is slow to compute, since a URL may hold a short password.
         name: for people, such as "target 2 (Discord)".
         takes_pictures: whether the service supports attachments.
+        most_chars: of a message's body; Apprise may add the title, and escape characters.
     """
 
     id: str
     name: str
     takes_pictures: bool
+    most_chars: int
     _service: apprise.NotifyBase = field(repr=False)
 
     def send(self, title: str, body: str, picture: Picture | None = None, *, is_good: bool = False) -> str | None:
@@ -113,7 +119,9 @@ def make_target(url: str, number: int) -> Target:
             "https://appriseit.com/services/ and check that it is complete"
         )
     digest = hashlib.pbkdf2_hmac("sha256", url.encode("utf-8", "replace"), b"target of HUD_ALERTS", 50_000, 6).hex()
-    return Target(digest, f"target {number} ({service.service_name})", bool(service.attachment_support), service)
+    most_chars = max(MIN_CHARS, min(MAX_CHARS, service.body_maxlen * 3 // 4 - 150))
+    name = f"target {number} ({service.service_name})"
+    return Target(digest, name, bool(service.attachment_support), most_chars, service)
 
 
 class _Reasons(logging.Handler):

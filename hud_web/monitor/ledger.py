@@ -14,7 +14,7 @@ from hud_publisher.protocol.entries import Field
 from hud_publisher.protocol.info import clean_info
 from hud_publisher.protocol.keys import ALERTS, CHANNELS, ChannelKeys, SessionKeys, Sid, is_channel, is_sid
 from hud_publisher.protocol.replies import text
-from hud_publisher.protocol.scripts import ScriptCall
+from hud_publisher.protocol.scripts import ALERTS_TTL_MS, ScriptCall
 from hud_publisher.protocol.stored import read_int, read_value
 from hud_web.monitor.detectors import SessionState
 from hud_web.store.sse import order
@@ -118,7 +118,8 @@ class Ledger:
     async def expect_alerts(self, channels: Sequence[str], now_ms: int) -> None:
         """Record that these channels have alerts to deliver, before they are stored: a crash between loses nothing."""
         if channels:
-            await self._store.pipelined([("ZADD", ALERTS, now_ms, channel) for channel in channels])
+            marks: list[tuple[Field, ...]] = [("ZADD", ALERTS, now_ms, channel) for channel in channels]
+            await self._store.pipelined([*marks, ("PEXPIRE", ALERTS, ALERTS_TTL_MS)])
 
     async def save(self, calls: Sequence[ScriptCall]) -> list[bool]:
         """Store annotations and positions; return whether each lease and position were still ours."""
