@@ -61,6 +61,9 @@ _CHOICE = (
 
 #: Deaths that one publisher reports: of the env runners that its process lost, for example.
 MAX_DEATHS = 1_000
+#: The longest alert and title, in characters.
+MAX_ALERT_CHARS = 500
+MAX_TITLE_CHARS = 120
 
 PixelArray = Any
 SinkFactory = Callable[["Publisher"], Sink]
@@ -377,6 +380,33 @@ class Publisher(Lifecycle):
             )
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse("vision", error)
+
+    def alert(self, text: str, title: str | None = None) -> bool:
+        """Send a message to the people who watch this run: an annotation, and an alert to the targets of HUD_ALERTS.
+
+        Never blocks and never raises. At most 10 at once and one more per second; further ones are dropped and counted.
+        Secrets are replaced (hud_publisher.redaction).
+
+        Args:
+            text: one sentence, at most 500 characters.
+            title: a few words before it, at most 120 characters.
+
+        Returns:
+            Whether it was taken.
+        """
+        intake = self._start_for("reports")
+        if intake is None:
+            return False
+        if not intake.alerts.take():
+            intake.early.taken["reports"] += 1
+            intake.early.drop("reports", "overflow")
+            log_once("alerts", "HUD: dropped an alert, because this process sent more than 10 at once")
+            return False
+        fields = {"kind": "alert", "text": text_of(text)[:MAX_ALERT_CHARS]}
+        if title is not None:
+            fields["title"] = text_of(title)[:MAX_TITLE_CHARS]
+        self.report(fields)
+        return True
 
     def report(self, fields: Mapping[str, Any], *, wait_s: float = 0.0) -> None:
         """Publish a report of a process of this run: its death, a restart, a log line; for integrations.

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, get_args
 
+from hud_publisher.intake.allowance import Allowance
 from hud_publisher.intake.copying import picture_bytes
 from hud_publisher.intake.fields import MAX_INBOX, WIDE, FieldsQueue
 from hud_publisher.intake.items import (
@@ -50,6 +51,11 @@ LEAST_WEIGHT = 6
 S = TypeVar("S")
 #: Pictures or views by (env, index among those of that env).
 Slots = dict[tuple[Env | None, int], S]
+
+
+#: Alerts that training may send at once, and the time in which one more is allowed, in seconds.
+ALERTS_AT_ONCE = 10
+ALERT_PERIOD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Intake:
         report: the sender's state; only the sender replaces it.
         counters: the part of `stats` that the sender counts.
         early: the part that training threads count.
+        alerts: limits the rate of alerts.
         claim: attached to every following batch.
         close_by: set to ask the sender to end by this time, on the monotonic clock.
         release: whether to end the session on closing; None: if this process began it.
@@ -104,6 +111,7 @@ class Intake:
         self.counters, self.early = Counters(), Counters()
         self.close_by: float | None = None
         self.release: bool | None = None
+        self.alerts = Allowance(ALERTS_AT_ONCE, ALERT_PERIOD_S, clock)
         self.pacers: dict[PacedStream, Pacer] = {name: Pacer(clock) for name in get_args(PacedStream)}
         self._queues: dict[FieldsStream, FieldsQueue] = {
             "reports": FieldsQueue("reports", self._bounds.reports, self.counters),

@@ -23,13 +23,14 @@ from hud_web.monitor.annotations import KINDS
 #: Short names of patterns → kinds of annotations.
 SHORT_NAMES: Mapping[str, tuple[str, ...]] = {
     "nan": ("non_finite",),
-    "death": ("session_lapsed",),
+    "death": ("process_died", "process_lost", "session_lapsed"),
     "hung": ("hung_phase",),
     "stalled": ("stall",),
 }
 #: The kinds of the default rules: something is wrong.
 DEFAULT_KINDS = (
-    "session_lapsed", "non_finite", "hung_phase", "stall", "collapse", "vision_failing", "env_runner_lost",
+    "process_died", "process_lost", "session_lapsed", "non_finite", "hung_phase", "stall", "collapse", "symptom",
+    "vision_failing", "env_runner_lost", "alert",
 )  # fmt: skip
 MAX_RULES = 100
 MAX_TARGETS = 50

@@ -24,7 +24,7 @@ from hud_publisher.protocol.entries import START, Limits, MetricsEntry
 from hud_publisher.protocol.keys import ChannelKeys
 from hud_publisher.protocol.replies import parse_register
 from hud_publisher.sinks.redis_client import connect, execute
-from hud_web.alerts.config import AlertConfig, read_config
+from hud_web.alerts.config import read_config
 from hud_web.alerts.courier import Courier, Pace
 from hud_web.alerts.message import Message
 from hud_web.alerts.rules import Rule, Rules
