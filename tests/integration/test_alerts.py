@@ -25,7 +25,7 @@ targets = ["{receiver.url(SECRET).replace('://', f'://user:{SECRET}@')}?+X-Token
 link = "https://hud.example.org"
 group_s = 0
 [[rule]]
-pattern = "nan"
+pattern = ["nan", "alert"]
 """)  # fmt: skip
     return str(path)
 
@@ -48,6 +48,9 @@ def test_an_alert_of_a_run_reaches_the_receiver_and_no_secret_reaches_anything_e
         assert run == "Run my @\u200bhere run, channel default"
         assert at.endswith("UTC, step 2: loss is NaN")
         assert link.startswith(f"https://hud.example.org/?channel=default&session={hud.sid}&t=17")
+        hud.alert(f"Found @all with password={SECRET}", title="Sword")
+        wait_until(lambda: "Sword" in receiver.texts()[-1], "the alert of training")
+        assert "Sword: Found @\u200ball with" in receiver.texts()[-1]
         figures = web.get("/metrics")[1].decode()
         assert 'hud_alerts_total{result="failed"} ' in figures
         with redis.Redis(port=redis_server.port) as client:
@@ -56,7 +59,7 @@ def test_an_alert_of_a_run_reaches_the_receiver_and_no_secret_reaches_anything_e
         shown = figures + str([web.get(path) for path in ("/", "/api/state", "/api/annotations", "/api/sessions")])
     log = "\n".join(web.output)
     assert "target 1 (JSON) did not take an alert" in log
-    assert SECRET not in log + shown
+    assert SECRET not in log + shown + str(receiver.accepted)
     assert SECRET.encode() not in stored
 
 
