@@ -14,6 +14,7 @@ from hud_publisher.protocol.entries import (
     EntryId,
     FrameEntry,
     MetricsEntry,
+    MindEntry,
     StreamName,
     VisionEntry,
     parse_env,
@@ -63,6 +64,8 @@ def test_a_stored_entry_is_shown_as_json_or_skipped(stream: StreamName, fields: 
         if isinstance(entry, MetricsEntry):
             encoded = sse.training_update(fields, EntryId("5-0"), stream)
             assert strictly(encoded) | {"_hud": 0} == {**entry.data, "_hud": 0}
+        elif isinstance(entry, MindEntry):
+            encoded = sse.dump(sse.about_mind(entry, EntryId("5-0")))
         else:
             encoded = sse.vision_update(entry, EntryId("5-0"))
     except ValueError:
