@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
+from hud_publisher.description import Description
 from hud_publisher.intake.copying import check_fields
 from hud_publisher.once import log_once
 from hud_publisher.protocol.errors import ConfigError
@@ -28,6 +29,8 @@ MAX_INFO = 64
 ARGUMENTS = ("name", "info", "settings", "takeover")
 #: Old names of arguments, accepted with one log line until the next release.
 RENAMED = {"gathers": "batch_frames"}
+#: The role of an env runner.
+_ENV_RUNNER = re.compile(r"w(\d{1,6})")
 #: Programs that run a user's code, by the stem of their file, and the name that users know them by.
 LAUNCHERS = {
     "": "python",
@@ -136,6 +139,24 @@ def read_info(info: object) -> dict[str, str]:
     return fields
 
 
+def read_config(config: object) -> Description:
+    """Return the description of a run that consists of its configuration.
+
+    Raises:
+        ConfigError: it is not a mapping.
+    """
+    description = Description()
+    if config is not None:
+        try:
+            description.configure(config)  # type: ignore[arg-type]  # it checks the type
+        except Exception as error:  # a foreign object's methods may raise anything
+            raise ConfigError(
+                f"Publisher(config=): expected names and values, got {type(config).__name__}: write "
+                'config={"lr": 3e-4}, or vars(args) for the arguments of argparse'
+            ) from error
+    return description
+
+
 def read_flag(name: str, value: object) -> bool:
     """Return a flag.
 
@@ -162,7 +183,19 @@ def process_name(role: object, writer: str) -> str:
         writer: the writer's name.
     """
     text = "" if role is None else clean_name(role)
-    index = re.fullmatch(r"w(\d{1,6})", text)
+    index = _ENV_RUNNER.fullmatch(text)
     if text == "driver" or (index and int(index[1]) == 0):
         return "driver"
-    return f"env runner {int(index[1])}" if index else writer
+    return f"env runner {int(index[1])}" if index else writer.replace("/", "-")
+
+
+def describes_run(role: str | None, begins: bool | None) -> bool | None:
+    """Whether a process tells where the run comes from; None: it does if it is the first to register.
+
+    Args:
+        role: of the process: the driver does, and an env runner never does.
+        begins: whether the process began the run; None: if it is the first to register.
+    """
+    if role == "driver":
+        return begins is not False
+    return False if role and _ENV_RUNNER.fullmatch(role) else begins

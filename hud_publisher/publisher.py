@@ -8,13 +8,25 @@ run; a copy made by `copy.copy` or `copy.deepcopy` is silent.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from hud_publisher import deaths
-from hud_publisher.arguments import host_name, process_name, read_flag, read_info, read_settings, run_name, writer_name
+from hud_publisher.arguments import (
+    describes_run,
+    host_name,
+    process_name,
+    read_config,
+    read_flag,
+    read_info,
+    read_settings,
+    run_name,
+    writer_name,
+)
+from hud_publisher.description import Description
 from hud_publisher.intake.copying import (
     PLAIN,
     check_fields,
@@ -38,8 +50,10 @@ from hud_publisher.protocol.keys import Sid
 from hud_publisher.protocol.names import MAX_TEXT_CHARS, text_of
 from hud_publisher.protocol.roles import read_roles
 from hud_publisher.protocol.settings import Settings
+from hud_publisher.redaction import redactor_of
 from hud_publisher.sender.advice import newest_advice
 from hud_publisher.sender.compose import composer
+from hud_publisher.sender.describer import Describer
 from hud_publisher.sender.loop import Sender
 from hud_publisher.sender.pauses import GilYield
 from hud_publisher.sender.warm_up import warm_up
@@ -102,6 +116,7 @@ class Publisher(Lifecycle):
         name: str | None = None,
         info: Mapping[str, str] | None = None,
         roles: Mapping[str, str] | None = None,
+        config: Mapping[str, Any] | None = None,
         settings: Settings | None = None,
         redis_url: str | None = None,
         hud_url: str | None = None,
@@ -117,6 +132,7 @@ class Publisher(Lifecycle):
             name: the run's name for people. The default is made of the program's and the host's name.
             info: text fields of the session, shown on the page; at most 64.
             roles: which field plays a role on the page, such as {"return": "my/score"}.
+            config: hyperparameters and other options of the run, nested as they are; `configure` adds more.
             settings: instead of reading the environment.
             redis_url: instead of REDIS_URL.
             hud_url: instead of HUD_URL. If only this one is given, it takes precedence over REDIS_URL.
@@ -135,6 +151,7 @@ class Publisher(Lifecycle):
         self._sink_factory: SinkFactory = make_sink
         self._claim: Claim | None = None
         self.processes: dict[str, int] = {}
+        self._description = read_config(config)
         self._writer, self._deaths = "", set()
         self._begin(self.settings.run_id)
         if not self._is_enabled:
@@ -147,7 +164,8 @@ class Publisher(Lifecycle):
     def _state_of_copy(self) -> dict[str, Any]:
         # A takeover happens once in a run, not once more in each later process of it.
         takeover = self._takeover and self._intake is None
-        return super()._state_of_copy() | {"info": dict(self.info), "_takeover": takeover, "processes": {}}
+        changed = {"info": dict(self.info), "_takeover": takeover, "processes": {}, "_description": Description()}
+        return super()._state_of_copy() | changed
 
     def _load_modules(self) -> None:
         warm_up(has_redis=bool(self.settings.redis_url))
@@ -157,21 +175,27 @@ class Publisher(Lifecycle):
         deaths.watch_process()
         self._writer, self._deaths = writer_name(settings.writer), set()
         intake = Intake(Bounds(frames=FRAMES_TOGETHER if settings.batch_frames else 1), claim=self._claim)
-        yield_gil = GilYield()
+        yield_gil, sink = GilYield(), self._sink_factory(self)
+        # A run id that this publisher made up is a run that it began, even if a forked child registered first.
+        begins = False if self._is_joining else settings.run_id is None or None
+        process = process_name(settings.writer, self._writer)
+        describer = Describer(
+            self._description, sink, functools.partial(redactor_of, settings), host_name(),
+            is_first=describes_run(settings.writer, begins),
+        )  # fmt: skip
         sender = Sender(
-            intake, self._sink_factory(self), settings, composer(settings, intake.counters, yield_gil), yield_gil,
-            writer=self._writer, takeover=self._takeover, machine=self._make_machine(self._writer),
-            # A run id that this publisher made up is a run that it began, even if a forked child registered first.
-            begins=False if self._is_joining else settings.run_id is None or None, before_release=wait_for_writers,
+            intake, sink, settings, composer(settings, intake.counters, yield_gil), yield_gil,
+            writer=self._writer, takeover=self._takeover, machine=self._make_machine(process), describer=describer,
+            begins=begins, before_release=wait_for_writers,
         )  # fmt: skip
         return intake, sender.run
 
-    def _make_machine(self, writer: str) -> Machine | None:
+    def _make_machine(self, process: str) -> Machine | None:
         if self.settings.machine:
             with contextlib.suppress(Exception):  # psutil refuses systems that it does not know
                 from hud_publisher.machine.sampler import Machine
 
-                return Machine(process_name(self.settings.writer, writer), host_name(), self.processes)
+                return Machine(process, host_name(), self.processes)
         return None
 
     def __repr__(self) -> str:
@@ -439,6 +463,21 @@ class Publisher(Lifecycle):
         fields = deaths.of_exception(error)
         if fields is not None:
             self.report(fields)
+
+    def configure(self, config: Mapping[str, Any], *, section: str = "config") -> None:
+        """Add options of the run to its configuration, such as hyperparameters that are known only now.
+
+        Never blocks and never raises. Costs a copy of the mapping. Secrets are removed by name and shape before it is
+        sent. In a run of several processes, those after the first add sections that the run does not have yet.
+
+        Args:
+            config: names to values of any type, nested; classes and functions are shown by their names.
+            section: the heading under which the page shows them.
+        """
+        try:
+            self._description.configure(config, text_of(section))
+        except Exception as error:  # a foreign object's methods may raise anything
+            log_once("configure", "HUD: hud.configure() left out a configuration: %s", text_of(error))
 
     # -- state --------------------------------------------------------------------------------------------------------
 

@@ -97,7 +97,7 @@ def _cores(folder: Path) -> float | None:
 
 def _text(path: Path) -> str | None:
     with contextlib.suppress(OSError, ValueError):
-        return path.read_text(encoding="ascii").strip()
+        return path.read_text(encoding="utf-8").strip()
     return None
 
 

@@ -51,7 +51,7 @@ class GpuUse:
         for index, handle in enumerate(self._handles):
             fields: dict[str, Any] = {}
             for read in (self._use, self._memory, self._name, self._temperature, self._power):
-                with contextlib.suppress(Exception):  # GPUs differ in what they measure
+                with contextlib.suppress(Exception):  # few GPUs measure everything
                     fields |= read(handle)
             if fields:
                 found[f"gpu {index}"] = fields

@@ -30,7 +30,7 @@ MAX_ITEMS = 200
 MAX_ARRAY = 64
 #: Packages whose objects have a short and telling text, such as the space `Box(-1.0, 1.0, (3,), float32)`.
 _TELLING = frozenset({"gymnasium", "gym", "torch", "numpy", "datetime", "pathlib", "fractions", "decimal", "re"})
-#: The name under which a section tells what is not kept of it.
+#: The name of the value by which a section lists its missing values.
 REST = "…"
 _REST_CHARS = 400
 
@@ -119,7 +119,7 @@ def _kind(value: object) -> str:
 
 
 def encode_sections(sections: Mapping[str, Json], most_bytes: int = MAX_CONFIG_BYTES) -> dict[str, str]:
-    """Return each section as JSON, together at most `most_bytes`; a section that is cut tells what is missing.
+    """Return each section as JSON, together at most `most_bytes`; a section that is cut names the missing values.
 
     Args:
         sections: readable values; at most MAX_SECTIONS.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hud_publisher.protocol.batch import Registered
     from hud_publisher.protocol.entries import Entry
     from hud_publisher.protocol.settings import Settings
+    from hud_publisher.sender.describer import Describer
     from hud_publisher.sender.pauses import GilYield
     from hud_publisher.sinks.sink import Sink
 
@@ -83,6 +84,7 @@ class Sender:
         begins: whether this process began the run and so ends its session; None: if it was the first to register.
         before_release: called with the session before it is ended.
         machine: measures this process and its node; None: nothing is measured.
+        describer: sends the run's configuration; None: nothing is sent.
         work_clock: processor time of this thread, in seconds.
         draw: a random number from 0 to 1.
     """
@@ -100,12 +102,14 @@ class Sender:
         begins: bool | None = None,
         before_release: Callable[[Registered], None] = lambda _session: None,
         machine: Machine | None = None,
+        describer: Describer | None = None,
         work_clock: Callable[[], float] = time.thread_time,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._intake, self._sink, self._clock, self._work_clock = intake, sink, intake.clock, work_clock
         self._begins, self._before_release, self._machine = begins, before_release, machine
         self._is_measured = False
+        self._describer = describer
         self._yield_gil = yield_gil
         self._batches_frames = settings.batch_frames
         self._is_watched_only = settings.frames == "watched"
@@ -145,6 +149,10 @@ class Sender:
         if session is None:
             intake.collect(self._yield_gil)
             return self._hold(self._session.open())
+        if self._describer is not None and self._describer.tell(
+            session, now, is_ours=self._session.is_ours, is_closing=is_closing, rest=self._yield_gil
+        ):
+            return 0.0
         worked_at, wait_s = self._work_clock(), 0.0
         if self._machine is not None and not is_closing:
             self._measure(self._machine, session, now)
@@ -157,6 +165,8 @@ class Sender:
             return self._hold(wait_s)
         now = self._clock()
         if delivery.is_idle and (sleep_s := self._rest(now)):
+            if self._describer is not None and not is_closing:
+                self._describer.look()
             return sleep_s
         # More is queued than one call took: keep this thread within MAX_SHARE.
         return 0.0 if is_closing else max(0.001, (self._work_clock() - worked_at) * (1 / MAX_SHARE - 1))
@@ -234,6 +244,8 @@ class Sender:
         if intake.release is False and intake.report.session is None and intake.counters.events["losses"]:
             return True  # registering only to release would show the session of an ended run again
         is_sent = self.delivery.is_idle and intake.is_empty()
+        if is_sent and intake.report.session is not None and self._describer is not None:
+            is_sent = not self._describer.is_pending()
         # Another run's session will not end in the time that is left.
         return is_sent or intake.report.status == "refused" or self._clock() >= intake.close_by
 

@@ -22,7 +22,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,9 @@ class NotingSink:
             parts = split_session_id(session_id)
             assert parts is not None
             self._notes.write(json.dumps({"sid": parts[1], **_numbers(batch)}) + "\n")
+
+    def describe(self, session_id: SessionId, sections: Mapping[str, str], *, replaces: bool = True) -> None:
+        self._inner.describe(session_id, sections, replaces=replaces)
 
     def release(self, session_id: SessionId) -> None:
         self._inner.release(session_id)
