@@ -132,6 +132,8 @@ class SB3HudCallback(BaseCallback):  # type: ignore[misc]
         if now >= self._metrics_at or is_over:
             self._metrics_at = now + METRICS_S
             data = {**self._episode.sums(), "global_step": self.num_timesteps, "reward": reward}
+            if (actions := self.locals.get("actions")) is not None:
+                data["action"] = actions[at]
             if self._is_own_hidden:  # Monitor, below the wrapper that scales, gives the own rewards at the end only
                 data = {name: value for name, value in data.items() if name not in ("reward", "episode_reward")}
             if is_over:

@@ -24,6 +24,7 @@ from hud_publisher.redaction import redactor_of
 from hud_publisher.sender.encoder import Encoder
 from hud_publisher.sender.mind import view_fields
 from hud_publisher.sender.observation import Observations
+from hud_publisher.sender.stillness import Stillness
 from hud_publisher.sender.vision_picture import readable_bytes, show_pictures
 
 if TYPE_CHECKING:
@@ -48,17 +49,19 @@ LIGHT = 200
 
 
 def composer(settings: Settings, counters: Counters, yield_gil: GilYield) -> Callable[[list[Item]], tuple[Entry, ...]]:
-    """Return `compose` for one sender, with a new encoder and new ranges of observations."""
+    """Return `compose` for one sender, with a new encoder and memories of frames and of ranges of observations."""
     encoder = Encoder(
         quality=settings.jpeg_quality,
         image_format=settings.frame_format,
         max_side=settings.max_side,
         gil_released=yield_gil.restart,
     )
-    return functools.partial(
+    still = Stillness()
+    make = functools.partial(
         compose, encoder=encoder, observations=Observations(), counters=counters, paths=Paths(), yield_gil=yield_gil,
         redactor=functools.cache(lambda: redactor_of(settings)),
     )  # fmt: skip
+    return lambda items: still.follow(make(items))
 
 
 def compose(

@@ -17,9 +17,12 @@ from hud_publisher.protocol.replies import text
 from hud_publisher.protocol.scripts import ALERTS_TTL_MS, ScriptCall
 from hud_publisher.protocol.stored import read_int, read_value
 from hud_web.monitor.detectors import SessionState
+from hud_web.monitor.memory import restored
+from hud_web.monitor.symptoms.learning import Learning
+from hud_web.monitor.verdict import Earlier
 from hud_web.store.sse import order
 from hud_web.store.store import Store, is_entry_id
-from hud_web.store.views import Fields
+from hud_web.store.views import Fields, read_mapping
 
 #: The streams that the monitor reads; of frames it uses only the time of the newest batch.
 STREAMS = ("metrics", "iterations", "vision", "machine", "reports")
@@ -96,6 +99,20 @@ class Ledger:
         pairs = zip(found[::2], found[1::2], strict=True)
         return [_parse_saved(roles, *(saved or (None, None))) for saved, roles in pairs]
 
+    async def earlier(self, pairs: Sequence[tuple[Session, Session]]) -> list[Earlier | None]:
+        """Return the course of a previous run for each pair of a session and a previous one.
+
+        None if the previous run has none, or names another env.
+        """
+        commands: list[tuple[Field, ...]] = []
+        for session, previous in pairs:
+            [now], [before] = _keys([session]), _keys([previous])
+            commands += [("HGET", now.info, "info"), ("HMGET", before.info, "name", "info")]
+            commands.append(("HGET", before.monitor, "memory"))
+        found = await self._store.pipelined(commands)
+        replies = zip(found[::3], found[1::3], found[2::3], strict=True)
+        return [_parse_earlier(info, about or (None, None), memory) for info, about, memory in replies]
+
     async def sessions(self, wanted: Sequence[Session]) -> list[SessionState | None]:
         """Return the state of each session, without its lease; None if it is not stored any more."""
         commands: list[tuple[Field, ...]] = []
@@ -161,6 +178,15 @@ def _parse_saved(roles: bytes | None, version: bytes | None, memory: bytes | Non
         return Saved(int(version), roles=by_role)
     known_ids = {name: at for name, at in positions.items() if isinstance(at, str) and is_entry_id(at)}
     return Saved(int(version), judge, known_ids, by_role, parts.get("alerts"))
+
+
+def _parse_earlier(info: bytes | None, about: Sequence[bytes | None], memory: bytes | None) -> Earlier | None:
+    name, info_before = about
+    known = read_mapping(read_mapping(memory).get("judge"))
+    envs = [read_mapping(stored).get("env") for stored in (info, info_before)]
+    if not known.get("learning") or (all(envs) and envs[0] != envs[1]):
+        return None
+    return Earlier(text(name or b"") or "the previous run", restored(Learning, known["learning"]))
 
 
 def _parse_state(batches: Sequence[bytes], *values: bytes | None) -> SessionState | None:

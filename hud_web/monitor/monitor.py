@@ -240,6 +240,11 @@ class Monitor:
                 watch.evaluator = self._rules.evaluator(channel, saved.alerts)
             if not watch.judge.is_done:
                 self._watches[watch.session] = watch
+        previous = dict(zip(found[1:], found, strict=False))  # oldest first
+        pairs = [(one, previous[one]) for one in wanted if one in self._watches and one in previous]
+        pairs = [(one, before) for one, before in pairs if one[0] == before[0]]
+        for (session, _before), earlier in zip(pairs, await self._ledger.earlier(pairs), strict=True):
+            self._watches[session].judge.earlier = earlier
 
     async def _look_at_sessions(self) -> None:
         """Read the state of each session; it is judged after the entries that were appended before."""

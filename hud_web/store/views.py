@@ -117,6 +117,6 @@ def view_of(
 
 
 def read_mapping(stored: object) -> dict[str, Any]:
-    """Return a JSON object from Redis; an empty one for anything else."""
-    found = read_value(stored) if isinstance(stored, bytes) else None
+    """Return a JSON object from Redis, or one that was read already; an empty one for anything else."""
+    found = read_value(stored) if isinstance(stored, bytes) else stored
     return found if isinstance(found, dict) else {}
