@@ -580,10 +580,9 @@ class Publisher(Lifecycle):
         self, intake: Intake, parts: Mapping[str, Any], time_ms: int, step: Any, episode: Any, env: Any
     ) -> bool:
         try:
-            item = Mind(
-                copy_mind(parts), time_ms, copy_step(step), copy_step(episode), copy_env(env), newest_advice.current()
-            )
-            intake.offer_mind(item)
+            copied, size = copy_mind(parts)
+            item = Mind(copied, time_ms, copy_step(step), copy_step(episode), copy_env(env), newest_advice.current())
+            intake.offer_mind(item, size)
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse("mind", error)
             return False

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 #: Memory of queued frames, and of queued thumbnails.
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
+#: Bytes of observations per second and env, before they become pictures: views with more than 200 KB come less often
+#: than five times a second, so that no viewer's connection carries more for them than for frames.
+MIND_BYTES_PER_S = 1024 * 1024
 #: Cost of an entry besides its values, counted in values.
 LEAST_WEIGHT = 6
 
@@ -171,8 +174,14 @@ class Intake:
         if item.stream == "frames" and self.is_wake_asked:
             self.wake()
 
-    def offer_mind(self, item: Mind) -> None:
-        """Put a view of the policy into the slot of its env; it replaces an older one that was not sent yet."""
+    def offer_mind(self, item: Mind, size: int = 0) -> None:
+        """Put a view of the policy into the slot of its env; it replaces an older one that was not sent yet.
+
+        Args:
+            item: the view.
+            size: bytes of its observation's arrays; views with large ones are due less often.
+        """
+        self.pacers["mind"].postpone(item.env, self.report.period_s["mind"], size / MIND_BYTES_PER_S)
         minds, key = self._minds, (item.env, 0)
         if minds.pop(key, None) is not None:
             self.early.drop("mind", "replaced")

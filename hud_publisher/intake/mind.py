@@ -23,14 +23,15 @@ MAX_NUMBERS = 4_096
 _NUMBERS = (int, float)
 
 
-def copy_mind(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of the given arguments of `Publisher.mind`, without those that are None."""
+def copy_mind(parts: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+    """Return a copy of the given arguments of `Publisher.mind`, without those that are None, and its arrays' bytes."""
+    room = [MAX_OBSERVATION_BYTES]
     given = {name: value for name, value in parts.items() if value is not None}
     observation = given.pop("observation", None)
     copied, _weight = copy_fields(given)
     if observation is not None:
-        copied["observation"] = _copy_part(observation, MAX_DEPTH, [MAX_OBSERVATION_BYTES])
-    return copied
+        copied["observation"] = _copy_part(observation, MAX_DEPTH, room)
+    return copied, MAX_OBSERVATION_BYTES - room[0]
 
 
 def _copy_part(value: Any, depth: int, room: list[int]) -> Any:
@@ -45,7 +46,7 @@ def _copy_part(value: Any, depth: int, room: list[int]) -> Any:
 
 def _copy_other(value: Any, depth: int, room: list[int]) -> Any:
     kind = type(value)
-    if hasattr(value, "shape") or hasattr(kind, "__array__"):
+    if hasattr(value, "shape") or hasattr(kind, "__array__") or hasattr(kind, "__array_interface__"):
         return _copy_array(value, room)
     fields = value if isinstance(value, Mapping) else fields_of(value)
     items = None if fields is not None else items_of(value)
@@ -59,7 +60,7 @@ def _copy_other(value: Any, depth: int, room: list[int]) -> Any:
 
 
 def _copy_array(array: Any, room: list[int]) -> Any:
-    if not hasattr(array, "nbytes"):  # such as Gymnasium's LazyFrames
+    if not hasattr(array, "nbytes"):  # such as Gymnasium's LazyFrames, and PIL images
         import numpy as np
 
         array = np.asarray(array)

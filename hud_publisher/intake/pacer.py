@@ -47,6 +47,12 @@ class Pacer:
         self.taken_at = now
         return True
 
+    def postpone(self, env: Any, period_s: float | None, least_s: float) -> None:
+        """Let the next picture of an env be due at least `least_s` after the one that was just taken."""
+        key = _key(env)
+        if period_s is not None and key in self._began_at:
+            self._began_at[key] = max(self._began_at[key], self.taken_at + least_s - period_s)
+
 
 def _key(env: Any) -> Any:
     """An env as a dictionary's key: callers also pass a list or an array, and nothing here may raise."""

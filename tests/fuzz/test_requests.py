@@ -100,7 +100,7 @@ class Fuzzer:
         value = re.sub(r"[^!-~]", "%00", str(self.random.choice(NASTY)))[:2_000]
         name = self.random.choice(["channel", "session", "fields", "points", "from_ms", "limit", "format", "token"])
         path = self.random.choice(
-            ["state", "sessions", "history", "frames", "vision", "export", "frames/1-1", "vision/x"]
+            ["state", "sessions", "history", "frames", "vision", "mind", "export", "frames/1-1", "vision/x", "mind/1-1"]
         )
         return "GET", f"/api/{path}?{name}={value}", b""
 

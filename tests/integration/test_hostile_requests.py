@@ -177,6 +177,7 @@ ODD_NUMBERS = [
 PARAMETERS = [
     "/api/history?points=", "/api/vision?limit=", "/api/frames?from_ms=", "/api/frames?to_ms=",
     "/api/export?from_ms=", "/api/export?to_ms=", "/api/state?session=", "/api/frames/", "/api/vision/",
+    "/api/mind?from_ms=", "/api/mind?to_ms=", "/api/mind/",
 ]  # fmt: skip
 
 

@@ -34,21 +34,23 @@ def test_a_run_is_shown_and_every_endpoint_that_reads_answers_afterwards(
             if step % 500 == 0:  # the outbox is bounded
                 poll(lambda: not hud.stats.pending.get("metrics"), "the entries to be sent")
         hud.log_iteration({"loss": 1}, step=ENTRIES)
-        hud.frame(picture, step=ENTRIES)
+        poll(lambda: hud.wants_mind(), "a view of the policy to be wanted")
+        hud.frame(picture, step=ENTRIES, mind={"observation": picture, "value": 1.5})
         hud.vision(picture, step=ENTRIES, prompt="where to?", response="left", response_time_ms=200)
         page.wait(lambda seen: any("loss" in data for data in seen.named("training_update")), "the iteration")
-        page.wait(lambda seen: len(seen.named("vision_update")) >= 2, "the pictures")
+        page.wait(lambda seen: len(seen.named("vision_update")) >= 2 and seen.named("mind"), "the pictures")
 
         # The first replica has read the entries live; another one reads them back from storage.
         for replica in (web, serve()):
             frame = replica.get("/api/frames")[1]["frames"][-1]
             call = replica.get("/api/vision")[1]["calls"][-1]
-            ids = {"/api/frames/{id}": frame["id"], "/api/vision/{id}": call["id"]}
+            mind = replica.get("/api/mind")[1]["mind"][-1]
+            ids = {"/api/frames/{id}": frame["id"], "/api/vision/{id}": call["id"], "/api/mind/{id}": mind["id"]}
             for path, methods in document()["paths"].items():
                 if "get" not in methods or path == "/stream":
                     continue
                 status, body = replica.get(path.replace("{id}", ids.get(path, "")))
-                assert (status, bool(body)) == (200, True), (path, body)
+                assert (status, body is None) == (200, False), (path, body)
             assert {"seed", "reward", "lives"} <= replica.get("/api/history?points=100")[1]["series"].keys()
 
 

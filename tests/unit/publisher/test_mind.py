@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hud_publisher.intake.intake import MIND_BYTES_PER_S
 from hud_publisher.intake.items import Mind
 from hud_publisher.intake.mind import copy_mind
 from hud_publisher.intake.report import Counters
@@ -24,7 +25,7 @@ from tests.fixtures.publishing import Bench
 
 
 def composed(observations: Observations | None = None, advice: Any = None, **parts: Any) -> MindEntry:
-    item = Mind(copy_mind(parts), 1_000, 7, 2, (1, 0), advice)
+    item = Mind(copy_mind(parts)[0], 1_000, 7, 2, (1, 0), advice)
     [entry] = compose([item], Encoder(), observations or Observations(), Counters(), Paths())
     assert isinstance(entry, MindEntry)
     return entry
@@ -204,6 +205,22 @@ def test_views_are_taken_only_while_watched_and_at_most_five_times_a_second() ->
     bench.sink.viewers = 0
     bench.run(12.0)  # until the next heartbeat
     assert not bench.intake.is_due("mind", (1, 0))
+
+
+def test_views_with_large_observations_come_less_often() -> None:
+    bench = Bench()
+    bench.sink.viewers = 1
+    bench.log()
+    bench.run(1.0)
+    assert bench.intake.begin("mind", (1, 0))
+    bench.intake.offer_mind(Mind({}, 1_000, 1, 1, (1, 0)), size=2 * MIND_BYTES_PER_S)
+    bench.clock.advance(1.9)
+    assert not bench.intake.is_due("mind", (1, 0))
+    assert bench.intake.is_due("mind", (1, 1))
+    bench.clock.advance(0.2)
+    assert bench.intake.begin("mind", (1, 0))
+    bench.clock.advance(0.21)
+    assert bench.intake.is_due("mind", (1, 0))
 
 
 def test_the_newest_view_of_an_env_wins_and_a_view_of_a_hidden_env_is_counted() -> None:
