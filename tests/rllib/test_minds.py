@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import time
 from typing import Any
 
 import numpy
 import pytest
 import torch
+from gymnasium.spaces import Box
+from PIL import Image
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.distribution.torch import torch_distribution as distributions
@@ -15,7 +19,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_integration.mind import describe_distribution
 from tests.rllib.conftest import Display, running_algorithm, small
-from tests.rllib.envs import Counting, Steering
+from tests.rllib.envs import Counting, Steering, picture
 
 
 class Rewarding(Counting):
@@ -128,6 +132,52 @@ def test_a_view_equals_the_record_of_its_step_live_and_rewound(display: Display,
     by_id = {view["id"]: view for view in rewound}
     assert [by_id[view["id"]] | {"image": None} for view in views] == views
     assert len({view["episode"] for view in views}) > 1
+
+
+class Watching(Rewarding):
+    """Observes a grey picture of its step, from 0 to 1."""
+
+    observation_space = Box(0, 1, (12, 16, 1), numpy.float32)
+
+    def _observe(self) -> Any:
+        _observation, info = super()._observe()
+        return picture(self._count)[:12, :16, :1].astype(numpy.float32) / 255, info
+
+
+@pytest.mark.usefixtures("cluster", "no_errors_of_ours")
+def test_stacked_pictures_are_the_pixels_that_the_module_received(display: Display) -> None:
+    from ray.rllib.algorithms.ppo import PPOConfig
+    from ray.rllib.connectors.env_to_module.frame_stacking import FrameStackingEnvToModule
+    from ray.rllib.connectors.learner.frame_stacking import FrameStackingLearner
+
+    config = (
+        PPOConfig()
+        .environment(Watching)
+        .env_runners(
+            num_env_runners=0,
+            env_to_module_connector=lambda *_spaces, **_more: FrameStackingEnvToModule(num_frames=4),
+        )
+        .training(
+            train_batch_size_per_learner=64, minibatch_size=64, num_epochs=1,
+        )
+        .learners(learner_connector=lambda *_spaces, **_more: FrameStackingLearner(num_frames=4))
+        .rl_module(model_config={"conv_filters": [[4, 4, 4]], "head_fcnet_hiddens": [8]})
+        .debugging(log_level="ERROR", seed=1)
+        .callbacks([display.callbacks(), Recorder])
+    )  # fmt: skip
+    with running_algorithm(config) as algorithm:
+        deadline = time.monotonic() + 60
+        while len(display.stream.named("mind")) < 4 and time.monotonic() < deadline:
+            algorithm.train()
+    views = display.wait(lambda page: page.stream.named("mind"), "views of the policy")
+    for view in views:
+        sheet = numpy.asarray(Image.open(io.BytesIO(base64.b64decode(view["image"]))))
+        received = numpy.round(Recorder.truths[view["step"]]["observation"] * 255)
+        assert received.shape == (12, 16, 4)
+        assert (sheet == numpy.concatenate([received[:, :, at] for at in range(4)], axis=1)).all()
+        assert (view["observation_tiles"], view["observation_range"]) == ([4, 4], [0.0, 1.0])
+        status, kept = display.hud.web.get(f"/api/mind/{view['id']}?channel={display.channel}")
+        assert (status, kept) == (200, base64.b64decode(view["image"]))
 
 
 @pytest.mark.usefixtures("cluster", "no_errors_of_ours")
