@@ -7,13 +7,12 @@
 import { isMachine } from "../charts/machine.js";
 import { Charts } from "../charts/charts.js";
 import { GAME_FIELDS, LLM_FIELDS, PROGRESS_MARKS } from "../charts/recipes.js";
-import { MindOverlay } from "../stage/mind-overlay.js";
-import { Minds } from "../stage/minds.js";
 import { Strip } from "../stage/strip.js";
 import { Alerts } from "../panels/alerts.js";
 import { Events } from "../panels/events.js";
 import { Reports } from "../panels/reports.js";
 import { Table } from "../panels/table.js";
+import { MindLoader } from "./mind.js";
 import { chooseTab } from "./tabs.js";
 
 /** @import { Api } from "../server/api.js" */
@@ -32,12 +31,11 @@ const LLM_MARKS = Object.values(LLM_FIELDS).flat();
  */
 export function startPanels({ store, frames, stage, notices, api, compare, chooseEnv, seek }) {
   const charts = new Charts({ store, api, compare });
-  const minds = new Minds(store, api, () => stage.shown);
   /** @type {import("../panels/vision.js").Vision | null} */
   let vision = null;
   const panels = {
     charts,
-    mind: new MindOverlay(store, minds),
+    mind: new MindLoader(store, api, stage, () => vision?.suggestion()),
     table: new Table(store, api, (path) => {
       chooseTab("charts");
       charts.open(path);
@@ -50,10 +48,7 @@ export function startPanels({ store, frames, stage, notices, api, compare, choos
   when(store, "vision fields", hasVision, async () => {
     vision = new (await import("../panels/vision.js")).Vision(store, api);
   });
-  when(store, "mind", hasMind, async () => {
-    const { MindPanel } = await import("../panels/mind.js");
-    new MindPanel(store, minds, () => vision?.suggestion());
-  });
+  when(store, "mind", hasMind, () => panels.mind.load());
   when(store, "fields", hasGame, async () => new (await import("../panels/game.js")).Game(store));
   return panels;
 }

@@ -1,23 +1,21 @@
 // @ts-check
 /**
- * The policy's view over a corner of the picture, which a key and a button switch. A run that sends no views gets an
+ * The policy's view over a corner of the picture, which shell/mind.js switches. A run that sends no views gets an
  * explanation when the viewer asks for them.
  */
 
 import { mostEntropy } from "../data/mind.js";
 import { Bars } from "../ui/bars.js";
-import { button, byId, el, fill, setText } from "../ui/dom.js";
+import { byId, el, fill, setText } from "../ui/dom.js";
 import { number } from "../ui/format.js";
 import { recall, remember } from "../ui/memory.js";
 import { painter } from "../ui/paint.js";
-import { loadSheet } from "../ui/sheet.js";
 import { continuousRows, probabilityRows, qRows } from "./mind-rows.js";
 
 /** @import { Minds } from "./minds.js" */
 /** @import { Store } from "../data/store.js" */
 
 const MOST_ROWS = 7;
-const KEY = "m";
 
 export class MindOverlay {
   bars = new Bars("Actions", "chosen");
@@ -26,21 +24,15 @@ export class MindOverlay {
   node = el("div", { class: "mind-over", "aria-hidden": "true" }, this.bars.node, this.facts);
   why = el("div", { class: "mind-why" });
 
-  /** @param {Store} store @param {Minds} minds */
-  constructor(store, minds) {
+  /** @param {Store} store @param {Minds} minds @param {HTMLElement} button that switches it */
+  constructor(store, minds, button) {
     this.store = store;
+    this.button = button;
     this.minds = minds;
     /** The viewer's choice. */
     this.isWanted = recall("mind.overlay", true);
-    this.isStyled = false;
     /** Whether the viewer asked for it although the run sends no views. */
     this.isAsked = false;
-    this.button = button("brain", "Agent’s mind on the picture", () => this.toggle(), {
-      quiet: true,
-      key: KEY,
-      pressed: false,
-    });
-    byId("stage-tools").prepend(this.button);
     this.node.hidden = true;
     byId("screen").append(this.node);
     this.request = painter(() => this.paint());
@@ -63,8 +55,7 @@ export class MindOverlay {
     const { shown } = minds;
     if (store.mind) this.isAsked = false;
     const isOn = store.mind ? this.isWanted : this.isAsked;
-    if (isOn && !this.isStyled) loadSheet("mind").then(() => ((this.isStyled = true), this.request()));
-    node.hidden = !isOn || !store.mind || !this.isStyled;
+    node.hidden = !isOn || !store.mind;
     this.button.setAttribute("aria-pressed", String(isOn));
     this.explain(isOn && !store.mind);
     if (node.hidden) return;
@@ -108,7 +99,11 @@ export class MindOverlay {
           "loop, pass what the policy computed; each argument is optional:",
       ),
       el("pre", { class: "code", tabindex: "0" }, EXAMPLE),
-      el("p", { class: "muted" }, "Nothing is computed or sent while nobody watches. See docs/publisher.md."),
+      el(
+        "p",
+        { class: "muted" },
+        "Views are taken only while somebody watches, at most five per second. docs/publisher.md describes each argument.",
+      ),
     ]);
   }
 }
