@@ -84,7 +84,7 @@ def test_live_numbers_are_those_that_the_policy_sent(run: Run, open_page: Open) 
     screen.wait_text("#mind", f"0.9000 of {math.log(3):.3f} nats")
     screen.wait_text("#mind", "episode 1: 1.500 to 7.500")
     assert screen.ink(screen.find(".mind-curve")) > 100
-    screen.wait(lambda: screen.pixel(".mind-picture") == color_of(107), "the observation's picture")
+    screen.wait_pixel(color_of(107), ".mind-picture")
     assert "Advised" not in screen.text("#mind"), "no vision LLM, no advice"
     run.vision(png((1, 2, 3)), action="left")
     screen.wait_text("#mind", "Advised left, policy 35.0 % left")
@@ -122,7 +122,7 @@ def test_a_rewound_moment_shows_the_view_of_its_step(run: Run, open_page: Open) 
         screen.wait_text("#mind-meta", f"step {of}" + (f" · {step - of} before the frame" if step > of else ""))
         wait_step(screen, of)
         screen.wait_text("#mind .mind-number", f"{of + 0.5:#.4g}")
-        screen.wait(lambda of=of: screen.pixel(".mind-picture") == color_of(of + 100), "its picture")
+        screen.wait_pixel(color_of(of + 100), ".mind-picture")
     screen.wait_text("#mind", "episode 1: 1.500 to 7.500")
     step_once(run, 16, 2)  # live data goes on arriving, and nothing jumps
     screen.press("ArrowRight")
@@ -190,6 +190,22 @@ def test_continuous_actions_many_actions_and_vectors(run: Run, open_page: Open) 
     assert len(rows) == 18
     assert [row[0] for row in rows if row[2]] == ["33"], "the chosen one is always there"
     screen.wait_text("#mind [aria-label='Action probabilities']", "… 42 more")
+    run.mind(
+        {
+            "probabilities": [[0.25, 0.75], [1.0, 0.0, 0.0]], "action": [1, 0], "entropy": 0.56,
+            "action_names": [["jump", "duck"], ["left", "stay", "right"]],
+            "observation_tiles": [2, 4], "observation_range": [0, 1], "observation_note": "the text is left out",
+        },
+        step=3, image=png(color_of(3), (16, 12)),
+    )  # fmt: skip
+    screen.wait_text("#mind", f"0.5600 of {math.log(2) + math.log(3):.3f} nats")
+    rows = [(name, text, is_marked) for name, text, is_marked, *_ in bars(screen, "Action probabilities")]
+    assert rows == [
+        ("0: jump", "25.0 %", False), ("0: duck", "75.0 %", True),
+        ("1: left", "100 %", True), ("1: stay", "0 %", False), ("1: right", "0 %", False),
+    ]  # fmt: skip
+    screen.wait_text("#mind", "8×6, 4 channels")
+    screen.wait_text("#mind", "black 0, white 1; the text is left out")
 
 
 def test_a_run_without_views_says_how_to_send_them_and_axe_finds_nothing(run: Run, open_page: Open) -> None:

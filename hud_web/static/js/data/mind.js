@@ -27,8 +27,8 @@ export function toMind(data, bytes = null) {
     env: Array.isArray(env) ? [env[0], env[1]] : null,
     action: isNumber(data.action) ? data.action : Array.isArray(data.action) ? numbers(data.action) : null,
     actionName: textOf(data.action_name),
-    actionNames: texts(data.action_names),
-    probabilities: numbers(data.probabilities),
+    actionNames: perChoice(data.action_names, texts),
+    probabilities: perChoice(data.probabilities, numbers),
     mean: numbers(data.mean),
     deviation: numbers(data.deviation),
     qValues: numbers(data.q_values),
@@ -36,6 +36,9 @@ export function toMind(data, bytes = null) {
     entropy: numberOf(data.entropy),
     observation: numbers(data.observation),
     observationNames: texts(data.observation_names),
+    observationNote: textOf(data.observation_note),
+    observationTiles: numbers(data.observation_tiles),
+    observationRange: numbers(data.observation_range),
     rewardParts: parts.filter((part) => isNumber(part[1])),
     advice: adviceOf(data.advice),
     bytes,
@@ -45,19 +48,24 @@ export function toMind(data, bytes = null) {
 }
 
 /**
- * The name of an action of a discrete policy, or of one dimension of a continuous one.
- * @param {Mind} mind @param {number} at
+ * The name of an action of a discrete policy, or of one component of a continuous one.
+ * @param {Mind} mind @param {number} at @param {number} [choice] of a policy that makes several choices at once
  */
-export function actionName(mind, at) {
-  return mind.actionNames[at] || String(at);
+export function actionName(mind, at, choice = 0) {
+  return mind.actionNames[choice]?.[at] || String(at);
 }
 
-/** The index of the chosen action; −1 if it is unknown or no single one. @param {Mind} mind */
-export function chosenAction(mind) {
-  const count = Math.max(mind.probabilities.length, mind.qValues.length, mind.actionNames.length);
-  if (typeof mind.action === "number")
-    return Number.isInteger(mind.action) && mind.action >= 0 && mind.action < count ? mind.action : -1;
-  return mind.actionName === null ? -1 : mind.actionNames.indexOf(mind.actionName);
+/**
+ * The index of the action that was chosen; −1 if it is unknown.
+ * @param {Mind} mind @param {number} [choice] of a policy that makes several choices at once
+ */
+export function chosenAction(mind, choice = 0) {
+  const { action, actionName: name, qValues } = mind;
+  const names = mind.actionNames[choice] ?? [];
+  const count = Math.max(mind.probabilities[choice]?.length ?? 0, qValues.length, names.length);
+  const told = Array.isArray(action) ? action[choice] : action;
+  if (isNumber(told)) return Number.isInteger(told) && told >= 0 && told < count ? told : -1;
+  return name === null ? -1 : names.indexOf(name);
 }
 
 /**
@@ -76,12 +84,14 @@ export function topActions(values, chosen, most) {
 }
 
 /**
- * The greatest entropy that a policy with as many actions can have, in nats; null for a continuous policy.
+ * The greatest entropy that the policy can have, in nats: log n for n actions, summed over its choices; null for a
+ * continuous policy.
  * @param {Mind} mind
  */
 export function mostEntropy(mind) {
-  const count = mind.probabilities.length || (mind.mean.length ? 0 : mind.actionNames.length);
-  return count > 1 ? Math.log(count) : null;
+  const choices = mind.probabilities.length || mind.mean.length ? mind.probabilities : mind.actionNames;
+  const most = choices.reduce((sum, { length }) => sum + Math.log(Math.max(1, length)), 0);
+  return most > 0 ? most : null;
 }
 
 /**
@@ -93,11 +103,12 @@ export function adviceFor(mind, suggested) {
   if (mind.advice) return mind.advice;
   const action = textOf(suggested)?.trim();
   if (!action) return null;
-  const at = mind.actionNames.findIndex((name) => isSame(name, action));
+  if (mind.actionNames.length > 1) return { action, probability: null, agrees: null, text: null };
+  const at = mind.actionNames[0]?.findIndex((name) => isSame(name, action)) ?? -1;
   const chosen = chosenAction(mind);
   const agrees =
     at >= 0 && chosen >= 0 ? at === chosen : mind.actionName === null ? null : isSame(mind.actionName, action);
-  return { action, probability: mind.probabilities[at] ?? null, agrees, text: null };
+  return { action, probability: mind.probabilities[0]?.[at] ?? null, agrees, text: null };
 }
 
 /** @param {string} one @param {string} other */
@@ -136,4 +147,15 @@ function numbers(told) {
 /** @param {unknown} told @returns {string[]} */
 function texts(told) {
   return Array.isArray(told) ? told.map((one) => textOf(one) ?? "") : [];
+}
+
+/**
+ * One list for each choice; most policies make one.
+ * @template T
+ * @param {unknown} told @param {(told: unknown) => T[]} read
+ * @returns {T[][]}
+ */
+function perChoice(told, read) {
+  if (!Array.isArray(told) || !told.length) return [];
+  return told.every((one) => Array.isArray(one)) ? told.map(read) : [read(told)];
 }

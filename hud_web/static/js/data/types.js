@@ -38,13 +38,15 @@
  *
  * @typedef {{id: string, t: number, time_ms: number, step: number | null, episode: number | null,
  *   env: [number, number] | null, action: number | (number | null)[] | null, actionName: string | null,
- *   actionNames: string[], probabilities: (number | null)[], mean: (number | null)[], deviation: (number | null)[],
+ *   actionNames: string[][], probabilities: (number | null)[][], mean: (number | null)[], deviation: (number | null)[],
  *   qValues: (number | null)[], value: number | null, entropy: number | null, observation: (number | null)[],
- *   observationNames: string[], rewardParts: [string, number][],
+ *   observationNames: string[], observationNote: string | null, observationTiles: (number | null)[],
+ *   observationRange: (number | null)[], rewardParts: [string, number][],
  *   advice: {action: string, probability: number | null, agrees: boolean | null, text: string | null} | null,
  *   bytes: ArrayBuffer | null, mime: string, hasPicture: boolean}} Mind the policy's view of one step; parts that the
- *   trainer does not send are empty or null; `t`: when it was appended; `time_ms`: when it was made; `bytes`: of the
- *   observation's picture, null if the page fetches it by the id; `entropy`: in nats
+ *   trainer does not send are empty or null; `actionNames`, `probabilities`: a list for each choice, of which most
+ *   policies make one; `t`: when it was appended; `time_ms`: when it was made; `bytes`: of the observation's picture,
+ *   null if the page fetches it by the id; `entropy`: in nats
  *
  * @typedef {{channel: string, session: string}} Selection of the data that the page shows; `session`: "" follows the
  *   channel's current session

@@ -1,9 +1,10 @@
 // @ts-check
 /** The observation as the policy receives it: its picture, pixel by pixel and whole, or its numbers as bars. */
 
+import { isNumber } from "../data/nested.js";
 import { Bars, scaleOf } from "../ui/bars.js";
 import { el, setText } from "../ui/dom.js";
-import { number } from "../ui/format.js";
+import { cut, number } from "../ui/format.js";
 import { painter } from "../ui/paint.js";
 
 /** @import { Mind } from "../data/types.js" */
@@ -15,6 +16,7 @@ export class Observation {
   canvas = el("canvas", { class: "mind-picture", role: "img", "aria-label": "Observation" });
   size = el("span", { class: "mind-note" });
   bars = new Bars("Observation");
+  note = el("p", { class: "mind-note" });
   /** The view whose picture is wanted. @type {Mind | null} */
   wanted = null;
   /**
@@ -33,6 +35,7 @@ export class Observation {
       el("h3", { class: "eyebrow" }, "Observation ", this.size),
       this.canvas,
       this.bars.node,
+      this.note,
     );
     this.request = painter(() => this.draw());
   }
@@ -46,6 +49,7 @@ export class Observation {
     this.bars.node.hidden = !shown.length;
     const rows = shown.map((value, i) => ({ name: observationNames[i] || String(i), value, text: number(value) }));
     this.bars.paint(rows, scaleOf(shown), observation.length - shown.length);
+    setText(this.note, noteOf(mind));
     if (!hasPicture) setText(this.size, observation.length > 1 ? `${observation.length} numbers` : "");
     if (!hasPicture || this.wanted === mind) return;
     this.wanted = mind;
@@ -75,8 +79,21 @@ export class Observation {
     this.canvas.width = bitmap?.width ?? 1;
     this.canvas.height = bitmap?.height ?? 1;
     this.canvas.dataset.id = mind.id;
-    setText(this.size, bitmap ? `${bitmap.width}×${bitmap.height}` : "its picture is no longer kept");
+    setText(this.size, bitmap ? sizeOf(mind, bitmap) : "its picture is no longer kept");
     if (bitmap) this.canvas.getContext("2d")?.drawImage(bitmap, 0, 0);
     bitmap?.close();
   }
+}
+
+/** "84×84, 4 channels" for a sheet of tiles. @param {Mind} mind @param {ImageBitmap} bitmap */
+function sizeOf({ observationTiles: [columns, tiles] }, { width, height }) {
+  if (!columns || !tiles) return `${width}×${height}`;
+  return `${width / columns}×${height / Math.ceil(tiles / columns)}, ${tiles} channels`;
+}
+
+/** What the publisher left out, and the numbers that black and white stand for. @param {Mind} mind */
+function noteOf({ observationNote: note, observationRange: [low, high] }) {
+  const isPlain = low === 0 && high === 255;
+  const range = isNumber(low) && isNumber(high) && !isPlain ? `black ${number(low)}, white ${number(high)}` : "";
+  return [range, note ? cut(note, 200) : ""].filter(Boolean).join("; ");
 }

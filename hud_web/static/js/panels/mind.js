@@ -105,7 +105,7 @@ export class MindPanel {
    * @param {Mind} mind
    */
   arrange(mind) {
-    const actions = Math.max(mind.probabilities.length, mind.qValues.length, mind.mean.length);
+    const actions = Math.max(mind.probabilities.flat().length, mind.qValues.length, mind.mean.length);
     const column = this.columns[!mind.observation.length ? 2 : actions <= FEW_ACTIONS ? 0 : 1];
     if (this.parts.rewardParts.parentElement !== column) column.append(this.parts.rewardParts);
     for (const one of this.columns) one.hidden = !one.querySelector(":scope > :not([hidden])");
@@ -169,8 +169,9 @@ export class MindPanel {
       this.agreement.dataset.tone = agrees ? "ok" : "warn";
       fill(this.advice, el("span", {}, `Advised ${name}${policy}`), this.agreement);
     }
-    setText(this.reason, text ? cut(text, 300) : "");
-    this.reason.hidden = !text;
+    const reason = text && !/^advised /i.test(text) ? cut(text, 300) : ""; // the publisher's text says the same
+    setText(this.reason, reason);
+    this.reason.hidden = !reason;
   }
 }
 

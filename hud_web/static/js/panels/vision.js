@@ -24,7 +24,7 @@ await loadSheet("vision");
 
 const MOST_CALLS = 50;
 /** An older suggestion says nothing about the moment. */
-const SUGGESTED_WITHIN_MS = 60_000;
+const SUGGESTED_WITHIN_MS = 30_000;
 /** Extra fields of a response that have a fixed place. */
 const PLACED = new Set([
   "action",

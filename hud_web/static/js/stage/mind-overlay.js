@@ -102,7 +102,7 @@ export class MindOverlay {
       el(
         "p",
         { class: "muted" },
-        "Views are taken only while somebody watches, at most five per second. docs/publisher.md describes each argument.",
+        "Views are taken only while somebody watches, at most five per second. See docs/publisher.md.",
       ),
     ]);
   }

@@ -11,20 +11,24 @@ import { number, percent } from "../ui/format.js";
 /** @typedef {Parameters<Bars["paint"]>} Painting rows, their scale, and the number of rows that are left out */
 
 /**
- * The rows of the action probabilities.
+ * The rows of the action probabilities; a policy that makes several choices at once has the rows of each.
  * @param {Mind} mind @param {number} most rows
  * @returns {Painting}
  */
 export function probabilityRows(mind, most) {
   const { probabilities } = mind;
-  const chosen = chosenAction(mind);
-  const rows = topActions(probabilities, chosen, most).map((i) => ({
-    name: actionName(mind, i),
-    value: probabilities[i],
-    text: percent(probabilities[i]),
-    isMarked: i === chosen,
-  }));
-  return [rows, { low: 0, high: 1 }, probabilities.length - rows.length];
+  const isOne = probabilities.length === 1;
+  const mostOfOne = Math.max(1, Math.floor(most / probabilities.length));
+  const rows = probabilities.flatMap((values, choice) => {
+    const chosen = chosenAction(mind, choice);
+    return topActions(values, chosen, mostOfOne).map((i) => ({
+      name: isOne ? actionName(mind, i) : `${choice}: ${actionName(mind, i, choice)}`,
+      value: values[i],
+      text: percent(values[i]),
+      isMarked: i === chosen,
+    }));
+  });
+  return [rows, { low: 0, high: 1 }, probabilities.flat().length - rows.length];
 }
 
 /** @param {Mind} mind @param {number} most rows @returns {Painting} */
