@@ -452,6 +452,8 @@ class Publisher(Lifecycle):
                 if death in self._deaths or len(self._deaths) >= MAX_DEATHS:
                     return
                 self._deaths.add(death)
+            elif fields.get("kind") == "restart":
+                self._deaths = {death for death in self._deaths if death[0] != str(fields["process"])}
             self._offer_fields("reports", fields, None)
             deadline = time.monotonic() + wait_s
             while intake.stats().pending.get("reports") and time.monotonic() < deadline:

@@ -111,7 +111,10 @@ _ALNUM = re.compile(r"[A-Za-z0-9]+")
 _CLASSES = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
 _HEX = re.compile(r"(?<![A-Za-z0-9])(?:0x)?(?:[0-9a-f]{32,4096}|[0-9A-F]{32,4096})(?![A-Za-z0-9])")
 #: Text before a hex string that tells that it is public: a digest, or an id of Ray, MLflow or a GPU.
-_PUBLIC = re.compile(r"(?i)(?:sha\d{1,3}|md5|blake2[bs]|digest|commit|[_ -]?id|[a-z]id|object ?ref)[\"']?\W{0,3}$")
+_PUBLIC = re.compile(
+    r"(?i)(?:sha\d{1,3}|md5|blake2[bs]|digest|commit|actor|worker|node|task|job|lease|[_ -]?id|[a-z]id|object ?ref)"
+    r"[\"']?\W{0,3}$"
+)
 #: Characters of an AWS secret access key.
 _AWS_SECRET = 40
 #: Digits of a commit hash of Git.

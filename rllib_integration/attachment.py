@@ -7,6 +7,8 @@ again to those that were recreated. Called by `driver`; runs inside each env run
 
 from __future__ import annotations
 
+import functools
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,6 +16,7 @@ from typing import Any
 
 from hud_publisher.protocol.internals import report_missing
 from hud_publisher.protocol.settings import Settings
+from rllib_integration.failures import watch_runner
 from rllib_integration.guard import quiet
 
 
@@ -67,6 +70,10 @@ class AttachableCallbacks:
         """Leave the session."""
         raise NotImplementedError
 
+    def report_death(self, env_runner: Any, error: BaseException) -> None:
+        """Report an exception that ends the env runner, and leave the session."""
+        raise NotImplementedError
+
     def suspend(self, is_suspended: bool) -> None:
         """Publish nothing of this env runner: the driver evaluates on a training env runner."""
         raise NotImplementedError
@@ -86,6 +93,13 @@ def attach_callbacks(env_runner: Any, *, slot: int, attachment: Attachment | Non
             callbacks.detach()
         else:
             callbacks.attach(attachment)
+            watch_runner(env_runner, functools.partial(_report_death, weakref.ref(env_runner)))
+
+
+def _report_death(runner: weakref.ref[Any], error: BaseException) -> None:
+    env_runner = runner()
+    for callbacks in our_callbacks(env_runner):
+        callbacks.report_death(env_runner, error)
 
 
 def note(holder: Any, callbacks: AttachableCallbacks) -> None:

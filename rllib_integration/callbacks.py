@@ -8,12 +8,15 @@ raises. Does nothing if neither Redis nor a HUD server is configured.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from hud_publisher import Publisher
+from hud_publisher.deaths import of_exception
+from hud_publisher.failure import describe
 from hud_publisher.protocol.roles import read_roles
 from hud_publisher.protocol.settings import Settings
 from rllib_integration.attachment import AttachableCallbacks, Attachment, note
@@ -22,6 +25,9 @@ from rllib_integration.guard import quiet
 from rllib_integration.runner import RunnerHud
 
 logger = logging.getLogger("hud.rllib")
+
+#: Time for the report of an env runner that raised, in seconds; RLlib ends its process afterwards.
+REPORT_S = 1.0
 
 
 class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
@@ -118,7 +124,7 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
     ) -> None:
         """Let recreated env runners join again."""
         if self._driver is not None:
-            self._driver.attach(env_runner_group, is_evaluation, env_runner_indices)
+            self._driver.restart(env_runner_group, is_evaluation, env_runner_indices)
 
     @quiet.guarded
     def on_workers_recreated(
@@ -126,14 +132,20 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
     ) -> None:
         """Let recreated env runners join: among several callbacks, the old API stack calls only this method."""
         if self._driver is not None and not algorithm.config.enable_env_runner_and_connector_v2:
-            self._driver.attach(worker_set, is_evaluation, worker_ids)
+            self._driver.restart(worker_set, is_evaluation, worker_ids)
 
     # The env runners.
 
     @quiet.guarded
     def on_environment_created(self, *, env_runner: Any, **kwargs: Any) -> None:
-        """Note the env runner, so that the driver's attachment finds this object."""
+        """Note the env runner, so that the driver's attachment finds this object.
+
+        RLlib makes the environment again while it handles the exception of a failed one.
+        """
         note(env_runner, self)
+        error = sys.exc_info()[1]
+        if error is not None and self._runner is not None:
+            self._runner.report({"kind": "restart", **describe(error)})
 
     @quiet.guarded
     def on_sub_environment_created(self, *, worker: Any, **kwargs: Any) -> None:
@@ -152,6 +164,13 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
         runner, self._runner, self._attachment = self._runner, None, None
         if runner is not None:
             runner.close()
+
+    def report_death(self, env_runner: Any, error: BaseException) -> None:
+        """Report an exception that ends the env runner, and leave the session; called in its process."""
+        if self._attachment is not None and not self._is_suspended:
+            runner = self._runner or self._join(env_runner, env_runner.env)
+            runner.report(of_exception(error), wait_s=REPORT_S)
+            self.detach()
 
     def suspend(self, is_suspended: bool) -> None:
         """Publish nothing of this env runner: the driver evaluates on a training env runner."""

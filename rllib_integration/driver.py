@@ -23,6 +23,7 @@ from hud_publisher.arguments import read_settings
 from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.settings import Settings
 from rllib_integration.attachment import AttachableCallbacks, Attachment, attach_callbacks, our_callbacks
+from rllib_integration.failures import of_lost_runner, of_restart, of_step, watch_group, watch_step
 from rllib_integration.guard import quiet
 from rllib_integration.handover import Claimant
 from rllib_integration.results import flatten_result, steps_sampled
@@ -53,6 +54,9 @@ class DriverHud:
         self._steps_before: int | None = None
         self._attach_at = 0.0
         self._at_exit: Callable[[], None] = lambda: None
+        #: (is for evaluation, index) → the report of an env runner that is lost now.
+        self._lost: dict[tuple[bool, int], dict[str, Any]] = {}
+        self._failure: dict[str, Any] | None = None
 
     @classmethod
     def start(cls, callbacks: AttachableCallbacks, algorithm: Any) -> DriverHud | None:
@@ -88,6 +92,7 @@ class DriverHud:
                 hud._open_evaluation(callbacks.evaluation_channel)
             hud.attach_all()
             hud._end_with(algorithm)
+            quiet.attempt("watching for failures", hud._watch, algorithm)
             if reason := quiet.attempt("the env runners", why_no_frames, algorithm):
                 publisher.log({"no_picture": reason})
         except BaseException:
@@ -117,6 +122,58 @@ class DriverHud:
             local_env_runner=indices is None,
             timeout_seconds=0.0,
         )
+
+    def restart(self, group: Any, is_evaluation: bool, indices: list[int]) -> None:
+        """Let env runners join that RLlib recreated, and report why it had to."""
+        publisher = self._publisher_of(is_evaluation)
+        for index in indices:
+            cause = self._lost.pop((is_evaluation, index), None)
+            if publisher is not None:
+                publisher.report(of_restart(index, cause))
+        self.attach(group, is_evaluation, indices)
+
+    def _watch(self, algorithm: Any) -> None:
+        """Note lost env runners and failed steps."""
+        itself = weakref.ref(self)
+
+        def lose(is_evaluation: bool, index: int, error: BaseException) -> None:
+            if (driver := itself()) is not None:
+                driver._lose(is_evaluation, index, error)
+
+        def fail(error: BaseException) -> None:
+            if (driver := itself()) is not None:
+                driver._fail(error)
+
+        def succeed() -> None:
+            if (driver := itself()) is not None:
+                driver._failure = None
+
+        for group, is_evaluation in _groups(algorithm):
+            watch_group(group, functools.partial(lose, is_evaluation))
+        watch_step(algorithm, fail, succeed)
+
+    def _publisher_of(self, is_evaluation: bool) -> Publisher | None:
+        if not is_evaluation:
+            return self._publisher
+        return None if self._evaluation is None else self._evaluation[0]
+
+    def _lose(self, is_evaluation: bool, index: int, error: BaseException) -> None:
+        """Report an env runner that is lost, once until RLlib has recreated it."""
+        publisher = self._publisher_of(is_evaluation)
+        if (is_evaluation, index) not in self._lost and publisher is not None:
+            self._lost[is_evaluation, index] = of_lost_runner(index, error)
+            publisher.report(self._lost[is_evaluation, index])
+
+    def _fail(self, error: BaseException) -> None:
+        """Note a step that raised; it ends the run unless a later step succeeds. Tune ends the trial in any case."""
+        self._failure = self._failure or of_step(error, self._publisher.processes)
+        if trial_name(self._owner()) is not None:
+            self._report_failure(wait_s=DETACH_S)
+
+    def _report_failure(self, wait_s: float = 0.0) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            self._publisher.report(failure, wait_s=wait_s)
 
     def publish(self, result: Mapping[str, Any]) -> None:
         """Publish the result of one iteration."""
@@ -168,6 +225,7 @@ class DriverHud:
 
     def close(self) -> None:
         """End the session; a second call does nothing."""
+        self._report_failure()
         for claimant in self._claimants:
             claimant.leave()
 

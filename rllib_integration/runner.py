@@ -176,6 +176,11 @@ class RunnerHud:
         if self._reporter.env_index is not None and self._pause_s >= PAUSE_S:
             self._say_phase("learning")
 
+    def report(self, fields: Mapping[str, Any] | None, *, wait_s: float = 0.0) -> None:
+        """Publish a report of this env runner, such as its death."""
+        if fields is not None:
+            self._publisher.report(fields, wait_s=wait_s)
+
     def close(self) -> None:
         """Send the queued entries and stop; the driver ends the session."""
         self._publisher.close(timeout_s=1.0, release=False)

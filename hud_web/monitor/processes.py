@@ -41,7 +41,8 @@ class Processes:
     """Reports the death, the loss and the return of processes.
 
     Attributes:
-        known: name → pid, last_ms, interval_ms, memory, node, state ("alive", "died", "lost" or "ended"), since_ms.
+        known: name → pid, last_ms, interval_ms, memory, node, state ("alive", "died", "lost" or "ended"), since_ms and
+            the cause of its death.
         names: writer → the process that it belongs to.
         totals: node → its memory in bytes.
         looked_ms: when silent processes were looked for.
@@ -174,11 +175,12 @@ class Processes:
             else:
                 yield from self._die(name, process, seen)
         elif kind == "restart":
-            text = f"{_begin(name)} was restarted"
-            if seen.data.get("exception") or seen.data.get("message"):
-                text += f": {_cause(seen.data)}"
+            cause = process["cause"] if process is not None else ""
+            if not cause and any(part in seen.data for part in ("exception", "message", "exit_code")):
+                cause = _cause(seen.data)
+            text = f"{_begin(name)} was restarted" + (f": {cause}" if cause else "")
             if process is not None:
-                process |= {"state": "alive", "last_ms": seen.time_ms, "pid": ""}
+                process |= {"state": "alive", "last_ms": seen.time_ms, "pid": "", "cause": ""}
             yield Finding("restarted", text, _fields(name))
         elif process is not None:
             process["state"] = "ended" if process["state"] != "died" else "died"
@@ -189,7 +191,7 @@ class Processes:
             if process["state"] == "died" and exception in _VAGUE and not seen.data.get("signal"):
                 return  # the process told more itself
             was_lost = process["state"] == "lost"
-            process |= {"state": "died", "since_ms": seen.time_ms}
+            process |= {"state": "died", "since_ms": seen.time_ms, "cause": _cause(seen.data)}
             if was_lost:
                 yield Finding("process_back", f"{_begin(name)} was found: it died", _fields(name))
         yield Finding("process_died", self._died(name, seen), _fields(name))
@@ -202,7 +204,7 @@ class Processes:
                 return None
             process = self.known[name] = {
                 "pid": "", "last_ms": now_ms, "interval_ms": 0, "memory": None, "node": "", "state": "alive",
-                "since_ms": now_ms,
+                "since_ms": now_ms, "cause": "",
             }  # fmt: skip
         if writer not in self.names and len(self.names) < 4 * MAX_PROCESSES and _is_of(writer, name):
             self.names[writer] = name

@@ -7,6 +7,7 @@ Pictures differ from step to step and tell the env apart by colour.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -85,6 +86,20 @@ class Crashing(Counting):
     def step(self, action: Any) -> Any:
         if self._crashes and self._count == EPISODE_STEPS // 2:
             raise RuntimeError("the simulator died")
+        return super().step(action)
+
+
+class FailingOnce(Counting):
+    """The same, but in one env runner it raises once, with a password in the message."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self._mark = Path(config["mark"]) if config.worker_index == config["fails_in"] else None
+
+    def step(self, action: Any) -> Any:
+        if self._mark is not None and self._count == EPISODE_STEPS // 2 and not self._mark.exists():
+            self._mark.touch()
+            raise ConnectionError("no answer from redis://:in-the-url@emulator:6379")
         return super().step(action)
 
 

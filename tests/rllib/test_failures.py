@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from rllib_integration.reporter import Reporter
 from rllib_integration.runner import RunnerHud
 from rllib_integration.steps import StepCount
 from tests.rllib.conftest import Display, running_algorithm
-from tests.rllib.envs import EPISODE_RETURN
+from tests.rllib.envs import EPISODE_RETURN, FailingOnce
 from tests.rllib.test_local_runs import ppo
 
 
@@ -103,6 +104,29 @@ def test_a_remote_env_runner_stays_healthy_if_each_step_of_hud_fails(display: Di
     display.wait_for_end()
     assert display.updates("episode_id", writer="w1")  # it had joined
     assert not any(update["episode_length"] for update in display.updates("episode_length"))  # and then failed
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_first_error_after_the_last_good_iteration_is_the_cause_of_the_end(
+    display: Display, tmp_path: Path
+) -> None:
+    mark = tmp_path / "raised"
+    config = ppo(FailingOnce, mark=str(mark), fails_in=0).callbacks(display.callbacks())
+    mark.touch()  # it fails only later
+    with running_algorithm(config) as algorithm:
+        algorithm.train()
+        mark.unlink()
+        with pytest.raises(RuntimeError):  # RLlib's, from the environment's own
+            algorithm.train()
+        with pytest.raises(AssertionError):  # RLlib's env runner is unusable now
+            algorithm.train()
+    display.wait_for_end()
+    display.wait(lambda shown: shown.stream.named("annotation")[-1]["kind"] == "session_ended", "the annotations")
+    [death] = [data for data in display.stream.named("report") if data["kind"] == "death"]
+    assert (death["process"], death["exception"]) == ("driver", "ConnectionError")
+    assert death["message"] == "no answer from redis://[redacted]@emulator:6379"
+    [died] = [data for data in display.stream.named("annotation") if data["kind"] == "process_died"]
+    assert "ConnectionError: no answer from" in died["text"]
 
 
 def test_a_mistake_in_the_arguments_shows_at_once_and_names_the_argument() -> None:

@@ -119,7 +119,7 @@ def test_a_process_that_dies_is_measured_no_more_and_its_restart_ends_the_proble
     run.go_on(60, "driver", "env runner 1")
     assert run.of("process_lost", "process_back") == []
     assert list(run.judge.problems.of("process_died"))
-    run.report("driver", kind="restart", process="env runner 2", exception="ValueError", message="the emulator stopped")
+    run.report("driver", kind="restart", process="env runner 2", exception="SystemExit", exit_code=1)
     run.writers["env runner 2"] = "w2-host-13-eeeeee"
     run.measure("env runner 2")
     assert run.of("restarted", "process_back") == [
