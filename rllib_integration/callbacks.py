@@ -145,7 +145,7 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
         note(env_runner, self)
         error = sys.exc_info()[1]
         if error is not None and self._runner is not None:
-            self._runner.report({"kind": "restart", **describe(error)})
+            self._runner.report({"kind": "restart", "part": "environment", **describe(error)})
 
     @quiet.guarded
     def on_sub_environment_created(self, *, worker: Any, **kwargs: Any) -> None:

@@ -175,15 +175,21 @@ class Processes:
             else:
                 yield from self._die(name, process, seen)
         elif kind == "restart":
-            cause = process["cause"] if process is not None else ""
-            if not cause and any(part in seen.data for part in ("exception", "message", "exit_code")):
-                cause = _cause(seen.data)
-            text = f"{_begin(name)} was restarted" + (f": {cause}" if cause else "")
-            if process is not None:
-                process |= {"state": "alive", "last_ms": seen.time_ms, "pid": "", "cause": ""}
-            yield Finding("restarted", text, _fields(name))
+            yield self._restarted(name, process, seen)
         elif process is not None:
             process["state"] = "ended" if process["state"] != "died" else "died"
+
+    def _restarted(self, name: str, process: dict[str, Any] | None, seen: Observation) -> Finding:
+        has_cause = any(part in seen.data for part in ("exception", "message", "exit_code"))
+        cause = _cause(seen.data) if has_cause else ""
+        if isinstance(seen.data.get("part"), str):  # the process goes on
+            text = f"The {seen.data['part'][:40]} of {name if _is_role(name) else 'the process'} was made again"
+        else:
+            text = f"{_begin(name)} was restarted"
+            if process is not None:
+                cause = process["cause"] or cause
+                process |= {"state": "alive", "last_ms": seen.time_ms, "pid": "", "cause": ""}
+        return Finding("restarted", f"{text}: {cause}" if cause else text, _fields(name))
 
     def _die(self, name: str, process: dict[str, Any] | None, seen: Observation) -> Iterator[Finding]:
         exception = str(seen.data.get("exception", "")).rpartition(".")[2]

@@ -88,6 +88,10 @@ def test_an_environment_that_crashes_and_is_made_anew_is_shown_on(display: Displ
     broken = next(episode for episode in begun if episode not in ended)
     assert broken < max(ended), "it goes on after the crash"
     assert max(frame["episode"] for frame in display.frames()) > broken, "and so does the picture"
+    [restart] = display.stream.named("report")
+    assert [restart[name] for name in ("kind", "process", "part", "message")] == [
+        "restart", "driver", "environment", "the simulator died",
+    ]  # fmt: skip
 
 
 def asynchronous() -> Any:

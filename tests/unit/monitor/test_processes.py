@@ -128,6 +128,13 @@ def test_a_process_that_dies_is_measured_no_more_and_its_restart_ends_the_proble
     assert all(one["ended_ms"] for one in run.judge.problems.of("process_died"))
 
 
+def test_an_environment_that_is_made_again_is_no_restart_of_its_process(run: Run) -> None:
+    run.report(
+        "env runner 2", kind="restart", process="env runner 2", part="environment", exception="OSError", message="x"
+    )
+    assert run.all() == ["The environment of env runner 2 was made again: OSError: x"]
+
+
 def test_a_process_that_falls_silent_while_others_go_on_is_lost(run: Run) -> None:
     run.go_on(15, *WRITERS)
     silent = run.now_ms
