@@ -24,13 +24,19 @@ export function valueText(value) {
   return typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value);
 }
 
+/** @param {{own: unknown, other: unknown}} row */
+function isOneSided({ own, other }) {
+  return own === undefined || other === undefined;
+}
+
 /**
- * The differences of two configurations: paths of which one run lacks the value, or whose values differ.
+ * The differences of two configurations: paths whose values differ, then paths of which one run has no value.
  * @param {Map<string, unknown>} own @param {Map<string, unknown>} other
  * @returns {{path: string, own: unknown, other: unknown}[]} undefined: not there
  */
 export function differences(own, other) {
   return [...new Set([...own.keys(), ...other.keys()])]
     .filter((path) => JSON.stringify(own.get(path)) !== JSON.stringify(other.get(path)))
-    .map((path) => ({ path, own: own.get(path), other: other.get(path) }));
+    .map((path) => ({ path, own: own.get(path), other: other.get(path) }))
+    .sort((a, b) => Number(isOneSided(a)) - Number(isOneSided(b)));
 }

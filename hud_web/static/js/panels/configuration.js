@@ -58,7 +58,7 @@ export async function openConfiguration(api, sid, compared) {
   dialog.classList.add("wide");
   const [answer, listed] = await Promise.all([api.get("api/config", { session: sid }), api.get("api/sessions")]);
   /** @type {Fields} */
-  const config = answer ?? {};
+  const config = inOrder(answer ?? {});
   /** @type {Session[]} */
   const others = (listed?.sessions ?? []).filter((/** @type {Session} */ one) => one.sid && one.sid !== sid);
   against.append(...others.map((one) => el("option", { value: one.sid, selected: one.sid === compared }, label(one))));
@@ -87,6 +87,21 @@ export async function openConfiguration(api, sid, compared) {
   find.focus();
   if (against.value) await compare();
   else show();
+}
+
+/** Titles of the sections that runs send, in the order of the dialog; other sections follow. */
+const SECTIONS = /** @type {Record<string, string>} */ ({
+  changed: "Changed from the defaults",
+  config: "Configuration",
+  command: "Command",
+  git: "Git",
+  versions: "Versions",
+});
+
+/** The sections in the order of the dialog. @param {Fields} config @returns {Fields} */
+function inOrder(config) {
+  const names = [...Object.keys(SECTIONS).filter((name) => name in config), ...Object.keys(config)];
+  return Object.fromEntries(names.map((name) => [name, config[name]]));
 }
 
 const NOTHING =
@@ -126,8 +141,14 @@ function showTree(body, count, config, fits, isSearching) {
               {},
               el(
                 "details",
-                { open: isSearching || here.length < OPEN_DEPTH },
-                el("summary", {}, cut(name, 120), el("span", { class: "muted" }, ` ${shown - before}`)),
+                // RLlib's whole configuration has 400 values, of which a run changes a few.
+                { open: isSearching || (here.length < OPEN_DEPTH && !(name === "config" && "changed" in tree)) },
+                el(
+                  "summary",
+                  {},
+                  cut(path.length ? name : (SECTIONS[name] ?? name), 120),
+                  el("span", { class: "muted" }, ` ${shown - before}`),
+                ),
                 el("ul", {}, ...inner),
               ),
             ),
@@ -150,7 +171,10 @@ function showTree(body, count, config, fits, isSearching) {
  * other run @param {(text: string) => boolean} fits @param {boolean} withEqual
  */
 function showDifferences(body, count, config, other, name, fits, withEqual) {
-  const [own, theirs] = [flatten(config), flatten(other)];
+  // What differs from the defaults is in the whole configuration, too.
+  const [own, theirs] = [config, other].map(({ changed, ...rest }) =>
+    flatten(rest.config ? rest : { changed, ...rest }),
+  );
   const found = differences(own, theirs);
   const different = new Set(found.map(({ path }) => path));
   const equal = withEqual
