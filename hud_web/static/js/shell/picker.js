@@ -9,6 +9,7 @@ import { ABSENT, cut, duration, time } from "../ui/format.js";
 import { recall, remember } from "../ui/memory.js";
 import { channelUrl } from "../ui/page-url.js";
 import { MOST_COMPARED } from "../charts/compare.js";
+import { lookOf } from "./verdict.js";
 
 /** @import { Channel, Selection, Session } from "../data/types.js" */
 
@@ -103,7 +104,7 @@ export async function openPicker({ api, selection, shown, compared, onChoose, on
     fill(others, ...matching.slice(0, MOST_ROWS).map((one) => channelRow(one)), more(matching.length));
     othersTitle.hidden = !matching.length;
   };
-  const channelRow = (/** @type {Channel} */ { name, active, last_activity_ms: lastMs, session }) => {
+  const channelRow = (/** @type {Channel} */ { name, active, last_activity_ms: lastMs, session, verdict }) => {
     const [shape, tone] = ICONS[session?.status ?? "ended"] ?? ICONS.ended;
     return el(
       "li",
@@ -126,6 +127,12 @@ export async function openPicker({ api, selection, shown, compared, onChoose, on
           { class: "session-name" },
           el("strong", {}, name),
           el("span", { class: "muted" }, cut(session?.name || "unnamed run", 120)),
+          verdict &&
+            el(
+              "span",
+              { class: "judged", "data-tone": lookOf({ ...verdict, clauses: [] })[0] },
+              cut(verdict.text, 160),
+            ),
         ),
         el(
           "span",
