@@ -28,6 +28,9 @@ const UNITS = [
   { suffix: "_celsius", unit: "°C", scaled: false },
 ];
 
+/** The order of the charts in a section, by the first words of their fields; other charts follow. */
+const ORDER = ["cpu", "memory", "use", "disk", "network", "children"];
+
 /** Words that are written in capitals. */
 const SHORT = new Set(["cpu", "gpu", "io", "ram", "rss"]);
 
@@ -77,7 +80,7 @@ export function machineSections(leaves) {
   for (const leaf of leaves) {
     if (!leaf.path.startsWith(PREFIX)) continue;
     const owner = leaf.path.slice(PREFIX.length, leaf.path.lastIndexOf("/"));
-    const thing = `${leaf.name.split("_", 1)[0]}${unitOf(leaf.path)?.unit ?? `/${leaf.name}`}`;
+    const thing = `${firstWord(leaf.name)}${unitOf(leaf.path)?.unit ?? `/${leaf.name}`}`;
     const things = owners.get(owner) ?? new Map();
     if (!owners.has(owner)) owners.set(owner, things);
     things.set(thing, [...(things.get(thing) ?? []), leaf]);
@@ -89,13 +92,26 @@ export function machineSections(leaves) {
   for (const owner of [...owners.keys()].sort(byKind))
     sections.set(
       owner,
-      [...(owners.get(owner) ?? [])].map(([thing, fields]) => ({
-        id: `${PREFIX}${owner}/${thing}`,
-        title: fields.length > 1 ? titleOf(thing.replace(/[^a-z].*/, "")) : titleOf(fields[0].name),
-        lines: fields.map((leaf) => ({ leaf, label: titleOf(leaf.name) })),
-      })),
+      [...(owners.get(owner) ?? [])]
+        .sort(([, a], [, b]) => rankOf(a[0].name) - rankOf(b[0].name))
+        .map(([thing, fields]) => ({
+          id: `${PREFIX}${owner}/${thing}`,
+          title: titleOf(fields.length > 1 ? firstWord(fields[0].name) : fields[0].name),
+          lines: fields.map((leaf) => ({ leaf, label: titleOf(leaf.name) })),
+        })),
     );
   return sections;
+}
+
+/** @param {string} name */
+function firstWord(name) {
+  return name.split("_", 1)[0];
+}
+
+/** @param {string} name */
+function rankOf(name) {
+  const rank = ORDER.indexOf(firstWord(name));
+  return rank < 0 ? ORDER.length : rank;
 }
 
 /**
