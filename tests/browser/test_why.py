@@ -139,3 +139,42 @@ def test_the_machine_has_charts_of_its_own_with_units(run: Run, open_page: Open)
     axe = Axe(screen)
     axe.check("the machine")
     axe.report()
+
+
+def configure(run: Run, **sections: Any) -> None:
+    """Store sections of the run's configuration."""
+    status, answer = run.server.post("/api/config", {"session_id": run.session_id, "sections": sections})
+    assert status == 200, answer
+
+
+def test_the_configuration_is_searched_and_compared_with_another_run(start_run: StartRun, open_page: Open) -> None:
+    past = start_run("past")
+    configure(past, config={"lr": 0.1, "model": {"layers": [64, 64]}, "gamma": 0.99}, versions={"ray": "2.59"})
+    past.end()
+    run = start_run()
+    long = "x" * 500
+    configure(run, config={"lr": 0.0003, "model": {"layers": [64, 64], "free": long}, "gamma": 0.99})
+    screen = open_page(init=AXE, reduced_motion="reduce")
+    screen.wait_text("#run-name", "ppo-breakout")
+    screen.press("c")
+    tree = screen.find("dialog .tree")
+    screen.wait_text("dialog .tree", "0.0003")
+    screen.find("dialog .tree summary", has_text="model").click()
+    assert long not in tree.inner_text()
+    screen.find("dialog .tree button", has_text="more").click()
+    assert long in tree.inner_text()
+    axe = Axe(screen)
+    axe.check("the tree")
+    screen.find("dialog [aria-label='Search the configuration']").fill("layers")
+    screen.wait_text("dialog [role=status]", "1 of 4 values")
+    assert "[64,64]" in tree.inner_text()
+    screen.find("dialog [aria-label='Search the configuration']").fill("")
+    screen.find("dialog [aria-label='Compare with another session']").select_option(index=1)
+    rows = screen.find("dialog .differences tbody tr")
+    screen.wait(lambda: rows.count() == 3, "the differences")
+    assert rows.first.inner_text().split("\t") == ["config › lr", "0.0003", "0.1"]
+    screen.wait_text("dialog .differences", "not set")
+    axe.check("the differences")
+    screen.find("dialog input[type=checkbox]").check()
+    screen.wait(lambda: rows.count() == 5, "equal values, too")
+    axe.report()

@@ -124,8 +124,17 @@ function isSame(report, annotation) {
 
 /** @param {Report} report a death or a restart @param {boolean} isOpen whether its traceback is shown */
 function death(report, isOpen) {
-  const { exception, message, exit_code: code, signal, memory_bytes: memory, peak_bytes: peak } = report.data;
+  const {
+    exception,
+    message,
+    exit_code: code,
+    signal,
+    thread,
+    memory_bytes: memory,
+    peak_memory_bytes: peak,
+  } = report.data;
   const isDeath = report.kind === "death";
+  const who = thread ? `The thread ${cut(String(thread), 80)} of ${report.process}` : report.process;
   const cause = report.data.cause ?? report.data.text;
   const frames = report.data.traceback;
   const traceback = Array.isArray(frames) ? frames.join("\n") : typeof frames === "string" ? frames : "";
@@ -139,7 +148,7 @@ function death(report, isOpen) {
   return el(
     "li",
     { class: "incident", "data-tone": isDeath ? "error" : "warn" },
-    heading(isDeath ? "error" : "live", `${report.process} ${isDeath ? "died" : "was restarted"}`, report.time_ms),
+    heading(isDeath ? "error" : "live", `${who} ${isDeath ? "died" : "was restarted"}`, report.time_ms),
     exception || message
       ? el(
           "p",

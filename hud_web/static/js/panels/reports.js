@@ -13,6 +13,7 @@ import { toReport } from "../data/reports.js";
 const MOST = 2_000;
 /** Annotations about processes; a death that a process reported is in the reports, too. */
 const KINDS = new Set(["process_died", "process_lost", "process_back", "restarted", "session_lapsed"]);
+const SHOWN = new Set(["death", "restart", "log"]);
 const LOSSES = new Set(["process_died", "process_lost", "session_lapsed"]);
 
 export class Reports {
@@ -40,7 +41,7 @@ export class Reports {
 
   /** Whether there is anything to show. */
   get any() {
-    return this.all.length > 0 || this.annotations.length > 0;
+    return this.all.some(({ kind }) => SHOWN.has(kind)) || this.annotations.length > 0;
   }
 
   /** Whether a process died or was lost. */

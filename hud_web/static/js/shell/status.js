@@ -4,7 +4,7 @@
 import { byId, fill, icon, setText, el } from "../ui/dom.js";
 import { clock, cut, duration, latency, milliseconds } from "../ui/format.js";
 import { painter } from "../ui/paint.js";
-import { LEVELS, titleOf } from "./verdict.js";
+import { lookOf, titleOf } from "./verdict.js";
 
 /** @import { Store } from "../data/store.js" */
 /** @typedef {{word: string, icon: string, tone: string, detail: string, banner: string}} State */
@@ -91,7 +91,8 @@ export function stateOf(store, { paused, behindMs, takenOverAt, now }) {
     const since = store.activity.phaseSinceMs || store.activity.lastEntryMs;
     if (quiet > 1000 || !store.activity.lastEntryMs) return phaseState(store, phase, since ? store.now() - since : 0);
   } else if (quiet > (store.activity.rhythm?.stall_after_ms ?? UNKNOWN_STALL_MS)) {
-    return { word: "STALLED", icon: "stalled", tone: "warn", detail: `${duration(quiet)} without data`, banner: "" };
+    const detail = duration(quiet) + (store.verdict?.level === "bad" ? "" : " without data"); // the verdict says it
+    return { word: "STALLED", icon: "stalled", tone: "warn", detail, banner: "" };
   }
   return { word: "LIVE", icon: "live", tone: "ok", detail: latency(store.clock.latencyMs), banner: "" };
 }
@@ -117,7 +118,7 @@ function phaseState(store, phase, lasted) {
     word: /learn|train|update|optimi/i.test(phase) ? "LEARNING" : cut(phase.toUpperCase(), 16),
     icon: isHung ? "stalled" : "learning",
     tone: isHung ? "error" : "accent",
-    detail: lasted > 2000 ? `for ${minutes(lasted)}${usual}` : "",
+    detail: lasted > 2000 ? `for ${minutes(lasted)}${isHung && store.verdict ? "" : usual}` : "",
     banner:
       isHung && !store.verdict
         ? `The run has been in the phase “${cut(phase, 40)}” for ${minutes(lasted)}${usual}: it may hang.`
@@ -215,7 +216,7 @@ export class StatusBar {
     const word = judged || shown + silence;
     const title = `${word} · ${name} · HUD`;
     if (document.title !== title) document.title = title;
-    const tone = judged && store.verdict ? LEVELS[store.verdict.level][0] : state.tone;
+    const tone = judged && store.verdict ? lookOf(store.verdict)[0] : state.tone;
     const news = `${shown} ${judged} ${tone}`;
     if (this.word !== news) {
       this.word = news;

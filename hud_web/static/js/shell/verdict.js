@@ -12,7 +12,7 @@ import { painter } from "../ui/paint.js";
 /** @import { Store } from "../data/store.js" */
 
 /** Tone, icon, and the word that the line needs beside its text, of each level. */
-export const LEVELS = /** @type {Record<Verdict["level"], [string, string, string]>} */ ({
+const LEVELS = /** @type {Record<Verdict["level"], [string, string, string]>} */ ({
   early: ["muted", "waiting", ""],
   good: ["ok", "check", ""],
   flat: ["info", "chart", ""],
@@ -20,6 +20,8 @@ export const LEVELS = /** @type {Record<Verdict["level"], [string, string, strin
   bad: ["error", "error", "Problem"],
   ended: ["muted", "ended", ""],
 });
+/** A clause about a process that died. */
+const DIED = /^died /i;
 const LONGEST_CLAUSE = 240;
 /** A tab's title shows few characters. */
 const LONGEST_HEAD = 28;
@@ -32,9 +34,21 @@ export function headOf(text) {
   return text.split(/: | for | since | \d\d:\d\d|, /, 1)[0];
 }
 
+/**
+ * Tone, icon and word of a verdict: a run that ended because a process died did not end well.
+ * @param {Pick<Verdict, "level" | "clauses">} verdict
+ */
+export function lookOf({ level, clauses }) {
+  return level === "ended" && clauses.some(({ text }) => DIED.test(text))
+    ? LEVELS.bad
+    : (LEVELS[level] ?? LEVELS.early);
+}
+
 /** The words for the tab's title; "" where the state of the session says as much. @param {Verdict | null} verdict */
 export function titleOf(verdict) {
-  return !verdict || verdict.level === "early" ? "" : cut(headOf(verdict.text), LONGEST_HEAD);
+  if (!verdict || verdict.level === "early") return "";
+  if (verdict.clauses.some(({ text }) => DIED.test(text))) return "Died";
+  return verdict.text.includes("last heard at") ? "Lost" : cut(headOf(verdict.text), LONGEST_HEAD);
 }
 
 /** What a clause's button does. @param {Clause} clause */
@@ -63,7 +77,7 @@ export class VerdictLine {
   paint() {
     const { verdict, session, moment } = this.store;
     this.box.hidden = !session?.sid;
-    const [tone, shape, word] = LEVELS[verdict?.level ?? "early"] ?? LEVELS.early;
+    const [tone, shape, word] = verdict ? lookOf(verdict) : LEVELS.early;
     if (this.box.dataset.shape !== shape) {
       this.box.dataset.shape = shape;
       fill(this.mark, icon(shape));
@@ -71,6 +85,7 @@ export class VerdictLine {
     this.box.dataset.tone = tone;
     this.clauses = verdict?.clauses ?? [];
     // A rewound page shows old values beside the judgement of this moment.
+    this.box.classList.toggle("worded", Boolean(word) || moment !== null);
     setText(this.level, [moment === null ? "" : "Now", word].filter(Boolean).join(" · "));
     while (this.text.childElementCount > this.clauses.length) this.text.lastElementChild?.remove();
     this.clauses.forEach((clause, i) => this.paintClause(clause, i));

@@ -47,10 +47,10 @@ export function startWhy({ store, frames, panels, api, seek, compared }) {
   }
 
   /** Show the chart, the moment or the event that a clause names. @param {Clause} clause */
-  async function showEvidence({ fields, time_ms: timeMs, step, entry_id: entry }) {
+  async function showEvidence({ fields, pattern, time_ms: timeMs, step, entry_id: entry }) {
     const { charts, events } = await panels;
     const event = store.annotations.findLast((one) => one.time_ms === timeMs && one.entry_id === entry);
-    if (event && OF_PROCESSES.has(event.kind)) return openProcesses();
+    if (pattern === "thread_died" || (event && OF_PROCESSES.has(event.kind))) return openProcesses();
     const isKept = timeMs !== null && frames.all.length > 0 && frames.all[0].t <= timeMs;
     if (timeMs !== null && isKept && store.now() - timeMs > NEWS_MS) seek(timeMs);
     if (charts.reveal(fields, timeMs === null ? null : { t: timeMs, step })) chooseTab("charts");

@@ -154,13 +154,19 @@ export function time(ms) {
   return isNumber(ms) && Math.abs(ms) < 8.64e15 ? new Date(ms).toTimeString().slice(0, 8) : ABSENT;
 }
 
+const DAY_MS = 86_400_000;
+
 /**
- * A text of the server with the time of its event in the viewer's time zone: the server writes "13:17:45" in UTC.
- * @param {string} text @param {number | null} timeMs of the event
+ * A text of the server about a process, with its time in the viewer's time zone: the server writes "Died 13:17:45" and
+ * "last heard at 13:17:40" in UTC. Other times in the text, as of an exception, stay.
+ * @param {string} text @param {number | null} timeMs of the event: the time in the text is at most a day before
  */
 export function inLocalTime(text, timeMs) {
   if (timeMs === null || !(Math.abs(timeMs) < 8.64e15)) return text;
-  return text.replace(new Date(timeMs).toISOString().slice(11, 19), time(timeMs));
+  return text.replace(/(?<=died |heard at )\d\d:\d\d:\d\d/i, (utc) => {
+    const ms = Date.parse(`${new Date(timeMs).toISOString().slice(0, 10)}T${utc}Z`);
+    return time(ms > timeMs + DAY_MS / 2 ? ms - DAY_MS : ms);
+  });
 }
 
 /** "1.7 KB", "3.1 GB". @param {unknown} size */
