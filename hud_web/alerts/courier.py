@@ -58,8 +58,8 @@ class Pace:
 
     round_s: float = 1.0
     index_s: float = 2.0
-    attempt_s: float = 30.0
-    claim_s: float = 45.0
+    attempt_s: float = 45.0
+    claim_s: float = 60.0
     thread_s: float = 600.0
     first_delay_s: float = 5.0
     last_delay_s: float = 900.0

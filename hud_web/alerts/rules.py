@@ -92,7 +92,8 @@ class Rule:
 
     Attributes:
         name: shown in messages.
-        kinds: kinds and patterns of annotations that it alerts about.
+        kinds: kinds of annotations and patterns of symptoms that it alerts about.
+        excluded: kinds and patterns that it does not alert about.
         condition: of the fields that it alerts about; None: the rule is about annotations.
         for_ms: how long the condition must be true, in milliseconds.
         channels: globs of channel names.
@@ -101,6 +102,7 @@ class Rule:
 
     name: str
     kinds: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
     condition: Condition | None = None
     for_ms: int = 0
     channels: tuple[str, ...] = ("*",)
@@ -108,7 +110,8 @@ class Rule:
 
     def is_about(self, annotation: Annotation) -> bool:
         """Whether it alerts about this annotation."""
-        return annotation.kind in self.kinds or (annotation.kind == "symptom" and annotation.pattern in self.kinds)
+        names = {annotation.kind} | ({annotation.pattern} if annotation.kind == "symptom" else set())
+        return not names.isdisjoint(self.kinds) and names.isdisjoint(self.excluded)
 
 
 @dataclass(frozen=True, slots=True)

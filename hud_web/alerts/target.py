@@ -20,6 +20,10 @@ from apprise.attachment.memory import AttachMemory
 MIN_CHARS = 120
 MAX_CHARS = 8_000
 
+#: Times to connect and to wait for an answer, in seconds, if the URL has no `cto=` or `rto=`: a slow receiver that is
+#: given up has the message nevertheless, and would get it again. Shorter than an attempt of the courier.
+CONNECT_S, ANSWER_S = 5.0, 35.0
+
 #: Without its own time limit, Apprise uses no thread: the courier limits the time, and learns of late answers.
 _ASSET = apprise.AppriseAsset(
     app_id="HUD", app_desc="Live display for reinforcement learning", app_url="", image_url_mask=False,
@@ -118,6 +122,10 @@ def make_target(url: str, number: int) -> Target:
             f"expected a URL of Apprise, such as ntfys://HOST/TOPIC or jsons://HOST/PATH, got one{shown}: see "
             "https://appriseit.com/services/ and check that it is complete"
         )
+    if "cto=" not in url:
+        service.socket_connect_timeout = CONNECT_S
+    if "rto=" not in url:
+        service.socket_read_timeout = ANSWER_S
     digest = hashlib.pbkdf2_hmac("sha256", url.encode("utf-8", "replace"), b"target of HUD_ALERTS", 50_000, 6).hex()
     most_chars = max(MIN_CHARS, min(MAX_CHARS, service.body_maxlen * 3 // 4 - 150))
     name = f"target {number} ({service.service_name})"

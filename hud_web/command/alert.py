@@ -16,7 +16,7 @@ from hud_web.command.printing import flush, print_line
 from hud_web.settings import WebSettings
 
 #: A target that has not answered by then counts as failed.
-TIMEOUT_S = 30.0
+TIMEOUT_S = 45.0
 
 
 def test(options: argparse.Namespace) -> int:

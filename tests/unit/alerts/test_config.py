@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hud_publisher.protocol.errors import ConfigError
-from hud_web.alerts.config import DEFAULT_KINDS, read_config
+from hud_web.alerts.config import DEFAULT_KINDS, PATTERNS, WEAK, read_config
 from hud_web.alerts.quiet import QuietTime
 from hud_web.alerts.rules import Condition
 from hud_web.settings import WebSettings
@@ -26,7 +26,7 @@ def test_urls_in_the_variable_get_the_default_rules() -> None:
     config = read_config(f"{URL}  jsons://host/a,b\n  {URL} ")
     assert [target.name for target in config.targets.values()] == ["target 1 (JSON)", "target 2 (JSON)"]
     [rule] = config.rules.rules
-    assert (rule.kinds, rule.targets) == (frozenset(DEFAULT_KINDS), tuple(config.targets))
+    assert (rule.kinds, rule.excluded, rule.targets) == (DEFAULT_KINDS, WEAK, tuple(config.targets))
 
 
 def test_a_target_keeps_its_id_in_another_order() -> None:
@@ -46,7 +46,8 @@ quiet = "22:00-07:00 Europe/Berlin"
 
 [[rule]]
 name = "NaN"
-pattern = ["nan", "best_episode"]
+pattern = ["nan", "symptom"]
+except = ["kl_spike"]
 channels = ["team-*"]
 
 [[rule]]
@@ -57,8 +58,8 @@ targets = ["json://other"]
     )  # fmt: skip
     general, own = config.targets
     nan, kl = config.rules.rules
-    assert (nan.name, nan.kinds, nan.channels, nan.targets) == (
-        "NaN", {"non_finite", "best_episode"}, ("team-*",), (general,),
+    assert (nan.name, nan.kinds, nan.excluded, nan.channels, nan.targets) == (
+        "NaN", {"non_finite", "symptom"}, {"kl_spike"}, ("team-*",), (general,),
     )  # fmt: skip
     assert (kl.name, kl.condition, kl.for_ms, kl.targets) == (
         "rule 2", Condition("learner/kl", ">", 0.1), 120_000, (own,),
@@ -100,6 +101,7 @@ for = "2 parsecs"
         ("targets = [", "is not TOML"),
         ('targets = ["json://a"]\n[rule]\nname = "a"', "tables [[rule]]"),
         ('[[rule]]\npattern = "nan"', "it has no target"),
+        ("group_s = 1", "it names no target"),
         ('targets = "json://a"\ngroup_s = true', "group_s: expected a number of seconds"),
         ('targets = ["json://a"]\nquiet = "22:00-07:00 Mars/Olympus"', "expected a time zone"),
     ],
@@ -116,6 +118,10 @@ def test_no_mistake_of_the_variable_shows_its_value(value: str) -> None:
         read_config(value)
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_the_symptoms_that_are_left_out_by_default_exist() -> None:
+    assert set(PATTERNS) > WEAK
 
 
 def test_a_missing_file_is_named() -> None:

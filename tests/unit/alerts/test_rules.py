@@ -123,6 +123,9 @@ def test_a_rule_names_a_pattern_of_symptoms() -> None:
     judge = evaluator(about("kl_spike"))
     assert noted(judge, "symptom", 0, "entropy", pattern="entropy_collapse") == []
     assert noted(judge, "symptom", 0, "kl", pattern="kl_spike") == ["kl"]
+    others = evaluator(Rule("rule", frozenset({"symptom"}), frozenset({"kl_spike"})))
+    assert noted(others, "symptom", 0, "entropy", pattern="entropy_collapse") == ["entropy"]
+    assert noted(others, "symptom", 0, "kl", pattern="kl_spike") == []
 
 
 def test_an_event_without_an_end_alerts_again_with_another_text_or_later() -> None:
