@@ -26,7 +26,7 @@ from hud_publisher.protocol.entries import (
 )
 from hud_publisher.protocol.errors import SessionNotActiveError
 from hud_publisher.protocol.info import bounded_info
-from hud_publisher.protocol.keys import CHANNELS, ChannelKeys, SessionId, split_session_id
+from hud_publisher.protocol.keys import ALERTS, CHANNELS, ChannelKeys, SessionId, split_session_id
 from hud_publisher.protocol.names import clean_name
 from hud_publisher.protocol.values import encode_state, to_json
 
@@ -58,6 +58,7 @@ _BEFORE = {
     "publish": ("prelude", "downsample"), "register": ("prelude", "forget"), "release": ("prelude",),
     "describe": ("prelude",), "watch": ("prelude",), "touch": ("prelude",), "lease": ("prelude",),
     "annotate": ("prelude",), "claim_alerts": ("prelude", "lanes"), "settle_alerts": ("prelude", "lanes"),
+    "unmark_alerts": ("prelude",),
 }  # fmt: skip
 
 
@@ -291,6 +292,11 @@ def settle_alerts(channel: str, lane: str, *, attempt: str, position: str, delay
     keys = ChannelKeys(channel)
     args = (lane, attempt, position, delay_ms, ALERTS_TTL_MS)
     return ScriptCall(load_script("settle_alerts"), (keys.delivered,), args)
+
+
+def unmark_alerts(channel: str, at_ms: int) -> ScriptCall:
+    """Remove a channel without alerts to deliver from their index, if its newest alert is still from `at_ms`."""
+    return ScriptCall(load_script("unmark_alerts"), (ALERTS,), (channel, at_ms))
 
 
 def multi_read(*commands: tuple[Field, ...]) -> ScriptCall:

@@ -16,8 +16,9 @@ from typing import Any
 from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.names import clean_name
 from hud_web.alerts.document import Document, Table, duration_ms, list_of_text, seconds, text_of
+from hud_web.alerts.evaluator import Rules
 from hud_web.alerts.quiet import QuietTime
-from hud_web.alerts.rules import Condition, Rule, Rules
+from hud_web.alerts.rules import Condition, Rule
 from hud_web.alerts.target import Target, make_target
 from hud_web.monitor.annotations import KINDS
 from hud_web.monitor.symptoms.patterns import RANKS

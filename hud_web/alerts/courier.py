@@ -14,24 +14,22 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from hud_publisher.protocol import scripts
 from hud_publisher.protocol.entries import START, FrameEntry
 from hud_publisher.protocol.errors import HudError, UnavailableError
-from hud_publisher.protocol.keys import ALERTS, ChannelKeys, Sid, is_channel, is_sid
-from hud_publisher.protocol.replies import text
+from hud_publisher.protocol.keys import Sid, is_sid
 from hud_publisher.protocol.stored import decode_entry
 from hud_web.alerts.config import AlertConfig
-from hud_web.alerts.message import DueAlert, Message, compose, decode_alert
-from hud_web.alerts.rules import Rules
-from hud_web.alerts.target import Picture, Target
-from hud_web.monitor.monitor import LEASE_TTL_MS
+from hud_web.alerts.evaluator import Rules
+from hud_web.alerts.message import DueAlert, Message, compose
+from hud_web.alerts.outbox import Lane, Outbox
+from hud_web.alerts.target import Picture
 from hud_web.store.cancellation import is_cancelled
 from hud_web.store.sse import order
-from hud_web.store.store import Store, is_entry_id
+from hud_web.store.store import Store
 
 logger = logging.getLogger("hud.alerts")
 
@@ -72,26 +70,16 @@ class Pace:
         return int(delay_s * 1000 * random.uniform(0.5, 1.0))
 
 
-@dataclass(slots=True)
-class _Lane:
-    """The alerts of one channel, target and urgency that are not delivered yet, the oldest first."""
-
-    channel: str
-    target: Target
-    name: str
-    alerts: list[DueAlert] = field(default_factory=list)
-
-
 class Courier:
     """Delivers until cancelled; keeps trying while Redis is unreachable."""
 
     def __init__(self, store: Store, config: AlertConfig, pace: Pace | None = None) -> None:
         self._store, self._config, self._pace = store, config, pace or Pace()
+        self._outbox = Outbox(store, config.targets)
         self._token = ""
         self._channels: set[str] = set()
         self._indexed_s = float("-inf")
         self._ready_s: dict[tuple[str, str], float] = {}  # channel and lane → when its next attempt may begin
-        self._first: dict[str, str] = {}  # channel → the alerts before this id are delivered
         self._attempts: dict[str, asyncio.Task[None]] = {}  # by id of the target
         self._woken = asyncio.Event()
 
@@ -141,8 +129,8 @@ class Courier:
         """
         if now_s - self._indexed_s >= self._pace.index_s:
             self._indexed_s = now_s
-            await self._take_leases()
-        lanes = [lane for channel in sorted(self._channels) for lane in await self._lanes(channel)]
+            self._channels = await self._outbox.take_leases(self._token)
+        lanes = [lane for channel in sorted(self._channels) for lane in await self._outbox.lanes(channel)]
         self._ready_s = {
             key: self._ready_s.get(key, now_s + self._config.group_s)
             for key in ((lane.channel, lane.name) for lane in lanes)
@@ -162,42 +150,7 @@ class Courier:
         del self._attempts[target]
         self._woken.set()
 
-    async def _take_leases(self) -> None:
-        """Take or keep the leases of all channels with alerts to deliver, also of those whose run has ended."""
-        [found] = await self._store.pipelined([("ZRANGE", ALERTS, 0, -1, "WITHSCORES")])
-        scored = zip((found or ())[::2], (found or ())[1::2], strict=True)
-        marked = {text(name): float(at_ms) for name, at_ms in scored if is_channel(text(name))}
-        calls = [scripts.lease(channel, self._token, LEASE_TTL_MS) for channel in marked]
-        replies = await self._store.run_all(calls)
-        self._channels = {channel for channel, reply in zip(marked, replies, strict=True) if reply[0]}
-        over = []
-        for (channel, at_ms), reply in zip(marked.items(), replies, strict=True):
-            # The mark is stored before the alert, which may still follow.
-            if reply[0] and int(reply[3]) - at_ms > 60_000 and not await self._lanes(channel):
-                over.append(("ZREM", ALERTS, channel))
-        await self._store.pipelined(over)
-
-    async def _lanes(self, channel: str) -> list[_Lane]:
-        """Return the channel's lanes that have alerts."""
-        keys = ChannelKeys(channel)
-        entries, progress = await self._store.pipelined(
-            [("XRANGE", keys.alerts, self._first.get(channel, "-"), "+"), ("HGETALL", keys.delivered)]
-        )
-        positions = _positions(progress)
-        alerts = [decode_alert(text(entry_id), fields) for entry_id, fields in entries or ()]
-        lanes: dict[str, _Lane] = {}
-        for alert in alerts:
-            for identity in alert.targets & self._config.targets.keys():
-                name = f"{identity}:{'urgent' if alert.is_urgent else 'usual'}"
-                if order(alert.id) > order(positions.get(name, START)):
-                    lane = lanes.setdefault(name, _Lane(channel, self._config.targets[identity], name))
-                    lane.alerts.append(alert)
-        pending = [lane.alerts[0].id for lane in lanes.values()]
-        if alerts:
-            self._first[channel] = min(pending, key=order, default=alerts[-1].id)
-        return list(lanes.values())
-
-    async def _attempt(self, lane: _Lane) -> None:
+    async def _attempt(self, lane: Lane) -> None:
         """Claim a lane, send its alerts, and store the result."""
         try:
             await self._try(lane)
@@ -206,18 +159,15 @@ class Courier:
         except Exception:  # a bug must not end the delivery to this target
             logger.exception("channel %s: an attempt at %s failed", lane.channel, lane.target.name)
 
-    async def _try(self, lane: _Lane) -> None:
-        pace, attempt, claim_ms = self._pace, secrets.token_hex(8), int(self._pace.claim_s * 1000)
-        reply = await self._store.run(
-            scripts.claim_alerts(lane.channel, lane.name, token=self._token, attempt=attempt, lasts_ms=claim_ms)
-        )
-        if text(reply[0]) != "claimed":
+    async def _try(self, lane: Lane) -> None:
+        pace, attempt = self._pace, secrets.token_hex(8)
+        claim = await self._outbox.claim(lane, token=self._token, attempt=attempt, lasts_s=pace.claim_s)
+        if claim is None:
             self._delay(lane, pace.round_s)
             return
-        position, failures, now_ms = text(reply[1]), int(reply[2]), int(reply[3])
-        alerts = [alert for alert in lane.alerts if order(alert.id) > order(position)]
+        alerts, failures, now_ms = claim
         fresh = [alert for alert in alerts if now_ms - alert.time_ms <= pace.give_up_s * 1000]
-        last = alerts[-1].id if alerts else position
+        last = alerts[-1].id if alerts else START
         if not fresh:
             self._store.tally.alerts["given up"] += len(alerts)
             await self._settle(lane, attempt, last)
@@ -245,7 +195,7 @@ class Courier:
             await self._fail(lane, attempt, failures, failure)
 
     async def _send(
-        self, lane: _Lane, message: Message, newest: DueAlert, *, has_failed: bool
+        self, lane: Lane, message: Message, newest: DueAlert, *, has_failed: bool
     ) -> asyncio.Future[str | None]:
         """Begin to send a message; the result is the failure, or None."""
         target = lane.target
@@ -254,7 +204,7 @@ class Courier:
         picture = await self._picture(lane.channel, newest) if has_picture else None
         return in_thread(lambda: target.send(message.title, message.body, picture, is_good=message.is_good))
 
-    async def _fail(self, lane: _Lane, attempt: str, failures: int, failure: str) -> None:
+    async def _fail(self, lane: Lane, attempt: str, failures: int, failure: str) -> None:
         delay_ms = self._pace.delay_ms(failures)
         self._store.tally.alerts["failed"] += 1
         logger.warning(
@@ -264,12 +214,10 @@ class Courier:
         self._delay(lane, delay_ms / 1000)
         await self._settle(lane, attempt, START, delay_ms)
 
-    async def _settle(self, lane: _Lane, attempt: str, sent: str, delay_ms: int = 0) -> None:
-        await self._store.run(
-            scripts.settle_alerts(lane.channel, lane.name, attempt=attempt, position=sent, delay_ms=delay_ms)
-        )
+    async def _settle(self, lane: Lane, attempt: str, sent: str, delay_ms: int = 0) -> None:
+        await self._outbox.settle(lane, attempt=attempt, sent=sent, delay_ms=delay_ms)
 
-    def _delay(self, lane: _Lane, delay_s: float) -> None:
+    def _delay(self, lane: Lane, delay_s: float) -> None:
         self._ready_s[lane.channel, lane.name] = asyncio.get_running_loop().time() + delay_s
 
     async def _names(self, channel: str, alerts: Sequence[DueAlert]) -> dict[str, str]:
@@ -308,9 +256,3 @@ def in_thread(work: Callable[[], str | None]) -> asyncio.Future[str | None]:
 
     threading.Thread(target=run, name="hud-alert", daemon=True).start()
     return future
-
-
-def _positions(progress: Mapping[bytes, bytes] | None) -> dict[str, str]:
-    """Return lane → id of its newest delivered alert; a text that HUD did not write counts as none."""
-    found = {text(lane): text(value).partition(" ")[0] for lane, value in (progress or {}).items()}
-    return {lane: position for lane, position in found.items() if is_entry_id(position)}

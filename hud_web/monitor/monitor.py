@@ -62,7 +62,7 @@ class Alert(Protocol):
 
 
 class Evaluator(Protocol):
-    """Judges the alert rules of one session (hud_web.alerts.rules)."""
+    """Judges the alert rules of one session (hud_web.alerts.evaluator)."""
 
     def see(self, entry: Observation, roles: Roles) -> Sequence[Alert]:
         """Judge the fields of an entry."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hud_web.alerts.evaluator import Alert
 from hud_web.alerts.message import MAX_TITLE, Message, compose, decode_alert, plain
-from hud_web.alerts.rules import Alert
 
 
 def message(*alerts: Alert, link: str | None = "https://hud/base", most_chars: int = 8_000) -> Message:

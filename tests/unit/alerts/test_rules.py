@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hud_web.alerts.rules import MAX_OPEN, MAX_TOLD, Alert, Condition, Evaluator, Rule, Rules
+from hud_web.alerts.evaluator import MAX_OPEN, MAX_TOLD, Alert, Evaluator, Rules
+from hud_web.alerts.rules import Condition, Rule
 from hud_web.monitor.annotations import Annotation, Kind
 from hud_web.monitor.detectors import Observation
 from hud_web.store.roles import RoleMap
