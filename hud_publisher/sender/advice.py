@@ -54,9 +54,9 @@ def agreement(advice: Any, data: Mapping[str, Json]) -> dict[str, Json] | None:
         if len(advice) != 1 or "action" not in advice:
             return dict(advice)
         advice = advice["action"]
-    if "choices" in data:  # an advice is one action
-        return None
     names, probabilities, action = data.get("action_names"), data.get("probabilities"), data.get("action")
+    if isinstance(action, list):  # several choices at once, or a continuous one: an advice is one action
+        return None
     names = [str(name) for name in names] if isinstance(names, list) else []
     count = len(names) or (len(probabilities) if isinstance(probabilities, list) else 0)
     index = index_of(advice, names, count)

@@ -36,8 +36,6 @@ def view_fields(item: Mind, shown: Shown | None, cannot_show: Callable[[str, obj
     data = clean_metrics(parts, cannot_show)
     data |= {name: [data[name]] for name in _LISTS if name in data and not isinstance(data[name], list)}
     names, advice = data.pop("observation_names", None), data.pop("advice", item.advice)
-    for name in ("probabilities", "q_values"):
-        _flatten(data, name)
     if "entropy" not in data and (entropy := entropy_of(data)) is not None:
         data["entropy"] = entropy
     if shown is not None:
@@ -53,36 +51,18 @@ def entropy_of(data: dict[str, Json]) -> float | None:
     Independent choices add up. The entropy of a continuous action is that of a normal distribution, before any
     squashing; it may be negative.
     """
-    probabilities: Any = data.get("probabilities")
-    deviations: Any = data.get("deviation")
-    if probabilities and all(_is_number(value) and value >= 0 for value in probabilities):
-        return float(-sum(value * math.log(value) for value in probabilities if value > 0)) + 0.0  # never -0.0
-    if deviations and all(_is_number(value) and value > 0 for value in deviations):
-        return float(sum(_ENTROPY_OF_NORMAL + math.log(value) for value in deviations))
+    probabilities, deviations = data.get("probabilities"), data.get("deviation")
+    if isinstance(probabilities, list) and probabilities:
+        flat: list[Any] = []
+        for part in probabilities:
+            flat += part if isinstance(part, list) else [part]
+        if all(_is_number(value) and value >= 0 for value in flat):
+            return float(-sum(value * math.log(value) for value in flat if value > 0)) + 0.0  # never -0.0
+    if deviations is not None:
+        flat = deviations if isinstance(deviations, list) else [deviations]
+        if flat and all(_is_number(value) and value > 0 for value in flat):
+            return float(sum(_ENTROPY_OF_NORMAL + math.log(value) for value in flat))
     return None
-
-
-def _flatten(data: dict[str, Json], name: str) -> None:
-    """Put the lists of several choices at once into one list; each action gets the number of its choice."""
-    lists = data.get(name)
-    if not isinstance(lists, list) or not any(isinstance(part, list) for part in lists):
-        return
-    choices = [part if isinstance(part, list) else [part] for part in lists]
-    data[name] = [value for part in choices for value in part]
-    if "choices" not in data:
-        given = data.get("action_names")
-        named = given if isinstance(given, list) else []
-        data["choices"] = [len(part) for part in choices]
-        data["action_names"] = [
-            f"{number}: {_name(named, number, index)}"
-            for number, part in enumerate(choices)
-            for index in range(len(part))
-        ]
-
-
-def _name(named: list[Any], choice: int, index: int) -> Any:
-    of_choice = named[choice] if choice < len(named) and isinstance(named[choice], list) else []
-    return of_choice[index] if index < len(of_choice) else index
 
 
 def _is_number(value: object) -> bool:
