@@ -54,6 +54,8 @@ export class MindPanel {
     this.minds = minds;
     this.suggested = suggested;
     this.panel = byId("mind");
+    /** The width for which the height is kept. */
+    this.width = 0;
     this.observation = new Observation(minds);
     const part = (/** @type {string} */ title, /** @type {HTMLElement[]} */ ...nodes) =>
       el("section", { class: "mind-part" }, el("h3", { class: "eyebrow" }, title), ...nodes);
@@ -78,7 +80,21 @@ export class MindPanel {
     store.onEach("moment cleared vision drawn", request);
     onTheme(request);
     new ResizeObserver(request).observe(this.curve);
+    new ResizeObserver(() => this.keepHeight()).observe(byId("mind-body"));
+    store.on("cleared", () => this.keepHeight(true));
+    addEventListener("resize", () => this.keepHeight(true));
     request();
+  }
+
+  /**
+   * Let the panel grow, but not shrink, at one width: a text that needs one line more or less must not move the charts.
+   * @param {boolean} [isNew] whether another run is shown, or the window has another size
+   */
+  keepHeight(isNew = false) {
+    const body = byId("mind-body");
+    const isSame = body.clientWidth === this.width && !isNew;
+    this.width = body.clientWidth;
+    body.style.minHeight = isSame ? `${body.offsetHeight}px` : "";
   }
 
   paint() {

@@ -55,7 +55,9 @@ export class Minds extends Topics {
   live = { sinceMs: Infinity, at: Infinity };
   /** The pictures of observations; the oldest first. @type {Map<string, Blob>} */
   pictures = new Map();
+  /** Since when no view belongs to the live frame, on this page's clock; 0: one does. */
   lostAt = 0;
+  holdTimer = 0;
   isFetching = false;
 
   /** @param {Store} store @param {() => Api} api @param {() => Shot | null} frame the frame on the stage */
@@ -141,7 +143,8 @@ export class Minds extends Topics {
       this.lostAt ||= performance.now();
       const left = this.lostAt + HOLD_MS - performance.now();
       if (left > 0) {
-        setTimeout(() => this.follow(), left + 1);
+        clearTimeout(this.holdTimer);
+        this.holdTimer = setTimeout(() => this.follow(), left + 1);
         return;
       }
     }
