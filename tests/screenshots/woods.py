@@ -12,10 +12,11 @@ from PIL import Image, ImageDraw
 
 from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.batch_body import MEDIA_TYPE, encode_batch
-from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, VisionEntry
+from hud_publisher.protocol.entries import Entry, FrameEntry, MetricsEntry, MindEntry, VisionEntry
 from hud_publisher.protocol.keys import SessionId
 from tests.fixtures.web import WebServer
 
+ACTIONS = ["UP", "DOWN", "LEFT", "RIGHT", "A", "B"]
 ENVS = [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]
 #: The four greens of the handheld console whose frame size this is.
 DARK, MIDDLE, LIGHT, PALE = (15, 56, 15), (48, 98, 48), (139, 172, 15), (202, 220, 159)
@@ -158,6 +159,8 @@ class Run:
         world = self.worlds[0]
         now = _now_ms()
         entries: list[Entry] = [FrameEntry(_png(world.draw()), now, "image/png", self.step, self.episode, ENVS[0])]
+        if tick % 4 == 0:
+            entries.append(self._think(world, now))
         if tick % 2 == 0:
             entries.append(MetricsEntry(self._fields(world), now, self.step))
         if tick % 20 == 0:
@@ -182,6 +185,23 @@ class Run:
                 other.begin()
         if tick % 180 == 0:
             self.train(1)
+
+    def _think(self, world: World, now: int) -> MindEntry:
+        """Return the policy's view: it prefers the action that it takes, and values the coming rewards."""
+        odds = [math.exp(random.gauss(0, 0.5) + 2.2 * (name == world.action)) for name in ACTIONS]
+        probabilities = [part / sum(odds) for part in odds]
+        grey = world.draw().convert("L").resize((84, 84))
+        stacked = Image.new("L", (4 * 84, 84))
+        for tile in range(4):
+            stacked.paste(grey, (tile * 84, 0))
+        data: dict[str, Any] = {
+            "action": ACTIONS.index(world.action), "action_name": world.action, "action_names": ACTIONS,
+            "probabilities": probabilities, "entropy": -sum(part * math.log(part) for part in probabilities),
+            "value": 4 + 1.5 * math.sin(world.length / 45) - world.length / 160 + random.gauss(0, 0.1),
+            "observation_tiles": [4, 4], "observation_range": [0, 255],
+            "reward_parts": {"exploration": 0.02, "new room": 1.5 * (world.length % 80 < 4), "time": -0.01},
+        }  # fmt: skip
+        return MindEntry(data, now, self.step, self.episode, ENVS[0], _png(stacked))
 
     def _fields(self, world: World) -> dict[str, Any]:
         return {
