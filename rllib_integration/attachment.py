@@ -60,6 +60,7 @@ class AttachableCallbacks:
     reward_keys: Sequence[str] = ()
     roles: Mapping[str, str] = MappingProxyType({})
     evaluation_channel: str | None = None
+    env_config: bool = False
     overrides: Mapping[str, Any] = MappingProxyType({})
 
     def attach(self, attachment: Attachment) -> None:

@@ -46,6 +46,7 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
         roles: role on the page → field, such as {"return": "env_runners/score"}.
         evaluation_channel: a second display for the evaluation env runners, "auto" to name it after the first; by
             default they are not shown.
+        env_config: whether the shown configuration has the options of the environments, which may hold anything.
         **settings: any further setting by its name in `Settings`, such as `redis_url` or `worker_index`.
 
     Raises:
@@ -68,6 +69,7 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
         reward_keys: Sequence[str] = (),
         roles: Mapping[str, str] | None = None,
         evaluation_channel: str | None = None,
+        env_config: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -80,6 +82,7 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
         self.info_keys = (info_keys,) if isinstance(info_keys, str) else tuple(info_keys)
         self.reward_keys = (reward_keys,) if isinstance(reward_keys, str) else tuple(reward_keys)
         self.evaluation_channel = evaluation_channel
+        self.env_config = bool(env_config)
         self.overrides = overrides
 
     def __getstate__(self) -> dict[str, Any]:

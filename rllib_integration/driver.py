@@ -10,6 +10,7 @@ import atexit
 import dataclasses
 import functools
 import logging
+import os
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -19,10 +20,11 @@ from urllib.parse import urlsplit
 import ray
 
 from hud_publisher import Publisher
-from hud_publisher.arguments import read_settings
+from hud_publisher.arguments import host_name, read_settings
 from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.settings import Settings
 from rllib_integration.attachment import AttachableCallbacks, Attachment, attach_callbacks, our_callbacks
+from rllib_integration.configuration import configuration_of
 from rllib_integration.failures import of_lost_runner, of_restart, of_step, watch_group, watch_step
 from rllib_integration.guard import quiet
 from rllib_integration.handover import Claimant
@@ -36,6 +38,8 @@ DETACH_S = 3.0
 #: How often env runners are given their attachments, in case ray has restarted one. That is a remote call to each,
 #: which takes milliseconds and blocks RLlib meanwhile.
 ATTACH_S = 5.0
+#: Time for remote learners to name their processes while the algorithm is set up, in seconds.
+LEARNERS_S = 3.0
 #: Groups of env runners, and whether they evaluate.
 Groups = list[tuple[Any, bool]]
 
@@ -78,6 +82,9 @@ class DriverHud:
         info = quiet.attempt("describing the run", describe, algorithm) or {}
         name = callbacks.name or trial or " on ".join(info[part] for part in ("algorithm", "env") if part in info)
         publisher = Publisher(name=name, info=info, roles=dict(callbacks.roles), settings=settings, writer="driver")
+        sections = quiet.attempt("the configuration", read_configuration, callbacks, algorithm) or {}
+        for section, values in sections.items():
+            publisher.configure(values, section=section)
         attachment = Attachment(
             settings=settings, name=name, info=info, roles=callbacks.roles,
             wanted=quiet.attempt("the env to show", env_to_show, settings, algorithm.config) or (0, 0),
@@ -93,6 +100,7 @@ class DriverHud:
             hud.attach_all()
             hud._end_with(algorithm)
             quiet.attempt("watching for failures", hud._watch, algorithm)
+            publisher.processes.update(quiet.attempt("the learners", learners_beside, algorithm) or {})
             if reason := quiet.attempt("the env runners", why_no_frames, algorithm):
                 publisher.log({"no_picture": reason})
         except BaseException:
@@ -294,6 +302,29 @@ class DriverHud:
     def _finish(self) -> None:
         atexit.unregister(self._at_exit)
         self.close()
+
+
+def read_configuration(callbacks: AttachableCallbacks, algorithm: Any) -> dict[str, Any]:
+    """Return the sections of RLlib's configuration; see configuration_of."""
+    return configuration_of(algorithm.config, has_env_config=callbacks.env_config)
+
+
+def learners_beside(algorithm: Any) -> dict[str, int]:
+    """Return name → process id of the remote learners on this node, whose use of the machine the driver measures.
+
+    Learners have no publisher. Those on other nodes, and those that RLlib starts later, are not measured.
+    """
+    group = getattr(algorithm, "learner_group", None)
+    if group is None or not getattr(group, "is_remote", False):
+        return {}
+    found = group.foreach_learner(_whereabouts, timeout_seconds=LEARNERS_S)
+    places = [place.get() for place in found if place.ok]
+    return {f"learner {number}": pid for number, (host, pid) in enumerate(places) if host == host_name()}
+
+
+def _whereabouts(_learner: Any) -> tuple[str, int]:
+    """Return the node and the process id; runs in a learner's process."""
+    return host_name(), os.getpid()
 
 
 def _groups(algorithm: Any) -> Groups:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
@@ -56,6 +57,13 @@ _NAMES = {
 }
 
 
+#: Plain attributes of a model that change during the training, or are not about it.
+_STATE = frozenset({
+    "num_timesteps", "start_time", "n_updates", "ep_info_buffer", "ep_success_buffer", "verbose", "tensorboard_log",
+    "lr_schedule", "exploration_rate", "env", "device", "policy_class", "policy", "policy_aliases",
+})  # fmt: skip
+
+
 class SB3HudCallback(BaseCallback):  # type: ignore[misc]
     """Publishes a model's training.
 
@@ -97,6 +105,7 @@ class SB3HudCallback(BaseCallback):  # type: ignore[misc]
         return True
 
     def _start(self) -> None:
+        self._quiet.attempt("the hyperparameters", self._configure)
         self._hud.start()
         count = self.training_env.num_envs
         if not 0 <= self._env_index < count:
@@ -110,6 +119,17 @@ class SB3HudCallback(BaseCallback):  # type: ignore[misc]
         self._action_names = self._quiet.attempt("get_action_meanings()", self._find_action_names) or []
         self._remove_writers()  # an interrupted learn() left its writer
         self.logger.output_formats.append(_Writer(self._hud))
+
+    def _configure(self) -> None:
+        """Publish the hyperparameters: the model's own plain attributes, and its schedules at the start."""
+        model = self.model
+        values = {name: value for name, value in vars(model).items() if _is_option(name, value)}
+        for name in ("lr_schedule", "clip_range", "clip_range_vf"):
+            schedule = getattr(model, name, None)
+            if callable(schedule):
+                values["learning_rate" if name == "lr_schedule" else name] = schedule(1.0)
+        values |= {"algorithm": type(model).__name__, "policy": type(model.policy).__name__}
+        self._hud.configure(values)
 
     def _remove_writers(self) -> None:
         formats = self.logger.output_formats
@@ -220,6 +240,12 @@ class SB3HudCallback(BaseCallback):  # type: ignore[misc]
         with unchanged_randomness([]):
             shot = self.training_env.env_method("render", indices=[at])[0]
         return explained(mode, lambda: picture_of(shot))
+
+
+def _is_option(name: str, value: Any) -> bool:
+    """Whether an attribute of a model is a hyperparameter, not its state; Stable-Baselines3 keeps no list of them."""
+    is_state = name.startswith("_") or name in _STATE
+    return not is_state and (value is None or isinstance(value, (bool, int, float, str, dict, tuple, Enum)))
 
 
 def _vec_levels(env: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import pickle
 import subprocess
 import sys
@@ -417,6 +418,9 @@ def test_a_stable_baselines_model_is_shown_and_learns_the_same(hud: Publisher, s
     assert {data["phase"] for data in fields(sink) if "phase" in data} == {"sampling", "learning"}
     ends = [data for data in fields(sink) if "episode_end" in data]
     assert ends[0]["episode_return"] == float(sum(range(1, LENGTH + 1)))
+    told = {name: json.loads(text) for sections, _ in sink.described for name, text in sections.items()}
+    assert told["config"].items() >= {"algorithm": "PPO", "learning_rate": 3e-4, "clip_range": 0.2, "seed": 1}.items()
+    assert told["config"].keys() & {"num_timesteps", "device", "rollout_buffer", "verbose"} == set()
 
 
 def test_no_error_of_hud_ends_training() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy
 import pytest
+import ray
+import redis
 
 from hud_publisher.protocol.internals import report_missing
 from tests.fixtures.internals import hide
@@ -54,8 +56,10 @@ def train_twice(config: Any) -> None:
 
 
 def test_ppo_shows_frames_episodes_and_iterations(display: Display) -> None:
-    train_twice(ppo(step_s=0.01).callbacks(display.callbacks(info_keys=("health", "location"), name="my run")))
+    config = ppo(step_s=0.01, api_key="planted in env_config").environment(env_config={"token": "planted-token-77"})
+    train_twice(config.callbacks(display.callbacks(info_keys=("health", "location"), name="my run")))
     assert_is_complete(display)
+    assert_shows_its_configuration(display)
     assert display.thumbnail_envs() == {(0, 0), (0, 1)}
     live = next(session for session in display.sessions() if session["status"] == "live")
     assert live["name"] == "my run"
@@ -66,6 +70,24 @@ def test_ppo_shows_frames_episodes_and_iterations(display: Display) -> None:
     assert all(update["health"]["max"] == 5 and "other" not in update for update in shown)
     losses = display.updates("policy_loss", "vf_loss", "entropy", "learning_rate", "kl", stream="iterations")
     assert len(losses) == 2
+
+
+def assert_shows_its_configuration(display: Display) -> None:
+    """Assert that the configuration, its origin and no secret are shown, nor stored anywhere."""
+    sections = display.hud.web.get(f"/api/config?channel={display.channel}")[1]
+    assert sections.keys() == {"config", "changed", "command", "git", "versions"}
+    assert sections["config"]["num_epochs"] == sections["changed"]["num_epochs"] == 1
+    assert "gamma" in sections["config"]
+    assert "gamma" not in sections["changed"]
+    assert "env_config" not in str(sections)
+    assert sections["versions"]["ray"] == ray.__version__
+    with redis.Redis.from_url(display.hud.redis.url) as client:
+        keys = client.keys(f"*{{{display.channel}}}*")
+        read = {b"hash": client.hgetall, b"stream": client.xrange, b"string": client.get}
+        stored = [str(read[kind](key)) for key in keys if (kind := client.type(key)) in read]
+    assert len(stored) > 5
+    assert "num_epochs" in "".join(stored)
+    assert "planted" not in "".join(stored)
 
 
 def test_ppo_shows_its_phases(display: Display) -> None:
