@@ -25,6 +25,7 @@ from hud_web.monitor.detectors import (
     is_number,
     span,
 )
+from hud_web.monitor.machine import Machine
 from hud_web.monitor.memory import restored, stored
 from hud_web.monitor.problems import Problems
 from hud_web.monitor.processes import Processes
@@ -81,6 +82,7 @@ class Judge:
         self._phase = restored(Phase, known.get("phase"))
         self._life = restored(Life, known.get("life"))
         self._processes = restored(Processes, known.get("processes"))
+        self._machine = restored(Machine, known.get("machine"))
         self.problems = restored(Problems, known.get("problems"))
         self._learning = restored(Learning, known.get("learning"))
         self._patterns = restored(Patterns, known.get("patterns"))
@@ -106,6 +108,7 @@ class Judge:
             "phase": self._phase,
             "life": self._life,
             "processes": self._processes,
+            "machine": self._machine,
             "problems": self.problems,
             "learning": self._learning,
             "patterns": self._patterns,
@@ -175,6 +178,8 @@ class Judge:
             return f"No data for {span(self._now_ms - (self._stall.last_ms or self._now_ms))}"
         if kind == "collapse":
             return collapse_text(self._learning) or text
+        if problem.get("pattern") == "memory_growth":
+            return self._machine.describe() or text
         if kind == "env_runner_lost":
             runners: EnvRunners = self._detectors["env_runners"]
             return runners.describe() or text
@@ -216,7 +221,10 @@ class Judge:
 
     def see_process(self, entry: Observation) -> list[Annotation]:
         """Process an entry of the streams `machine` and `reports`, which is no sign that training goes on."""
-        return list(self._annotate(self._processes.look(entry), entry.time_ms, entry.entry_id))
+        findings = list(self._processes.look(entry))
+        if entry.writer.endswith("/machine"):
+            findings += self._machine.look(entry)
+        return list(self._annotate(findings, entry.time_ms, entry.entry_id))
 
     def begin(self, started_ms: int) -> list[Annotation]:
         """Process the beginning of the session; called before its first entry."""

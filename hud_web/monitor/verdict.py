@@ -34,6 +34,8 @@ SEVERITY: dict[str, Level] = {
     "symptom": "warning",
     "vision_failing": "warning",
 }
+#: Symptoms in this order: a machine that is full explains the others.
+_PATTERN_RANKS = {"memory_full": -3, "disk_full": -2, "memory_growth": -1, **RANKS}
 _RANKS = {kind: rank for rank, kind in enumerate(SEVERITY)}
 #: Returns and time after which a return without a trend is called flat instead of "too early to tell".
 FLAT_RETURNS = 200
@@ -93,7 +95,7 @@ def rank(problems: Iterable[Mapping[str, Any]]) -> tuple[Level | None, list[Clau
 
 
 def _severity(one: Mapping[str, Any]) -> tuple[int, int, int]:
-    return _RANKS[one["kind"]], RANKS.get(one["pattern"], len(RANKS)), one["time_ms"]
+    return _RANKS[one["kind"]], _PATTERN_RANKS.get(one["pattern"], len(RANKS)), one["time_ms"]
 
 
 def not_finite_problem(not_finite: Mapping[str, Any]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def test_another_replica_continues_with_the_stored_memory_which_stays_small() ->
 
 
 def test_the_documentation_lists_every_rule_with_its_threshold() -> None:
-    text = DOCS.read_text()
+    text = DOCS.read_text().split("\n## Failure patterns")[1].split("\n## ")[0]
     rows = [
         f"| `{rule.name}` | {rule.title} | {rule.reading} | {rule.statistic} | {rule.threshold} | {rule.source} |"
         for rule in RULES
