@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from hud_publisher import deaths
+from hud_publisher import deaths, log_lines
 from hud_publisher.arguments import (
     describes_run,
     host_name,
@@ -179,6 +179,8 @@ class Publisher(Lifecycle):
         # A run id that this publisher made up is a run that it began, even if a forked child registered first.
         begins = False if self._is_joining else settings.run_id is None or None
         process = process_name(settings.writer, self._writer)
+        if settings.logs:
+            log_lines.follow(intake, process)
         describer = Describer(
             self._description, sink, functools.partial(redactor_of, settings), host_name(),
             is_first=describes_run(settings.writer, begins),

@@ -159,6 +159,7 @@ def _routes(
         Route("/api/mind", archive.minds),
         Route("/api/vision", archive.vision),
         Route("/api/annotations", archive.annotations),
+        Route("/api/reports", archive.reports),
         Route("/api/frames/{id}", reading.frame),
         Route("/api/mind/{id}", reading.mind_image),
         Route("/api/vision/{id}", reading.vision_image),

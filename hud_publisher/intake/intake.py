@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from hud_publisher.intake.allowance import Allowance
 from hud_publisher.intake.copying import picture_bytes
@@ -33,6 +33,7 @@ from hud_publisher.intake.items import (
     PictureStream,
     Vision,
 )
+from hud_publisher.intake.lines import LogLines
 from hud_publisher.intake.pacer import Pacer
 from hud_publisher.intake.report import Counters, Report, make_stats
 
@@ -96,6 +97,7 @@ class Intake:
         counters: the part of `stats` that the sender counts.
         early: the part that training threads count.
         alerts: limits the rate of alerts.
+        lines: the program's log lines that wait to be sent.
         claim: attached to every following batch.
         close_by: set to ask the sender to end by this time, on the monotonic clock.
         release: whether to end the session on closing; None: if this process began it.
@@ -115,6 +117,7 @@ class Intake:
         self.close_by: float | None = None
         self.release: bool | None = None
         self.alerts = Allowance(ALERTS_AT_ONCE, ALERT_PERIOD_S, clock)
+        self.lines = LogLines(clock)
         self.pacers: dict[PacedStream, Pacer] = {name: Pacer(clock) for name in get_args(PacedStream)}
         self._queues: dict[FieldsStream, FieldsQueue] = {
             "reports": FieldsQueue("reports", self._bounds.reports, self.counters),
@@ -208,6 +211,12 @@ class Intake:
         if self.is_wake_asked:
             self.wake()
 
+    def offer_line(self, time_ms: int, line: dict[str, Any]) -> None:
+        """Append a log line of the program."""
+        self.lines.offer(time_ms, line)
+        if self.is_wake_asked:
+            self.wake()
+
     def set_claim(self, claim: Claim | None) -> None:
         """Set or withdraw the claim; withdrawing drops frames and views, which would mix with those of another env."""
         if claim is None and self.claim is not None:
@@ -270,6 +279,10 @@ class Intake:
             while max_values > 0 and (item := queue.take()) is not None:
                 max_values -= max(item.weight, LEAST_WEIGHT)
                 taken.append(item)
+        if self.lines:
+            lines = self.lines.take(is_closing=self.close_by is not None)
+            self.counters.taken["reports"] += len(lines)
+            taken = [*lines, *taken]  # before the report of a death in the same millisecond
         if len(taken) > 1:
             taken.sort(key=lambda item: item.time_ms)
         while max_pictures > 0 and (picture := self._take_picture()) is not None:
@@ -298,7 +311,7 @@ class Intake:
 
     def is_empty(self) -> bool:
         """Whether no entry is queued."""
-        return not (self._slots["thumbs"] or len(self._queues["machine"]) or self.has_more_than(0))
+        return not (self._slots["thumbs"] or self.lines or len(self._queues["machine"]) or self.has_more_than(0))
 
     def has_more_than(self, fields: int, frames: int = 0) -> bool:
         """Whether more than `fields` step metrics or `frames` frames are queued, or an entry that goes at once."""

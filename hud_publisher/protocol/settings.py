@@ -194,6 +194,7 @@ class Settings:
         batch_frames: send up to four frames per call. Halves CPU use; adds up to 0.2 s of delay.
         writer: the role of this process in the run, such as "w1"; part of its writer name.
         machine: publish the use of CPU, memory, GPU, disk and network every 5 s.
+        logs: publish the program's log lines at WARNING and above, the last 200 of each process.
         frame_history_s: how long frames are kept for rewinding, in seconds.
         retention: how long a session is kept after its last write, and how many and how much of past ones.
         runtime_dir: a folder of this user, in which `hud up` keeps its socket and publishers look for it; None: the
@@ -217,6 +218,7 @@ class Settings:
     batch_frames: bool = setting("HUD_BATCH_FRAMES", False, flag)
     writer: str | None = setting("HUD_WRITER", None, str)
     machine: bool = setting("HUD_MACHINE", True, flag)
+    logs: bool = setting("HUD_LOGS", False, flag)
     frame_history_s: float = setting("HUD_FRAME_HISTORY_S", 300.0, seconds(1, 86400))
     retention: Retention = setting("HUD_RETENTION", Retention(), _retention)  # noqa: RUF009  # it is frozen
     runtime_dir: str | None = setting("XDG_RUNTIME_DIR", None, str)

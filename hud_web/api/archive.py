@@ -35,9 +35,13 @@ SLICE_ROWS = 200
 MAX_VISION_CALLS = 200
 #: An annotation is about 250 bytes.
 MAX_ANNOTATIONS = 1_000
+#: A death with its frames is about 3 KB; the answer has at most REPORTS_BYTES of the newest reports.
+MAX_REPORTS = 2_000
+REPORTS_BYTES = 1024 * 1024
 #: An entry in the form of the JSON export.
 Item = dict[str, Any]
 Entries = AsyncIterator[list[Item]]
+REPORT_KINDS = ("death", "restart", "end", "log", "alert")
 _NO_STORE = {"Cache-Control": "no-store"}
 #: An answer of /api/mind: at 600 bytes each, about 5 minutes of views at 5 per second.
 MIND_ANSWER_BYTES = 1024 * 1024
@@ -104,6 +108,25 @@ class ArchiveEndpoints:
                 found.append(describe(annotation, entry_id))
         return JsonAnswer({"channel": channel, "session": sid, "annotations": found[::-1]}, headers=_NO_STORE)
 
+    async def reports(self, request: Request) -> Response:
+        """The newest deaths, restarts, log lines and alerts of a session, oldest first; `kind` narrows it."""
+        channel, sid = await session_of(request, self._store)
+        limit = whole_number(request, "limit", MAX_REPORTS, least=1, most=MAX_REPORTS)
+        kind = parameter(request, "kind")
+        if kind and kind not in REPORT_KINDS:
+            raise MalformedError(f"expected kind to be one of {', '.join(REPORT_KINDS)}, got {kind[:40]!r}")
+        found: list[bytes] = []
+        left = REPORTS_BYTES
+        for entry in await self._store.newest(channel, sid, "reports", MAX_REPORTS):
+            item = self._store.readable(channel, "reports", _report, *entry)
+            if item is None or (kind and item["data"].get("kind") != kind):
+                continue
+            found.append(dump(item))
+            left -= len(found[-1])
+            if left < 0 or len(found) >= limit:
+                break
+        return _listing(channel, sid, "reports", found[::-1])
+
     async def config(self, request: Request) -> Response:
         """The run's configuration: from each section's name to its tree of values."""
         channel, sid = await session_of(request, self._store)
@@ -121,7 +144,7 @@ class ArchiveEndpoints:
         return JsonAnswer({"channel": channel, "session": sid, "calls": calls}, headers=_NO_STORE)
 
     async def export(self, request: Request) -> StreamingResponse:
-        """Every stored metrics and iterations entry and every annotation, as CSV or JSON lines in an array.
+        """Every stored metrics and iterations entry, every annotation and report, as CSV or JSON lines in an array.
 
         CSV has one row per value and per annotation, with the role of the field; JSON begins with the session, which
         has the roles and the configuration. NaN and infinite values have their names.
@@ -151,7 +174,7 @@ class ArchiveEndpoints:
         )
 
     async def _entries(self, channel: str, sid: Sid, first: str, last: str) -> Entries:
-        streams: tuple[StreamName, ...] = ("iterations", "metrics", "annotations")
+        streams: tuple[StreamName, ...] = ("iterations", "metrics", "annotations", "reports")
         for name in streams:
             async for page in pages(self._store, channel, sid, name, first=first, last=last):
                 found = (self._store.readable(channel, name, _item, name, *entry) for entry in page)
@@ -194,6 +217,11 @@ def _listing(channel: str, sid: Sid, name: str, items: list[bytes]) -> Response:
     head = dump({"channel": channel, "session": sid})[:-1]
     body = b'%b,"%b":[%b]}' % (head, name.encode("ascii"), b",".join(items))
     return Response(body, media_type="application/json", headers=_NO_STORE)
+
+
+def _report(entry_id: str, fields: Fields) -> Item:
+    item = _item("reports", entry_id, fields)
+    return {name: item[name] for name in ("id", "time_ms", "step", "writer", "data")}
 
 
 def _item(name: StreamName, entry_id: str, fields: Fields) -> Item:

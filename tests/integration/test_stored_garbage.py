@@ -18,8 +18,8 @@ from tests.fixtures.publishing import JPEG
 from tests.fixtures.web import SseClient, WebServer
 
 READING = ("/api/state", "/api/sessions", "/api/history", "/api/history?fields=reward", "/api/frames", "/api/vision",
-           "/api/mind", "/api/export", "/api/export?format=json", "/api/annotations", "/api/channels", "/metrics",
-           "/ready")  # fmt: skip
+           "/api/mind", "/api/export", "/api/export?format=json", "/api/annotations", "/api/reports", "/api/channels",
+           "/metrics", "/ready")  # fmt: skip
 HASHES = {"": "info", ":state": "state", ":seq": "seq", ":metrics:piece": "piece"}
 GARBAGE: list[dict[str, Any]] = [
     {"x": "y"},

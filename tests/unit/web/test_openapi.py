@@ -11,7 +11,7 @@ from hud_publisher.protocol.batch_body import MEDIA_TYPE
 from hud_publisher.protocol.roles import ROLES
 from hud_publisher.protocol.scripts import MAX_CHANNELS
 from hud_publisher.protocol.values import NOT_FINITE
-from hud_web.api.archive import MAX_ANNOTATIONS, MAX_VISION_CALLS
+from hud_web.api.archive import MAX_ANNOTATIONS, MAX_REPORTS, MAX_VISION_CALLS
 from hud_web.api.channel_index import MAX_LIMIT
 from hud_web.api.series import MAX_POINTS
 from hud_web.app import OPENAPI, create_app
@@ -47,6 +47,7 @@ def answer(name: str) -> Any:
         ("/api/history", "points", MAX_POINTS),
         ("/api/vision", "limit", MAX_VISION_CALLS),
         ("/api/annotations", "limit", MAX_ANNOTATIONS),
+        ("/api/reports", "limit", MAX_REPORTS),
     ],
 )
 def test_each_limit_is_that_of_its_endpoint(path: str, name: str, most: int) -> None:
