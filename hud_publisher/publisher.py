@@ -391,7 +391,8 @@ class Publisher(Lifecycle):
             response: the model's answer.
             response_time_ms: how long the model took, in milliseconds.
             step: environment steps sampled in this run until now.
-            **extra: further fields, shown by their names (model, action, tokens, error …).
+            **extra: further fields, shown by their names (model, action, tokens, error …). If several envs of this
+                process ask, env=(worker index, env index) keeps the advice of one from the views of another.
         """
         intake = self._start_for("vision")
         if intake is None:
@@ -585,7 +586,8 @@ class Publisher(Lifecycle):
     ) -> bool:
         try:
             copied, size = copy_mind(parts)
-            item = Mind(copied, time_ms, copy_step(step), copy_step(episode), copy_env(env), newest_advice.current())
+            env = copy_env(env)
+            item = Mind(copied, time_ms, copy_step(step), copy_step(episode), env, newest_advice.current(env))
             intake.offer_mind(item, size)
         except Exception as error:  # a foreign object's methods may raise anything
             self._refuse("mind", error)

@@ -1,10 +1,11 @@
 """Reads the policy's view of a step from an env runner of the new API stack.
 
 A view belongs to the newest step of the shown env: the distribution that the module returned for the step's action is
-in the episode, and the observation is the row of the batch that the module received. RLlib keeps that batch only until
+in the episode, and the observation is a row of the batch that the module received. RLlib keeps that batch only until
 the step is made (`_cached_to_module`, which it does not document), so `prepare` notes it after one step and `read` uses
-it after the next. Values and Q values are computed from that row; the weights cannot have changed since, because they
-change only between two samplings, and a step ends with its callbacks. Called by `runner`, a few times per second.
+it after the next. The rows of a batch are those of the episodes that `memorized_map_structure` names. Values and Q
+values are computed from that row: the weights that chose the action are still in place then, because they change only
+between two samplings. Called by `runner`, a few times per second.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class PolicyView:
         self._clock = clock
         self._share = TimeShare(MAX_SHARE, clock, is_first_typical=False)
         self._batch: Any = None
-        #: The episode and its length after which the noted batch was made.
+        #: The episode and its length after which the noted batch was made; and the episodes of its rows.
         self._noted: tuple[Any, int] | None = None
+        self._rows: list[Any] = []
         #: Methods that this module lacks, or that failed: a module for inference may lack its value head.
         self._missing: set[tuple[int, str]] = set()
         #: The layers of a module that draw random numbers or learn while they compute.
@@ -50,6 +52,8 @@ class PolicyView:
             if getattr(env_runner, "module", None) is not None and not hasattr(env_runner, _BATCH):
                 report_missing("ray", f"{type(env_runner).__name__}.{_BATCH}", "views of the policy lack observations")
             return False
+        rows = getattr(env_runner, "_shared_data", {}).get("memorized_map_structure")
+        self._rows = rows if isinstance(rows, list) else []
         self._noted = (episode.id_, int(episode.t))
         return True
 
@@ -81,7 +85,11 @@ class PolicyView:
             parts["value"] = episode.get_extra_model_outputs(VF_PREDS, -1)
         if not self.is_prepared(episode):
             return parts
-        row = quiet.attempt("the module's input", _row, self._batch, env_index, env_runner.num_envs)
+        is_mapped = episode.id_ in self._rows
+        index, count = (
+            (self._rows.index(episode.id_), len(self._rows)) if is_mapped else (env_index, env_runner.num_envs)
+        )
+        row = quiet.attempt("the module's input", _row, self._batch, index, count)
         if row is None or OBS not in row:
             return parts
         parts["observation"] = _without_batch(row[OBS])

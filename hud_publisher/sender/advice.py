@@ -25,19 +25,22 @@ class NewestAdvice:
     """The newest advice that a vision LLM gave to this process."""
 
     def __init__(self) -> None:
-        self._newest: tuple[float, Any] | None = None
+        #: When it was given, the advice, and the env that it was for, if that is known.
+        self._newest: tuple[float, Any, Any] | None = None
 
     def note(self, extra: Mapping[str, Any], response: str | None) -> None:
         """Note a call of a vision LLM: the action among its fields, else its answer."""
         advised = extra.get("action", extra.get("suggestion"))
         advised = (response or "")[:MAX_CHARS] if advised is None else advised
         if isinstance(advised, (str, int)):
-            self._newest = time.monotonic(), advised
+            env = extra.get("env")
+            self._newest = time.monotonic(), advised, tuple(env) if isinstance(env, (list, tuple)) else None
 
-    def current(self) -> Any:
-        """Return the newest advice; None if there is none, or it is older than ADVICE_S."""
-        newest = self._newest
-        return None if newest is None or time.monotonic() - newest[0] > ADVICE_S else newest[1]
+    def current(self, env: Any = None) -> Any:
+        """Return the newest advice; None if there is none, it is older than ADVICE_S, or it was for another env."""
+        given_at, advised, given_for = self._newest or (float("-inf"), None, None)
+        is_for_other = given_for is not None and env is not None and given_for != env
+        return None if is_for_other or time.monotonic() - given_at > ADVICE_S else advised
 
 
 newest_advice = NewestAdvice()

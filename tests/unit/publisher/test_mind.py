@@ -181,7 +181,7 @@ def test_an_action_is_found_in_an_advice(advice: Any, index: int | None) -> None
     assert index_of(advice, ["LEFT", "RIGHT", "FIRE RIGHT"], 3) == index
 
 
-def test_an_old_advice_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_advice_is_compared_while_it_is_new_and_with_its_env(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("hud_publisher.sender.advice.time.monotonic", lambda: now[0])
     newest = NewestAdvice()
@@ -190,6 +190,8 @@ def test_an_old_advice_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     assert newest.current() == "UP"
     newest.note({}, "left")
     assert newest.current() == "left"
+    newest.note({"action": "UP", "env": [1, 0]}, None)
+    assert [newest.current(env) for env in (None, (1, 0), (1, 1))] == ["UP", "UP", None]
     now[0] += ADVICE_S + 1
     assert newest.current() is None
 

@@ -742,7 +742,8 @@ def test_a_view_of_the_policy_is_published_with_its_frame(make: Make, sink: Memo
     assert not hud.mind(value=1.0)  # not yet watched
     hud.log({"a": 1})
     wait_until(lambda: hud.wants_mind((1, 0)), "a view to be wanted")
-    mind = {"probabilities": policy, "action": 1}
+    make().vision(JPEG, action="left")  # in the same process
+    mind = {"probabilities": policy, "action": 1, "action_names": ["left", "right"]}
     assert hud.frame(FRAME, step=4, episode=2, env=(1, 0), mind=mind)
     policy[:] = 0  # the caller's array is the caller's again
     assert not hud.wants_mind((1, 0))
@@ -752,5 +753,6 @@ def test_a_view_of_the_policy_is_published_with_its_frame(make: Make, sink: Memo
     first, second = (entry for entry in sink.landed if isinstance(entry, MindEntry))
     (frame,) = (entry for entry in sink.landed if isinstance(entry, FrameEntry))
     assert first.data["probabilities"] == [0.25, 0.75]
+    assert first.data["advice"]["text"] == "advised left, policy 25 % left"  # type: ignore[index, call-overload]
     assert (first.time_ms, first.step, first.episode, first.env) == (frame.time_ms, 4, 2, (1, 0))
     assert (second.data, second.step) == ({}, 5)
