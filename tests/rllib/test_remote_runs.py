@@ -64,6 +64,9 @@ def test_all_processes_of_a_run_share_one_session_and_the_viewer_chooses_the_env
         before = len(display.frames())
         train_until(algorithm, lambda: len(display.frames()) > before + 3, "more frames")
         assert {tuple(frame["env"]) for frame in display.frames()[before:]} == {(2, 1)}
+        minds = display.stream.named
+        train_until(algorithm, lambda: minds("mind")[-1:] and minds("mind")[-1]["env"] == [2, 1], "its policy's views")
+        assert {tuple(mind["env"]) for mind in minds("mind")} == {(1, 0), (2, 1)}
         # The first picture of the env that was asked for belongs to an episode that had just begun.
         first = display.frames([2, 1])[0]
         episode = [u for u in display.updates("episode_length", writer="w2") if u["episode"] == first["episode"]]
