@@ -35,6 +35,9 @@ _SWITCHES = frozenset({
     "default_value", "token", "password", "secret",
 })  # fmt: skip
 
+#: Variables of shells with the working directory, which is a part of most paths.
+_FOLDERS = ("PWD", "OLDPWD")
+
 # A name in snake case, with a `_` at both ends. Parts of words, such as in `dbpassword`, then whole words.
 _SECRET_NAME = re.compile(
     r"passw(?:or)?d|passphrase|secret|credential|api_?key|private_?key|access_?key|auth_?key|signing_?key|account_?key"
@@ -218,6 +221,8 @@ def _plain(name: str) -> str:
 
 
 def _is_secret_variable(name: str, value: str) -> bool:
+    if name in _FOLDERS:
+        return False
     return len(value) >= LEAST_VALUE and (is_secret_name(name) or bool(_KEY_NAME.search(_plain(name))))
 
 

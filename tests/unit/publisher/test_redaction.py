@@ -19,7 +19,7 @@ ENVIRONMENT = {
     "HUD_TOKEN": "first-hud-token,second-hud-token", "MY_SERVICE_PASSWORD": PLANTED, "OPENAI_KEY": "plainword-key",
     "DATABASE_URL": "postgres://app:p%40ss-word@db.example:5432/runs", "HOME": "/home/anna", "LANG": "en_US.UTF-8",
     "AUTH_TYPE": "basic", "DEBUG_TOKEN": "1", "PRIVATE_KEY": "line one of the key\nline two of the key",
-    "MODEL_KEY": "short", "RAY_ADDRESS": "10.0.0.7:6379",
+    "MODEL_KEY": "short", "RAY_ADDRESS": "10.0.0.7:6379", "PWD": "/srv/robots", "OLDPWD": "/srv/robots/maze",
 }  # fmt: skip
 redactor = Redactor(["run-id-of-this-run"], ENVIRONMENT)
 
@@ -88,6 +88,7 @@ SECRETS = [
 ]  # fmt: skip
 
 INNOCENT = [
+    "/srv/robots/maze/train.py:12 in step",
     "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0; 7.79 GiB total capacity)",
     "/home/anna/projects/zelda/envs/zelda_env.py:417 in step: obs = self._emulator.tick(self.frames_per_action)",
     "/tmp/ray/session_2026-12-01_01-31-08_123456_789/logs/worker-01000000-ffffffff-4211.out",
