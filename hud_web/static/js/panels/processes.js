@@ -5,7 +5,7 @@
  */
 
 import { openDialog } from "../ui/dialogs.js";
-import { el, fill, icon, setText } from "../ui/dom.js";
+import { button, el, fill, icon, setText } from "../ui/dom.js";
 import { bytes, cut, duration, inLocalTime, time } from "../ui/format.js";
 import { matcher } from "../ui/match.js";
 import { painter } from "../ui/paint.js";
@@ -25,8 +25,11 @@ const SAME_MS = 2_000;
 const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
 const TONES = /** @type {Record<string, string>} */ ({ WARNING: "warn", ERROR: "error", CRITICAL: "error" });
 
-/** @param {Store} store @param {Reports} reports */
-export function openProcesses(store, reports) {
+/**
+ * @param {Store} store @param {Reports} reports
+ * @param {(annotation: Annotation) => void} onChart the chart of a process's memory is wanted
+ */
+export function openProcesses(store, reports, onChart) {
   const incidents = el("ol", { class: "incidents" });
   const lines = el("ol", {
     class: "log-lines scroll",
@@ -55,8 +58,12 @@ export function openProcesses(store, reports) {
   );
   /** Nodes of the incidents, by key: an opened traceback stays open. @type {Map<string, HTMLElement>} */
   const nodes = new Map();
+  const showChart = (/** @type {Annotation} */ annotation) => {
+    dialog.close();
+    onChart(annotation);
+  };
   const paint = () => {
-    const all = incidentsOf(reports).slice(0, MOST_INCIDENTS);
+    const all = incidentsOf(reports, showChart).slice(0, MOST_INCIDENTS);
     const newest = all.findIndex(({ isDeath }) => isDeath);
     const wanted = all.map(({ key, make }, i) => nodes.get(key) ?? put(nodes, key, make(i === newest)));
     if (wanted.some((node, i) => incidents.children[i] !== node) || wanted.length !== incidents.children.length)
@@ -93,10 +100,10 @@ function put(nodes, key, node) {
 /**
  * Deaths, losses and restarts, the newest first. A report tells more than the monitor's annotation of it, which is left
  * out.
- * @param {Reports} reports
+ * @param {Reports} reports @param {(annotation: Annotation) => void} onChart
  * @returns {{key: string, t: number, isDeath: boolean, make: (isOpen: boolean) => HTMLElement}[]}
  */
-function incidentsOf(reports) {
+function incidentsOf(reports, onChart) {
   const told = reports.all.filter(({ kind }) => kind === "death" || kind === "restart");
   const others = reports.annotations.filter(
     (annotation) =>
@@ -109,7 +116,7 @@ function incidentsOf(reports) {
       isDeath: one.kind === "death",
       make: (/** @type {boolean} */ isOpen) => death(one, isOpen),
     })),
-    ...others.map((one) => ({ key: one.id, t: one.time_ms, isDeath: false, make: () => finding(one) })),
+    ...others.map((one) => ({ key: one.id, t: one.time_ms, isDeath: false, make: () => finding(one, onChart) })),
   ].sort((a, b) => b.t - a.t);
 }
 
@@ -177,13 +184,17 @@ function death(report, isOpen) {
   );
 }
 
-/** What the monitor found about a process. @param {Annotation} annotation */
-function finding(annotation) {
+/**
+ * What the monitor found about a process.
+ * @param {Annotation} annotation @param {(annotation: Annotation) => void} onChart
+ */
+function finding(annotation, onChart) {
   const look = lookOf(annotation);
   return el(
     "li",
     { class: "incident", "data-tone": look.tone },
     heading(look.icon, inLocalTime(annotation.text, annotation.time_ms), annotation.time_ms),
+    annotation.fields.length ? button("chart", "Chart of its memory", () => onChart(annotation)) : null,
   );
 }
 
@@ -213,6 +224,13 @@ function textOf(report) {
   return `${report.process} ${report.data.logger ?? ""} ${report.data.text ?? ""}`;
 }
 
+/** A note of the lines before this one that were not sent: a process sends a bounded number. @param {unknown} count */
+function leftOut(count) {
+  return typeof count === "number" && count > 0
+    ? el("span", { class: "muted" }, ` (${count} lines before it were not sent)`)
+    : null;
+}
+
 /** @param {Report} report */
 function logLine(report) {
   const level = levelOf(report);
@@ -222,6 +240,6 @@ function logLine(report) {
     el("time", {}, time(report.time_ms)),
     el("span", { class: "log-level" }, level.toLowerCase()),
     el("span", { class: "who" }, [report.process, report.data.logger].filter(Boolean).join(" · ")),
-    el("span", { class: "text" }, cut(String(report.data.text ?? ""), 2000)),
+    el("span", { class: "text" }, cut(String(report.data.text ?? ""), 2000), leftOut(report.data.left_out)),
   );
 }

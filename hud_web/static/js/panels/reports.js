@@ -26,12 +26,14 @@ export class Reports {
     /** @type {Set<string>} */
     this.known = new Set();
     store.on("report", (report) => this.add([report]));
+    store.on("snapshot", () => this.load());
     store.on("annotation", (annotation) => KINDS.has(annotation.kind) && store.emit("reports"));
     store.on("annotations", () => store.emit("reports"));
     store.on("cleared", () => {
       this.all = [];
       this.known.clear();
     });
+    if (store.snapshotSeen) this.load();
   }
 
   /** Annotations about processes. */
