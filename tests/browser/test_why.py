@@ -75,6 +75,9 @@ def test_the_verdict_names_the_cause_and_leads_to_its_evidence(run: Run, open_pa
 def test_a_past_session_keeps_its_last_verdict(run: Run, open_page: Open) -> None:
     run.log({"entropy": 1.0, "return": 3.0}, step=3)
     run.log({"entropy": 0.02, "return": 1.0}, step=9)
+    run.play(1)
+    middle_ms = now_ms()
+    run.play(1, first=2, pause_s=0.4)
     run.end()
     screen = open_page()
     screen.wait_text("#verdict", "Ended")
@@ -83,16 +86,25 @@ def test_a_past_session_keeps_its_last_verdict(run: Run, open_page: Open) -> Non
         "warning",
         {"text": "Entropy 0.02 since step 3", "pattern": "entropy_collapse", "fields": ["entropy"], "step": 3},
         {"text": "return fell from 3 to 1", "fields": ["return"]},
+        {"text": "best 10 at step 15", "fields": ["return"], "time_ms": middle_ms - 20_000, "step": 15},
+        {"text": "worst 1 at step 9", "fields": ["return"], "time_ms": middle_ms, "step": 9},
     )
     screen.page.reload()
     screen.wait_text("#verdict", "WARNING")
     screen.wait(lambda: screen.page.title().startswith("Entropy 0.02 · ppo-breakout"), "the title to say so")
     screen.wait(lambda: screen.find(".chart canvas").count() > 0, "the charts")
     clauses = screen.find("#verdict .clauses button")
-    assert clauses.all_inner_texts() == ["Entropy 0.02 since step 3", "return fell from 3 to 1"]
+    assert clauses.all_inner_texts() == [
+        "Entropy 0.02 since step 3", "return fell from 3 to 1", "best 10 at step 15", "worst 1 at step 9"
+    ]  # fmt: skip
     for number, chart in enumerate(("Entropy", "return")):
         clauses.nth(number).click()
         screen.wait_text(".chart.evidence", chart)
+    screen.wait_text("#bottom", "kept")
+    clauses.nth(2).click()
+    screen.wait_state("ENDED")  # no frame of that time is kept
+    clauses.nth(3).click()
+    screen.wait_state("PAUSED")
 
 
 def test_a_dead_process_says_why_with_its_traceback_and_its_log(run: Run, open_page: Open) -> None:
@@ -112,6 +124,10 @@ def test_a_dead_process_says_why_with_its_traceback_and_its_log(run: Run, open_p
     screen.wait(lambda: screen.find(".log-lines li").count() == 1, "one line")
     screen.wait_text("dialog .log-lines", "the joystick lags")
     axe.report()
+    late = open_page(size=(390, 844))
+    late.find("#verdict button:has-text('Processes')").click()
+    late.wait_text("dialog .incidents", "game.py:40")
+    late.wait_text("dialog .log-lines", "the joystick lags")
 
 
 def test_the_machine_has_charts_of_its_own_with_units(run: Run, open_page: Open) -> None:

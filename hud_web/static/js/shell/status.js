@@ -91,7 +91,8 @@ export function stateOf(store, { paused, behindMs, takenOverAt, now }) {
     const since = store.activity.phaseSinceMs || store.activity.lastEntryMs;
     if (quiet > 1000 || !store.activity.lastEntryMs) return phaseState(store, phase, since ? store.now() - since : 0);
   } else if (quiet > (store.activity.rhythm?.stall_after_ms ?? UNKNOWN_STALL_MS)) {
-    const detail = duration(quiet) + (store.verdict?.level === "bad" ? "" : " without data"); // the verdict says it
+    const isTold = /no data/i.test(store.verdict?.text ?? "");
+    const detail = isTold ? "" : `${duration(quiet)} without data`;
     return { word: "STALLED", icon: "stalled", tone: "warn", detail, banner: "" };
   }
   return { word: "LIVE", icon: "live", tone: "ok", detail: latency(store.clock.latencyMs), banner: "" };
@@ -211,7 +212,7 @@ export class StatusBar {
     setText(nodes.name, name);
     // After a takeover, the run shown is the one that took over.
     const shown = state.word === "TAKEN OVER" && store.session?.status === "live" ? "LIVE" : state.word;
-    const silence = state.word === "STALLED" ? ` ${state.detail.split(" without")[0]}` : "";
+    const silence = state.word === "STALLED" && state.detail ? ` ${state.detail.split(" without")[0]}` : "";
     const judged = isJudged(state, store.verdict) ? titleOf(store.verdict) : "";
     const word = judged || shown + silence;
     const title = `${word} · ${name} · HUD`;

@@ -37,8 +37,14 @@ export function startWhy({ store, frames, panels, api, seek, compared }) {
   panels.then(showButton);
 
   async function openProcesses() {
-    const [{ openProcesses: open }, { reports }] = await Promise.all([import("../panels/processes.js"), panels]);
-    open(store, reports);
+    const [{ openProcesses: open }, { charts, reports }] = await Promise.all([
+      import("../panels/processes.js"),
+      panels,
+    ]);
+    open(store, reports, ({ fields, time_ms: t, step }) => {
+      chooseTab("charts");
+      charts.reveal(fields, { t, step });
+    });
   }
 
   async function openConfiguration() {
@@ -52,7 +58,8 @@ export function startWhy({ store, frames, panels, api, seek, compared }) {
     const event = store.annotations.findLast((one) => one.time_ms === timeMs && one.entry_id === entry);
     if (pattern === "thread_died" || (event && OF_PROCESSES.has(event.kind))) return openProcesses();
     const isKept = timeMs !== null && frames.all.length > 0 && frames.all[0].t <= timeMs;
-    if (timeMs !== null && isKept && store.now() - timeMs > NEWS_MS) seek(timeMs);
+    const isNews = store.session?.status === "live" && timeMs !== null && store.now() - timeMs < NEWS_MS;
+    if (timeMs !== null && isKept && !isNews) seek(timeMs);
     if (charts.reveal(fields, timeMs === null ? null : { t: timeMs, step })) chooseTab("charts");
     else if (event && events.reveal(event.id)) chooseTab("watch");
   }
