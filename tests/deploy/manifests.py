@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".make" / "tools" / "bin"
 NAMESPACE = "zelda-hybrid-rl-llm"
-COMPONENTS = ("oauth-proxy", "redis-sentinel", "monitoring", "kuberay")
+COMPONENTS = ("oauth-proxy", "redis-sentinel", "monitoring", "kuberay", "alerts")
 
 Document = dict[str, Any]
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import redis
 
 from hud_publisher import Publisher
+from hud_web.alerts.target import Picture, make_target
 from tests.fixtures.publishing import JPEG
-from tests.fixtures.receiver import Receiver
+from tests.fixtures.receiver import Mode, Receiver
 from tests.fixtures.servers import Server, wait_until
 from tests.fixtures.web import WebServer
 
@@ -87,3 +90,30 @@ def test_a_server_names_the_mistakes_of_its_alerts_and_does_not_start() -> None:
     assert ran.returncode == 2
     assert "hud: HUD_ALERTS: target 1: expected a URL of Apprise" in ran.stderr
     assert SECRET not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("mode", "failure"),
+    [
+        ("refuse", "it answered 500: check the receiver"),
+        ("redirect", "it answered 307: it redirects, which is not followed"),
+        ("drop", "it closed the connection without an answer"),
+    ],
+)
+def test_a_failure_is_named_and_a_redirect_is_not_followed(receiver: Receiver, mode: Mode, failure: str) -> None:
+    inside = Receiver()
+    with contextlib.closing(inside):
+        receiver.choose, receiver.elsewhere = lambda: mode, inside.url(scheme="http")
+        told = make_target(receiver.url(SECRET), 1).send("title", "text")
+    assert told is not None
+    assert told.startswith(failure)
+    assert (inside.attempts, receiver.attempts) == (0, 1)
+
+
+def test_a_picture_is_attached_and_a_slow_answer_is_awaited(receiver: Receiver) -> None:
+    receiver.choose, receiver.slow_s = lambda: "slow", 4.5  # Apprise gives up after 4 s by default
+    assert make_target(receiver.url(), 1).send("title", "text", Picture(b"frame", "image/png")) is None
+    [(_mode, message)] = receiver.accepted
+    [picture] = message["attachments"]
+    assert (picture["filename"], picture["mimetype"]) == ("frame.png", "image/png")
+    assert base64.b64decode(picture["base64"]) == b"frame"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ACCESS, API, UNIT = "tests/integration/test_access.py", "tests/integration/test_api.py", "tests/unit"
+ALERTS = "tests/integration/test_alerts.py"
 WIRE, PREFIX = "tests/integration/test_wire.py", "tests/unit/web/test_prefix.py"
 
 
@@ -96,6 +97,10 @@ REMOVALS = [
     Removal("run id is a digest", "hud_publisher/protocol/scripts.py", 'return hashlib.blake2b(run_id.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest() if run_id else ""', 'return run_id or ""', (UNIT, "-k", "digest or run_id")),
     Removal("no formula in CSV", "hud_web/api/archive.py", "return f\"'{value}\" if", "return value if", (API, "-k", "formula")),
     Removal("session hash is not shown", "hud_publisher/protocol/info.py", "return {clean_name(name): value", "return dict(stored) | {clean_name(name): value", (API, "-k", "session_id_or_run_id")),
+    Removal("alert targets are secret", "hud_web/settings.py", 'setting("HUD_ALERTS", None, str, secret=True)', 'setting("HUD_ALERTS", None, str)', ("tests/unit/alerts", "-k", "no_repr_shows")),
+    Removal("no URL of a target in the log", "hud_web/alerts/target.py", "log.propagate = False", "log.propagate = True", (ALERTS, "-k", "no_secret_reaches")),
+    Removal("alerts follow no redirect", "hud_web/alerts/target.py", "http_redirects=False", "http_redirects=True", (ALERTS, "-k", "redirect")),
+    Removal("a run mentions nobody", "hud_web/alerts/message.py", "return _ACTIVE.sub(", "return shown or _ACTIVE.sub(", ("tests/unit/alerts", "-k", "mention_nobody")),
     Removal("Redis socket is ours alone", "hud_web/command/embedded.py", '"port": "0"', '"port": "16399"', ("tests/integration/test_up.py", "-k", "no_redis_set_up")),
 ]  # fmt: skip
 
