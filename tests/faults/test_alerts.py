@@ -12,13 +12,17 @@ import contextlib
 import gc
 import random
 import re
+import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from hud_publisher import Publisher
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.entries import START, Limits, MetricsEntry
@@ -36,7 +40,8 @@ from hud_web.store.redis_client import connect_writer
 from hud_web.store.store import Store
 from tests.fixtures.annotations import stored_annotations
 from tests.fixtures.receiver import Mode, Receiver
-from tests.fixtures.servers import Server
+from tests.fixtures.servers import Server, wait_until
+from tests.fixtures.web import WebServer
 
 #: Schedules that run at once, each in a database of its own.
 AT_ONCE = 10
@@ -207,3 +212,38 @@ async def test_each_alert_arrives_once_in_every_schedule(count: int, redis_serve
                 total += 2 * ALERTS
     gc.collect()  # of those connections, so that no later test is blamed
     print(f"{count} schedules, {total} alerts to deliver, {again} arrived again after a lost result")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kills", [4])
+def test_kills_of_the_server_while_it_sends_lose_no_alert(kills: int, redis_server: Server, tmp_path: Path) -> None:
+    luck = random.Random(3)
+    receiver = Receiver(lambda: luck.choice(["accept", "refuse", "slow"]), slow_s=1.0)
+    path = tmp_path / "alerts.toml"
+    path.write_text(f'targets = ["{receiver.url()}"]\ngroup_s = 0\n[[rule]]\npattern = "best_episode"\n')
+    written = 0
+    with contextlib.ExitStack() as stack:
+        stack.callback(receiver.close)
+        hud = stack.enter_context(Publisher(redis_url=redis_server.url))
+        hud.log({"episode_return": 0})
+        for _ in range(kills):
+            web = stack.enter_context(
+                contextlib.closing(WebServer(redis_server.url, environment={"HUD_ALERTS": str(path)}))
+            )
+            attempts = receiver.attempts
+            written += 1
+            hud.log({"episode_return": written})
+            wait_until(partial(lambda before: receiver.attempts > before, attempts), "an attempt", deadline_s=120)
+            time.sleep(luck.uniform(0, 1.2))
+            web.kill()
+        stack.enter_context(contextlib.closing(WebServer(redis_server.url, environment={"HUD_ALERTS": str(path)})))
+
+        def numbers() -> Counter[str]:
+            return Counter(number for text in receiver.texts() for number in TEXT.findall(text))
+
+        wait_until(lambda: len(numbers()) == written, "the alerts", deadline_s=200)
+        time.sleep(5)  # no further attempt may follow
+        again = numbers().total() - written
+        assert again <= kills
+        print(f"{kills} kills, {written} alerts, {again} arrived again after a kill")
