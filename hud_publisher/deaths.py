@@ -28,7 +28,9 @@ _SIGNALS = ("SIGTERM", "SIGHUP")
 _NO_DEATH = (GeneratorExit, StopIteration, StopAsyncIteration)
 
 _is_installed = False
-_exit_code: tuple[int, str, tuple[int, ...]] | None = None
+#: Code and message of the last call of `sys.exit`, how many entries each publisher had taken, and the publishers:
+#: without this reference, the publisher of a function would close before the functions of `atexit` run.
+_exit: tuple[int, str, tuple[int, ...], list[Any]] | None = None
 
 
 def watch_process() -> None:
@@ -95,17 +97,19 @@ def _exit_with(plain_exit: Callable[..., NoReturn]) -> Callable[..., NoReturn]:
 
     @functools.wraps(plain_exit)
     def exit_and_note(status: Any = None, /) -> NoReturn:
-        global _exit_code
+        global _exit
         if threading.current_thread() is threading.main_thread():
-            _exit_code = (*exit_code_of(status), _counts())
+            publishers = _publishers()
+            _exit = (*exit_code_of(status), _counts(publishers), publishers)
         plain_exit(status)
 
     return exit_and_note
 
 
-def _counts() -> tuple[int, ...]:
-    """How many entries each publisher took: whether training went on after a `SystemExit` that was caught."""
-    return tuple(sum(one.stats.taken.values()) for one in _publishers())
+def _counts(publishers: list[Any]) -> tuple[int, ...]:
+    """Return how many entries of training each publisher took: more show that a `SystemExit` was caught."""
+    counts = (one.stats.taken for one in publishers)
+    return tuple(sum(taken[name] for name in taken if name not in ("machine", "reports")) for taken in counts)
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:
@@ -121,8 +125,10 @@ def _on_signal(number: int, _frame: FrameType | None) -> None:
 
 def _report_exit() -> None:
     """At exit: report the exit code, or an exception whose hook another program replaced."""
-    if _exit_code is not None and _exit_code[0] and _exit_code[2] == _counts():
-        _report(of_exit(*_exit_code[:2]))
+    if _exit is not None:
+        code, message, counts, publishers = _exit
+        if code and counts == _counts(publishers):
+            _report(of_exit(code, message))
     error = getattr(sys, "last_value", None)
     if isinstance(error, BaseException) and not _is_interactive():
         _report(of_exception(error))
@@ -146,8 +152,8 @@ def _publishers() -> list[Any]:
 
 def _start_anew_in_child() -> None:
     """After a fork: a parent ends its children by signals when their work is done, which is no death to report."""
-    global _exit_code
-    _exit_code = None
+    global _exit
+    _exit = None
     if threading.current_thread() is threading.main_thread():
         for name in _SIGNALS:
             number = getattr(signal, name, None)

@@ -96,6 +96,7 @@ def test_an_exception_that_nothing_catches_is_reported_with_its_frames_and_its_c
     [
         ("sys.exit(3)", 3, "SystemExit", ""),
         ("sys.exit('no data')", 1, "SystemExit", "no data"),
+        ("def train(hud):\n    sys.exit(5)\nhud = None\ntrain(publish())", 5, "SystemExit", ""),
         ("try:\n    1 / 0\nfinally:\n    hud.close()", 1, "ZeroDivisionError", "division by zero"),
         ("with hud:\n    [][1]", 1, "IndexError", "list index out of range"),
         ("with hud:\n    raise SystemExit(4)", 4, "SystemExit", ""),
