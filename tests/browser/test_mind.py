@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hud_publisher.protocol.entries import FrameEntry, MindEntry
+from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, MindEntry
 from tests.browser.page import Screen
 from tests.browser.run import Run, color_of, now_ms, png
 from tests.browser.test_axe import AXE, Axe
@@ -66,10 +66,10 @@ def test_live_numbers_are_those_that_the_policy_sent(run: Run, open_page: Open) 
     for step in range(1, 4):
         step_once(run, step)
     screen = open_page()
-    screen.wait_text("#mind-meta", "step 3 · w1/e0")
+    screen.wait_text("#mind-meta", "step 3 · episode 1 · w1/e0")
     for step in range(4, 8):
         step_once(run, step)
-    screen.wait_text("#mind-meta", "step 7 · w1/e0")
+    screen.wait_text("#mind-meta", "step 7 · episode 1 · w1/e0")
     wait_step(screen, 7)
     assert texts(screen, "Action probabilities") == [("LEFT", "35.0 %"), ("RIGHT", "50.0 %"), ("<b>FIRE</b>", "15.0 %")]
     marked = [name for name, _, is_marked, *_ in bars(screen, "Action probabilities") if is_marked]
@@ -130,6 +130,31 @@ def test_a_rewound_moment_shows_the_view_of_its_step(run: Run, open_page: Open) 
     wait_step(screen, 4)
     screen.press("l")
     wait_step(screen, 16)
+
+
+def test_a_run_without_frames_shows_the_view_of_the_rewound_update(run: Run, open_page: Open) -> None:
+    run.log({"loss": 1.0})
+    screen = open_page()
+    screen.wait_metric("loss", "1")
+    for step, episode in ((1, 1), (2, 1), (3, 2), (4, 2)):
+        at = now_ms()
+        update = MetricsEntry({"episode": episode, "worker_index": 1, "env_index": 0}, at, step)
+        minds = [] if step == 3 else [MindEntry(view(step), at, step, episode, (1, 0))]
+        run.publish(update, *minds)
+        time.sleep(0.02)  # gives each update a distinct time
+    wait_step(screen, 4)
+    assert screen.find(".mind-over").is_hidden(), "there is no picture to be on"
+    screen.press("Space")
+    screen.wait_state("PAUSED")
+    wait_step(screen, 4)
+    screen.press("ArrowLeft")
+    screen.wait_text("#mind", NONE)  # the second episode has no view yet
+    screen.press("ArrowLeft")
+    wait_step(screen, 2)
+    screen.press("ArrowLeft")
+    wait_step(screen, 1)
+    screen.press("l")
+    wait_step(screen, 4)
 
 
 def test_the_overlay_is_switched_and_remembered(run: Run, open_page: Open) -> None:

@@ -192,7 +192,7 @@ export class MindPanel {
 }
 
 /**
- * "step 48,120 · 3 before the frame · w1/e0".
+ * "step 48,120 · 3 before the frame · episode 7 · w1/e0".
  * @param {Mind} mind @param {ReturnType<Minds["frame"]>} frame of the rewound moment; null while live
  */
 function where(mind, frame) {
@@ -200,6 +200,7 @@ function where(mind, frame) {
   if (mind.step !== null) parts.push(`step ${number(mind.step)}`);
   const before = mind.step !== null && frame && isNumber(frame.step) ? frame.step - mind.step : 0;
   if (before > 0) parts.push(`${number(before)} before the frame`);
+  if (mind.episode !== null) parts.push(`episode ${number(mind.episode)}`);
   if (mind.env) parts.push(envName(mind.env));
   return parts.join(" · ");
 }

@@ -37,7 +37,7 @@ export class MindOverlay {
     byId("screen").append(this.node);
     this.request = painter(() => this.paint());
     minds.on("shown", this.request);
-    store.onEach("cleared mind", this.request);
+    store.onEach("cleared mind drawn", this.request);
     this.request();
   }
 
@@ -55,7 +55,7 @@ export class MindOverlay {
     const { shown } = minds;
     if (store.mind) this.isAsked = false;
     const isOn = store.mind ? this.isWanted : this.isAsked;
-    node.hidden = !isOn || !store.mind;
+    node.hidden = !isOn || !store.mind || !minds.frame(); // without a picture the place has other texts
     this.button.setAttribute("aria-pressed", String(isOn));
     this.explain(isOn && !store.mind);
     if (node.hidden) return;

@@ -5,9 +5,10 @@
  */
 
 import { toMind } from "../data/mind.js";
-import { entryPlace, entryTime } from "../data/nested.js";
+import { entryPlace, entryTime, isNumber } from "../data/nested.js";
 import { lastAt } from "../data/rings.js";
 import { Topics } from "../data/topics.js";
+import { NAMES } from "./stage.js";
 
 /** @import { Mind } from "../data/types.js" */
 /** @import { Store } from "../data/store.js" */
@@ -169,7 +170,7 @@ export class Minds extends Topics {
     if (!frame) {
       if (moment === null) return newest;
       const mind = all[this.indexAt(moment) - 1];
-      return mind && moment - mind.t <= LONGEST_APART_MS ? mind : null;
+      return mind && moment - mind.t <= LONGEST_APART_MS && this.isOfEpisode(mind, moment) ? mind : null;
     }
     const t = entryTime(frame);
     // A run that stopped sending frames goes on without them.
@@ -180,6 +181,13 @@ export class Minds extends Topics {
       if (belongs(mind, frame)) return mind;
     }
     return null;
+  }
+
+  /** Whether the env of a view was in the view's episode at a moment. @param {Mind} mind @param {number} moment */
+  isOfEpisode({ env, episode }, moment) {
+    const at = { id: null, time_ms: moment, step: null, episode: null, env };
+    const told = this.store.rewind.valueFor(NAMES.episode, at);
+    return episode === null || !isNumber(told) || told === episode;
   }
 
   /** The views of the shown one's episode, in order of time: for the curve of its values. @returns {Mind[]} */
