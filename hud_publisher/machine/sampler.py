@@ -63,15 +63,15 @@ class Machine:
         elif now_s < self._due_s:
             return None
         self._due_s = now_s + self._interval_s
-        if _owners.setdefault((os.getpid(), session_id), self) is not self:
-            return None
+        is_owner = _owners.setdefault((os.getpid(), session_id), self) is self
         found: dict[str, dict[str, Any]] = {}
-        for name, pid in [(self.name, None), *tuple(self._others.items())]:
+        own: list[tuple[str, int | None]] = [(self.name, None)] if is_owner else []
+        for name, pid in [*own, *tuple(self._others.items())]:
             with readable():
                 if fields := self._process(name, pid, now_s, rest):
                     found[plain(name)] = fields | {"node": self._host}
         with readable():
-            if lock.take(session_id):
+            if is_owner and lock.take(session_id):
                 self._node = self._node or NodeUse(load())
                 found[f"node {self._host}"] = self._node.sample(now_s, rest)
         if is_first or not found:

@@ -101,6 +101,9 @@ def test_further_processes_are_measured_until_they_end() -> None:
     finally:
         child.communicate(b"\n")
     assert "learner 0" not in fields_of(machine.sample(10.0, "s"))
+    beside = Machine("driver", "h", {"learner 1": psutil.Process().pid})  # another publisher measures this process
+    beside.sample(10.0, "s")
+    assert fields_of(beside.sample(15.0, "s")).keys() == {"learner 1"}
     others.clear()
     assert "learner 0" not in fields_of(machine.sample(15.0, "s"))
 
