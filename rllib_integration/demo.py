@@ -187,10 +187,12 @@ def _local(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _build(options: argparse.Namespace, folder: Path) -> Any:
     from ray.rllib.algorithms.ppo import PPOConfig
+    from ray.rllib.core.rl_module.rl_module import RLModuleSpec
     from ray.tune.registry import register_env
     from ray.tune.trainable import trainable
 
     from rllib_integration import HudCallbacks
+    from rllib_integration.values import PPOWithValues
 
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     trainable.DEFAULT_STORAGE_PATH = str(folder)  # a demo must leave nothing in ~/ray_results
@@ -203,6 +205,7 @@ def _build(options: argparse.Namespace, folder: Path) -> Any:
             lr=3e-4, gamma=0.99, train_batch_size_per_learner=4000, minibatch_size=500, num_epochs=4,
             entropy_coeff=0.01, grad_clip=0.5,
         )
+        .rl_module(rl_module_spec=RLModuleSpec(module_class=PPOWithValues))
         .callbacks(functools.partial(HudCallbacks, name="PPO on Breakout", info_keys=("lives",)))
         .debugging(log_level="ERROR")
     )  # fmt: skip

@@ -12,12 +12,12 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 from PIL import Image
-from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.distribution.torch import torch_distribution as distributions
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_integration.mind import describe_distribution
+from rllib_integration.values import PPOWithValues
 from tests.rllib.conftest import Display, running_algorithm, small
 from tests.rllib.envs import Counting, Steering, picture
 
@@ -28,17 +28,6 @@ class Rewarding(Counting):
     def _observe(self) -> Any:
         observation, info = super()._observe()
         return observation, info | {"reward_parts": {"alive": 1.0, "progress": self._count - 1.0}}
-
-
-class PPOWithValues(DefaultPPOTorchRLModule):  # type: ignore[misc]
-    """Keeps the value head on the env runners, as docs/rllib.md describes."""
-
-    def setup(self) -> None:
-        self.inference_only = False
-        super().setup()
-
-    def get_non_inference_attributes(self) -> list[str]:
-        return []
 
 
 class Recorder(RLlibCallback):  # type: ignore[misc]
