@@ -180,6 +180,8 @@ class Judge:
             return collapse_text(self._learning) or text
         if problem.get("pattern") == "memory_growth":
             return self._machine.describe() or text
+        if kind == "symptom":
+            return str(self._patterns.open.get(problem["pattern"], problem)["text"])
         if kind == "env_runner_lost":
             runners: EnvRunners = self._detectors["env_runners"]
             return runners.describe() or text

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+#: Types of attributes that are JSON values as they are.
+_PLAIN = (int, float, str, bool, list, tuple, type(None))
 
 
 def restored(kind: type[T], memory: object) -> T:
@@ -19,11 +21,13 @@ def restored(kind: type[T], memory: object) -> T:
 
 def stored(part: Any) -> Any:
     """Return the memory of a part; lists and plain mappings are shared with it, so it must be encoded at once."""
-    if dataclasses.is_dataclass(part):
-        return {name: stored(getattr(part, name)) for name in _names(type(part))}
-    if isinstance(part, dict):
-        return {name: stored(value) for name, value in part.items()}
-    return part
+    kind = type(part)
+    if kind in _PLAIN:
+        return part
+    if kind is dict:
+        is_plain = not any(dataclasses.is_dataclass(value) for value in part.values())
+        return part if is_plain else {name: stored(value) for name, value in part.items()}
+    return {name: stored(getattr(part, name)) for name in _names(kind)}
 
 
 _NAMES: dict[Any, tuple[str, ...]] = {}

@@ -155,17 +155,16 @@ def _trend(learning: Learning, now_ms: int) -> tuple[Level, Clause]:
     if trend.rises and trend.change > 0:
         return _told("good", f"Learning: return {_signed(trend.change)} in {_span_of(window, now_ms)}", about)
     blocks = learning.whole.since(0)
-    whole = trend_of(blocks)
     if progress.is_near_best:
         flat_ms = now_ms - blocks[_first_near(blocks, progress.first, progress.best)].time_ms
         if flat_ms < max(STEADY_MS, (now_ms - learning.first_ms) / 2):
-            whole = whole._replace(change=progress.now - progress.first)
-            return _told("good", f"Learning: return {_signed(whole.change)} in {_span_of(blocks, now_ms)}", about)
+            gain = progress.now - progress.first
+            return _told("good", f"Learning: return {_signed(gain)} in {_span_of(blocks, now_ms)}", about)
         return _told("good", f"Steady: return {figure(_short(progress.now))} for {span(flat_ms)}", about)
     if progress.has_gained and trend.falls:
         return _told("warning", f"Falling: return {_signed(trend.change)} in {_span_of(window, now_ms)}", about)
     lasts_ms = now_ms - learning.first_ms
-    if whole.rises:
+    if (whole := trend_of(blocks)).rises:
         return _told("good", f"Learning: return {_signed(whole.change)} in {_span_of(blocks, now_ms)}", about)
     if lasts_ms >= WINDOW_MS or (lasts_ms >= FLAT_MS and learning.count >= learning.values_of(FLAT_RETURNS)):
         return _told("flat", f"Flat for {span(lasts_ms)}: return {figure(_short(progress.now))}", about)

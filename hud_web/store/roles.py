@@ -234,7 +234,6 @@ class RoleMap:
         return True
 
 
-@lru_cache(maxsize=4096)
 def is_last_return(path: str) -> bool:
     """Whether a field holds the return of one finished episode."""
     match = _find(path)
@@ -245,6 +244,7 @@ def _label_of(role: Role) -> str:
     return next(names.label for names in _TABLE if names.role == role).partition(" (")[0]
 
 
+@lru_cache(maxsize=16_384)
 def _find(path: str) -> _Match | None:
     """Look a path up in the table, unchanged and with each of its segments as the name of a policy."""
     exact, patterns = _index()

@@ -63,8 +63,8 @@ class Progress(NamedTuple):
 
     @property
     def has_lost(self) -> bool:
-        """Whether the return is below its beginning by more than its noise and a quarter."""
-        return self.first - self.now > max(GAIN * self.noise, abs(self.first) / 4, 1e-9)
+        """Whether the return is below its beginning by more than its noise and a third."""
+        return self.first - self.now > max(GAIN * self.noise, abs(self.first) / 3, 1e-9)
 
 
 @dataclass(slots=True)
@@ -121,7 +121,8 @@ class Learning:
             self.lengths.add(seen.time_ms, seen.step, length)
         if (success := _value(seen, roles, "success_rate")) is not None:
             self.success.add(seen.time_ms, seen.step, success, RECENT_BLOCK_MS)
-        self._learn_single(seen)
+        if self.is_mean:
+            self._learn_single(seen)
         fields = roles.roles.get("return")
         if not fields or "running" in fields[0]["label"]:
             return False
@@ -195,7 +196,7 @@ class Learning:
             return None
         # The mean of the last 100 episodes wanders slowly: its blocks show less than its noise.
         least = FROM_DISTANCE * self.single[1] / MEAN_OF if self.is_mean else 0.0
-        return _progress(self.whole.since(0), least)
+        return _progress(self.whole.blocks, least)
 
     def has_gained(self) -> bool:
         """Whether the return has ever been above its beginning by more than its noise."""
@@ -210,12 +211,13 @@ class Learning:
         return progress.is_near_best or (self.trend().rises and self.whole_trend().z > -1)
 
 
-def _progress(blocks: Sequence[Block], least_noise: float) -> Progress:
+def _progress(blocks: Sequence[Sequence[float]], least_noise: float) -> Progress:
+    """Return the progress of a course's blocks: lists of the values of `Block`, which would take longer to make."""
     most = max(2, len(blocks) // 8)
-    sums = list(itertools.accumulate((block.mean * block.size for block in blocks), initial=0.0))
-    sizes = list(itertools.accumulate((block.size for block in blocks), initial=0))
+    sums = list(itertools.accumulate((block[2] * block[3] for block in blocks), initial=0.0))
+    sizes = list(itertools.accumulate((block[3] for block in blocks), initial=0))
     means = [(sums[at + most] - sums[at]) / (sizes[at + most] - sizes[at]) for at in range(len(blocks) - most + 1)]
-    jumps = sorted(abs(one.mean - two.mean) for one, two in itertools.pairwise(blocks))
+    jumps = sorted(abs(one[2] - two[2]) for one, two in itertools.pairwise(blocks))
     # The median distance of two normal values is 0.954 deviations; a mean of `most` blocks has less noise.
     noise = jumps[len(jumps) // 2] / 0.954 / most**0.5
     return Progress(means[0], means[-1], max(means), max(noise, least_noise))

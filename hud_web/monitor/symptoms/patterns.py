@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hud_web.monitor.detectors import Finding, Observation, figure, is_number, span
 from hud_web.monitor.memory import restored
@@ -64,7 +64,7 @@ class Patterns:
         speed: marks of time and step.
         lengths: lengths and returns of the newest episodes, in turn.
         picture: seconds and steps for which the picture has not changed.
-        open: pattern → [time of its symptom in ms, times in a row that its rule was false].
+        open: pattern → since_ms, misses (times in a row that its rule was false), and its newest text.
         judged_ms: when the course of the return was judged.
     """
 
@@ -74,7 +74,7 @@ class Patterns:
     speed: Speed = field(default_factory=Speed)
     lengths: list[list[float]] = field(default_factory=list)
     picture: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    open: dict[str, list[int]] = field(default_factory=dict)
+    open: dict[str, dict[str, Any]] = field(default_factory=dict)
     judged_ms: int = 0
 
     def __post_init__(self) -> None:
@@ -135,13 +135,17 @@ class Patterns:
     def _follow(self, rule: Rule, found: str | None, facts: Facts) -> Iterator[Finding]:
         known = self.open.get(rule.name)
         if found is not None and known is None:
-            self.open[rule.name] = [facts.now_ms, 0]
-            yield Finding("symptom", f"{rule.title}: {found}", facts.evidence(rule), None, rule.name)
+            text = f"{rule.title}: {found}"
+            self.open[rule.name] = {"since_ms": facts.now_ms, "misses": 0, "text": text}
+            yield Finding("symptom", text, facts.evidence(rule), None, rule.name)
         elif known is not None:
-            known[1] = 0 if found is not None else known[1] + 1
-            if known[1] >= ENDS_AFTER and facts.now_ms - known[0] >= LEAST_SYMPTOM_MS:
+            if found is not None:
+                known |= {"misses": 0, "text": f"{rule.title}: {found}"}
+                return
+            known["misses"] += 1
+            if known["misses"] >= ENDS_AFTER and facts.now_ms - known["since_ms"] >= LEAST_SYMPTOM_MS:
                 del self.open[rule.name]
-                text = f"{rule.title} has ended after {span(facts.now_ms - known[0])}"
+                text = f"{rule.title} has ended after {span(facts.now_ms - known['since_ms'])}"
                 yield Finding("symptom_ended", text, facts.evidence(rule), None, rule.name)
 
 
@@ -284,7 +288,7 @@ def _entropy_collapse(facts: Facts) -> str | None:
         reference = max(highest, math.log(max(2, len(actions.names))))
         limit = (2 if facts.is_open else 1) * LOW_ENTROPY * reference
         if len(values) >= 2 and all(-1e-6 <= value < limit for value in values[-2:]) and not facts.thrives:
-            return f"{figure(values[-1])} of {figure(reference)} nats"
+            return f"{figure(max(0.0, values[-1]))} of {figure(reference)} nats"
     return None
 
 
@@ -317,7 +321,11 @@ def _episodes_short(facts: Facts) -> str | None:
         return None
     if max(lengths) == min(lengths) == 1 and facts.learning.equal < EPISODES:  # a bandit
         return None
-    return f"{figure(min(lengths))} to {figure(max(lengths))} steps"
+    return (
+        f"{figure(min(lengths))} to {figure(max(lengths))} steps"
+        if min(lengths) < max(lengths)
+        else f"{figure(lengths[0])} steps"
+    )
 
 
 def _returns_constant(facts: Facts) -> str | None:
@@ -333,9 +341,9 @@ def _returns_constant(facts: Facts) -> str | None:
 
 
 def _success_falls(facts: Facts) -> str | None:
-    success, returns = facts.learning.success.since(0), facts.learning.recent.since(0)
-    if not success or not returns:
+    if not facts.learning.success.blocks or not facts.learning.recent.blocks:
         return None
+    success, returns = facts.learning.success.since(0), facts.learning.recent.since(0)
     start = max(success[0].time_ms, returns[0].time_ms)
     fall = trend_of([block for block in success if block.time_ms >= start])
     if fall.falls and fall.change < -0.05:
@@ -369,6 +377,9 @@ def _early_end(facts: Facts) -> str | None:
 
 def _return_falls(facts: Facts) -> str | None:
     learning = facts.learning
+    blocks = learning.whole.blocks
+    if not blocks or blocks[-1][2] > blocks[0][2] + abs(blocks[0][2]) / 4:  # most runs
+        return None
     progress = learning.progress()
     if (
         progress is None
@@ -387,6 +398,8 @@ def _return_falls(facts: Facts) -> str | None:
 
 
 def _survival_bonus(facts: Facts) -> str | None:
+    if not facts.learning.success.blocks:
+        return None
     pairs = facts.patterns.lengths
     success = facts.learning.success.since(0)
     if len(pairs) < facts.learning.values_of(MANY_EPISODES) or len(success) < 8:
@@ -421,7 +434,7 @@ def _picture_frozen(facts: Facts) -> str | None:
     seconds, steps = facts.patterns.picture
     if seconds < 10 or steps < 100:
         return None
-    return f"for {span(seconds * 1000)} and {steps:,.0f} steps: the emulator or the renderer is stuck"
+    return f"{span(seconds * 1000)} and {steps:,.0f} steps: the emulator or the renderer is stuck"
 
 
 _JONES = "A. Jones, Debugging RL, 2021"
@@ -470,7 +483,7 @@ RULES: tuple[Rule, ...] = (
          ("return", "length"), _early_end),
     Rule("return_falls", "Return falls", "the reward has the wrong sign, or learning destroys the policy",
          "Mann-Kendall test of the whole run",
-         "after 45 s: z below -1.64, and a fall of 25 % and 5 deviations since the start", _OWN, ("return",),
+         "after 45 s: z below -1.64, and a fall of a third and 5 deviations since the start", _OWN, ("return",),
          _return_falls),
     Rule("returns_constant", "Returns constant", "a constant reward, or an environment that ignores its actions",
          "equal returns in a row", "20 over 10 s, unless the run thrives", _JONES, ("return",), _returns_constant),

@@ -99,13 +99,14 @@ def test_a_failing_run_is_named_within_a_minute(failure: str, style: str) -> Non
     plan, appears_s = FAILING[failure]
     for seed in range(2):
         found = verdicts(plan, style, seed, appears_s + WITHIN_S)
-        names = [_names(verdict) for verdict in found]
+        names = [names_in(verdict) for verdict in found]
         assert any(failure in name for name in names), found[-1]["text"]
         if appears_s >= AT_S:
             assert all(verdict["level"] not in ("bad", "warning") for verdict in found[:20])
 
 
-def _names(verdict: Verdict) -> set[str | None]:
+def names_in(verdict: Verdict) -> set[str | None]:
+    """Return the patterns that a verdict names, and the kind of a first clause that has none."""
     first = verdict["text"].split()[0]
     by_word = {"Collapsing:": "collapse", "Hung": "hung_phase"}
     return {clause["pattern"] for clause in verdict["clauses"]} | {by_word.get(first)}
