@@ -160,7 +160,10 @@ class Judge:
 
     def _open_problems(self) -> Iterator[Mapping[str, Any]]:
         """Return the open problems with their current numbers."""
+        names_process = any(self.problems.of("process_died")) or any(self.problems.of("process_lost"))
         for one in self.problems.open.values():
+            if one["kind"] == "session_lapsed" and names_process:
+                continue  # the process explains the lapse
             if self.is_done and one["kind"] in ("stall", "hung_phase"):
                 continue
             if one["kind"] == "collapse" and not self._learning.has_gained():
@@ -188,11 +191,16 @@ class Judge:
         return text
 
     def _wrong(self) -> dict[str, Any]:
-        """Return the fields that are not finite, without means of episodes before the first episode."""
-        if self._learning.count:
-            return self.not_finite
-        by_path = self._roles.by_path
-        return {path: one for path, one in self.not_finite.items() if by_path.get(path) not in EPISODE_ROLES}
+        """Return the fields that are not finite, without means of episodes before the first episode and counts.
+
+        RLlib reports a count as NaN if an iteration had no new value of it.
+        """
+        by_path, is_early = self._roles.by_path, not self._learning.count
+        return {
+            path: one
+            for path, one in self.not_finite.items()
+            if not path.rpartition("/")[2].startswith("num_") and not (is_early and by_path.get(path) in EPISODE_ROLES)
+        }
 
     def see(self, entry: Observation) -> list[Annotation]:
         """Process an entry of metrics or iterations."""

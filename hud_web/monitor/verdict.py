@@ -24,8 +24,8 @@ MAX_PROBLEMS = 3
 #: Kinds from the most to the least severe, with the level that they give. NaN comes between a hang and a collapse.
 SEVERITY: dict[str, Level] = {
     "process_died": "bad",
-    "session_lapsed": "bad",
     "process_lost": "bad",
+    "session_lapsed": "bad",
     "hung_phase": "bad",
     "stall": "bad",
     "non_finite": "bad",

@@ -82,6 +82,23 @@ def test_the_mean_return_is_nan_before_the_first_episode_and_that_is_no_problem(
     assert judge.verdict()["text"] == "NaN: loss since step 2"
 
 
+def test_counts_that_rllib_reports_as_nan_are_no_problem() -> None:
+    judge = Judge()
+    judge.see(Observation("1-0", NOW_MS, 1, "w", {}, {"learners/red/num_trainable_parameters": "NaN"}))
+    assert judge.verdict()["level"] == "early"
+
+
+def test_a_process_that_was_lost_explains_the_lapse_of_the_session() -> None:
+    judge = Judge()
+    for kind, text in (
+        ("session_lapsed", "The lease lapsed"),
+        ("process_lost", "The driver was last heard at 13:17:45"),
+    ):
+        judge.problems.follow(Annotation(kind, NOW_MS, text, fields=("x",)))  # type: ignore[arg-type]
+    assert judge.verdict()["text"] == "The driver was last heard at 13:17:45"
+    assert judge.verdict()["level"] == "bad"
+
+
 def test_a_hang_is_told_with_its_present_duration() -> None:
     judge = Judge()
     for number in range(4):
