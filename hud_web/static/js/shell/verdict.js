@@ -27,11 +27,11 @@ const LONGEST_CLAUSE = 240;
 const LONGEST_HEAD = 28;
 
 /**
- * The first words of a verdict: "Learning" of "Learning: return +0.4 in 10 min", "Flat" of "Flat for 30 min".
+ * The first words of a verdict: "Learning" of "Learning: return +0.4 in 10 min", "Memory" of "Memory of driver grows".
  * @param {string} text
  */
 export function headOf(text) {
-  return text.split(/: | for | since | \d\d:\d\d|, /, 1)[0];
+  return text.split(/: | for | since | of (?=\D)| \d\d:\d\d|, /, 1)[0];
 }
 
 /**
