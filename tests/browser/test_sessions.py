@@ -189,7 +189,8 @@ def test_a_run_that_stays_silent_is_reported_as_lost(serve: Serve, start_run: St
     screen.wait_state("WAITING")
     start_run(server=server).log({"n": 1})
     screen.wait_state("LAPSED")
-    screen.wait_text("#banner", "its lease expired")
+    screen.wait_text("#verdict .level", "PROBLEM")
+    screen.wait(lambda: screen.find("#banner").is_hidden(), "the verdict alone to say why")
     screen.wait_text("#toasts", "ppo-breakout was lost")
 
 

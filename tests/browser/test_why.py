@@ -124,7 +124,7 @@ def test_a_dead_process_says_why_with_its_traceback_and_its_log(run: Run, open_p
     screen.wait(lambda: screen.find(".log-lines li").count() == 1, "one line")
     screen.wait_text("dialog .log-lines", "the joystick lags")
     axe.report()
-    late = open_page(size=(390, 844))
+    late = open_page(f"session={run.sid}", size=(390, 844))
     late.find("#verdict button:has-text('Processes')").click()
     late.wait_text("dialog .incidents", "game.py:40")
     late.wait_text("dialog .log-lines", "the joystick lags")
@@ -170,7 +170,7 @@ def test_the_configuration_is_searched_and_compared_with_another_run(start_run: 
     run = start_run()
     long = "x" * 500
     configure(run, config={"lr": 0.0003, "model": {"layers": [64, 64], "free": long}, "gamma": 0.99})
-    screen = open_page(init=AXE, reduced_motion="reduce")
+    screen = open_page(f"session={run.sid}", init=AXE, reduced_motion="reduce")
     screen.wait_text("#run-name", "ppo-breakout")
     screen.press("c")
     tree = screen.find("dialog .tree")

@@ -49,6 +49,8 @@ export async function openConfiguration(api, sid, compared) {
   const copy = button("copy", "Copy as JSON", async () => {
     setText(count, (await copyText(JSON.stringify(config, null, 2))) ? "Copied." : "The browser refused to copy.");
   });
+  const { channel } = api.selection;
+  const configOf = (/** @type {string} */ session) => new Api({ channel, session }).get("api/config");
   const dialog = openDialog("configuration", "Configuration", () => [
     el("div", { class: "config-bar" }, find, el("label", {}, "compare with ", against), allLabel, copy),
     count,
@@ -56,7 +58,7 @@ export async function openConfiguration(api, sid, compared) {
   ]);
   if (!dialog.isConnected) return;
   dialog.classList.add("wide");
-  const [answer, listed] = await Promise.all([api.get("api/config", { session: sid }), api.get("api/sessions")]);
+  const [answer, listed] = await Promise.all([configOf(sid), api.get("api/sessions")]);
   /** @type {Fields} */
   const config = inOrder(answer ?? {});
   /** @type {Session[]} */
@@ -75,8 +77,7 @@ export async function openConfiguration(api, sid, compared) {
   };
   const compare = async () => {
     const wanted = against.value;
-    const { channel } = api.selection;
-    const found = wanted ? ((await new Api({ channel, session: wanted }).get("api/config")) ?? {}) : null;
+    const found = wanted ? ((await configOf(wanted)) ?? {}) : null;
     if (against.value !== wanted) return;
     other = found;
     show();

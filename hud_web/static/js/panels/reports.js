@@ -55,9 +55,8 @@ export class Reports {
     const api = this.api();
     const sid = this.store.session?.sid;
     if (!sid) return;
-    const answer = await api.get("api/reports", { session: sid, limit: MOST });
-    const items = answer?.reports ?? answer;
-    if (Array.isArray(items) && this.store.session?.sid === sid) this.add(items.map(toReport));
+    const answer = await api.get("api/reports", { limit: MOST });
+    if (answer && api === this.api() && sid === this.store.session?.sid) this.add(answer.reports.map(toReport));
   }
 
   /** @param {Report[]} reports */
