@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 
@@ -145,6 +146,9 @@ def _routes(
     async def openapi(_request: object) -> Response:
         return Response(OPENAPI.read_bytes(), media_type="application/json")
 
+    async def config(request: Request) -> Response:  # one route, so that a wrong method is answered with both
+        return await (writing.describe(request) if request.method == "POST" else archive.config(request))
+
     return [
         Route("/", page),
         Route("/stream", stream, methods=["GET"]),
@@ -167,8 +171,7 @@ def _routes(
         Route("/api/update_training", writing.update_training, methods=["POST"]),
         Route("/api/update_vision", writing.update_vision, methods=["POST"]),
         Route("/api/publish", writing.publish, methods=["POST"]),
-        Route("/api/config", archive.config, methods=["GET"]),
-        Route("/api/config", writing.describe, methods=["POST"]),
+        Route("/api/config", config, methods=["GET", "POST"]),
         Route("/api/heartbeat", writing.heartbeat, methods=["POST"]),
         Route("/api/release_session", writing.release_session, methods=["POST"]),
         Route("/api/reset_session", writing.reset_session, methods=["POST"]),
