@@ -134,7 +134,7 @@ def _alerts(settings: WebSettings, store: Store) -> Courier | None:
     from hud_web.alerts.config import read_config
     from hud_web.alerts.courier import Courier
 
-    return Courier(store, read_config(settings.alerts))
+    return Courier(store, read_config(settings.alerts, settings.page_url))
 
 
 def _routes(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hud_publisher.protocol.settings import Settings, choice, flag, number, setting, split_list, tokens
+from hud_publisher.protocol.urls import split_hud_url
 
 #: The server that the commands query if HUD_URL is not set.
 DEFAULT_URL = "http://localhost:8086"
@@ -118,6 +119,19 @@ class WebSettings(Settings):
     def view_tokens(self) -> tuple[str, ...]:
         """The tokens that allow viewing."""
         return split_list(self.view_token or "")
+
+    @property
+    def page_url(self) -> str | None:
+        """The page's address for links in messages: HUD_URL, else that on loopback; None if it is unknown.
+
+        A path of HUD_URL may be a secret link of a proxy, so such a URL is not used.
+        """
+        if self.hud_url:
+            is_tls, host, port, path, has_user = split_hud_url(self.hud_url)
+            name = f"[{host}]" if ":" in host else host
+            shown = "" if port == (443 if is_tls else 80) else f":{port}"
+            return None if path or has_user else f"{'https' if is_tls else 'http'}://{name}{shown}"
+        return f"http://localhost:{self.port}" if self.is_loopback and self.port else None
 
     @property
     def is_loopback(self) -> bool:

@@ -30,8 +30,8 @@ SHORT_NAMES: Mapping[str, tuple[str, ...]] = {
     "hung": ("hung_phase",),
     "stalled": ("stall",),
 }
-#: Patterns of symptoms; the death of a thread is one that is not in the table of rules.
-PATTERNS = (*RANKS, "thread_died")
+#: Patterns of symptoms: those of the table of rules, of processes, and of machines.
+PATTERNS = (*RANKS, "thread_died", "memory_growth", "memory_full", "disk_full")
 #: The default rule: something is wrong, but not the weakest symptoms, which a run may live with.
 DEFAULT_KINDS = frozenset({
     "process_died", "process_lost", "session_lapsed", "non_finite", "hung_phase", "stall", "collapse", "symptom",
@@ -67,8 +67,12 @@ class AlertConfig:
     quiet: QuietTime | None = None
 
 
-def read_config(value: str) -> AlertConfig:
+def read_config(value: str, link: str | None = None) -> AlertConfig:
     """Read the value of HUD_ALERTS.
+
+    Args:
+        value: the URLs or the path.
+        link: the page's base URL if a file names none.
 
     Raises:
         ConfigError: at least one part is wrong; the message names all of them with their fixes.
@@ -81,7 +85,7 @@ def read_config(value: str) -> AlertConfig:
         raise ConfigError(
             "HUD_ALERTS: expected URLs of Apprise such as ntfys://HOST/TOPIC, or the path of a .toml file"
         )
-    config = _Reader(document).read()
+    config = _Reader(document).read(link)
     if document.mistakes:
         raise ConfigError("; ".join(document.mistakes))
     return config
@@ -107,12 +111,12 @@ class _Reader:
         self._document = document
         self._targets: dict[str, Target] = {}
 
-    def read(self) -> AlertConfig:
+    def read(self, page_url: str | None) -> AlertConfig:
         """Return the configuration; it is incomplete if the document has mistakes."""
         name, mistakes = self._document.name, self._document.mistakes
         top = Table(self._document, self._document.content, 0)
         general = tuple(self._read_targets(top))
-        link = top.take("link", _link, None)
+        link = top.take("link", _link, page_url)
         group_s = top.take("group_s", seconds(0, 3600), 10.0)
         repeat_s = top.take("repeat_s", seconds(0, 7 * 86400), 600.0)
         quiet = top.take("quiet", _quiet, None)

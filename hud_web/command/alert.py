@@ -27,7 +27,7 @@ def test(options: argparse.Namespace) -> int:
         raise ConfigError(
             "HUD_ALERTS is not set: set it as for the server, to URLs of Apprise or the path of a TOML file"
         )
-    config = read_config(settings.alerts)
+    config = read_config(settings.alerts, settings.page_url)
     link = f"\n{config.link}/?{urlencode({'channel': settings.channel})}" if config.link else ""
     body = f"Alerts of the channel {settings.channel} arrive here.{link}"
     results: dict[str, str | None] = {}

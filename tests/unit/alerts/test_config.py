@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,12 @@ def test_no_mistake_of_the_variable_shows_its_value(value: str) -> None:
 
 def test_the_symptoms_that_are_left_out_by_default_exist() -> None:
     assert set(PATTERNS) > WEAK
+
+
+def test_every_failure_pattern_of_the_documents_can_be_named() -> None:
+    text = (Path(__file__).parents[3] / "docs/verdicts.md").read_text()
+    table = text[text.index("| pattern |") :]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) <= set(PATTERNS)
 
 
 def test_a_missing_file_is_named() -> None:

@@ -29,6 +29,21 @@ def test_training_has_no_setting_of_the_server() -> None:
     assert WebSettings.from_env({}, port="1").port == 1
 
 
+@pytest.mark.parametrize(
+    ("environ", "link"),
+    [
+        ({}, "http://localhost:8086"),
+        ({"HUD_PORT": "0"}, None),
+        ({"HUD_HOST": "0.0.0.0"}, None),
+        ({"HUD_HOST": "0.0.0.0", "HUD_URL": "https://hud.example.org"}, "https://hud.example.org"),
+        ({"HUD_URL": "http://user:secret@hud:8086"}, None),
+        ({"HUD_URL": "http://hud:8086/secret/path"}, None),
+    ],
+)
+def test_links_in_messages_lead_to_a_known_address_without_secrets(environ: dict[str, str], link: str | None) -> None:
+    assert WebSettings.from_env(environ).page_url == link
+
+
 def test_every_setting_has_a_separate_variable() -> None:
     variables = [item.metadata["variable"] for item in fields(WebSettings)]
     assert len(set(variables)) == len(variables)
