@@ -174,7 +174,7 @@ class ArchiveEndpoints:
         )
 
     async def _entries(self, channel: str, sid: Sid, first: str, last: str) -> Entries:
-        streams: tuple[StreamName, ...] = ("iterations", "metrics", "annotations", "reports")
+        streams: tuple[StreamName, ...] = ("iterations", "metrics", "annotations", "reports", "machine")
         for name in streams:
             async for page in pages(self._store, channel, sid, name, first=first, last=last):
                 found = (self._store.readable(channel, name, _item, name, *entry) for entry in page)

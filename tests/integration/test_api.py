@@ -284,6 +284,17 @@ def test_the_configuration_is_read_by_pages_and_is_in_the_export(web: WebServer)
     assert web.get("/api/config?session=1")[0] == 404
 
 
+def test_the_use_of_the_machine_is_in_the_state_and_the_export_and_no_sign_of_training(web: WebServer) -> None:
+    session_id = register(web)
+    entries = (MetricsEntry({"machine": {"env runner 2": {"memory_bytes": 7}}}, 1_000, stream="machine"),)
+    assert web.post("/api/publish", encode_batch(session_id, Batch("w2", 1, entries)))[0] == 200
+    assert web.get("/api/state")[1]["state"]["machine"] == {"env runner 2": {"memory_bytes": 7}}
+    [item] = [item for item in web.get("/api/export?format=json")[1] if item["stream"] == "machine"]
+    assert (item["writer"], item["data"]) == ("w2", {"machine": {"env runner 2": {"memory_bytes": 7}}})
+    [row] = csv.DictReader(io.StringIO(web.get("/api/export")[1].decode()))
+    assert (row["stream"], row["field"], row["value"]) == ("machine", "machine/env runner 2/memory_bytes", "7")
+
+
 def test_text_that_is_not_unicode_is_cleaned_wherever_it_comes_in(web: WebServer) -> None:
     session_id = register(web, name=HOSTILE, info={HOSTILE: HOSTILE, "env": HOSTILE})
     data = {HOSTILE: HOSTILE, "list": [HOSTILE], "nested": {HOSTILE: {HOSTILE: 1}}}
