@@ -99,8 +99,14 @@ class Machine:
             return ""
         per_min = amount(60_000 * self.rates.get(names[0], 0.0))
         others = f" (and of {len(names) - 1} more)" if len(names) > 1 else ""
-        name = "the driver" if names[0] == "driver" else names[0]
-        return f"Memory of {name}{others} grows {per_min}/min, full in {span(max(60_000, self.growing[names[0]][0]))}"
+        left = span(max(60_000, self.growing[names[0]][0]))
+        return f"Memory{self._owner(names[0])}{others} grows {per_min}/min, full in {left}"
+
+    def _owner(self, name: str) -> str:
+        """Return the process whose memory it is, for a sentence; a program of one process needs no name."""
+        if name == "driver":
+            return " of the driver"
+        return f" of {name}" if len(self.samples) > 1 or name.startswith(("env runner ", "learner ")) else ""
 
     def _by_urgency(self) -> list[str]:
         """Return the processes whose memory grows, the fastest first."""

@@ -66,6 +66,8 @@ def test_a_leak_is_reported_within_a_minute(mb_per_min: float, from_s: float) ->
 def test_the_text_has_the_speed_and_the_time_that_is_left() -> None:
     [(_at_s, symptom)] = run(60, total=8 * GB, used=7 * GB, env_runner_2=leak(40))
     assert symptom.text == "Memory of env runner 2 grows 40 MB/min, full in 24 min"
+    [(_at_s, symptom)] = run(60, total=8 * GB, used=7 * GB, **{"host-4711-ab": leak(40)})
+    assert symptom.text == "Memory grows 40 MB/min, full in 24 min"
 
 
 def test_processes_that_leak_together_fill_their_node_together() -> None:
