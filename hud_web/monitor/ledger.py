@@ -192,6 +192,7 @@ def _parse_earlier(info: bytes | None, about: Sequence[bytes | None], memory: by
 def _parse_state(batches: Sequence[bytes], *values: bytes | None) -> SessionState | None:
     started, ended, ended_by, shown = (None if value is None else text(value) for value in values)
     times = [int(at_ms) for at_ms in (batch.partition(b" ")[2] for batch in batches) if at_ms.isdigit()]
+    times = [at_ms for at_ms in times if at_ms]  # 0: the writer sent only entries of machine and reports
     try:
         if started is None:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hud_web.monitor.ledger import _in_order
+from hud_web.monitor.ledger import _in_order, _parse_state
 
 
 def test_entries_of_one_batch_are_in_the_order_of_their_writer_across_streams() -> None:
@@ -19,3 +19,12 @@ def test_the_order_within_a_stream_is_that_of_its_ids() -> None:
         (b"hud:{c}:s:1:metrics", [(b"7-0", {b"time": b"62"}), (b"7-1", {b"time": b"60"}), (b"8-0", {b"time": b"1"})])
     ]
     assert [entry_id for _name, entry_id, _fields in _in_order(found, 500).found] == ["7-0", "7-1", "8-0"]
+
+
+def test_a_writer_that_sent_only_samples_and_reports_has_sent_no_sign_of_training() -> None:
+    only = _parse_state([b"3 0"], b"1000", None, None, None)
+    assert only is not None
+    assert only.last_batch_ms is None
+    both = _parse_state([b"3 0", b"4 2000"], b"1000", None, None, None)
+    assert both is not None
+    assert both.last_batch_ms == 2000
