@@ -26,6 +26,8 @@ from hud_publisher.failure import describe, exit_code_of, memory_use
 _SIGNALS = ("SIGTERM", "SIGHUP")
 #: Exceptions that end a generator or a task, not a process.
 _NO_DEATH = (GeneratorExit, StopIteration, StopAsyncIteration)
+#: Attribute of an exception whose report somebody else makes.
+_NOTED = "_hud_is_noted"
 
 _is_installed = False
 #: Code and message of the last call of `sys.exit`, how many entries each publisher had taken, and the publishers:
@@ -52,7 +54,7 @@ def watch_process() -> None:
 
 def of_exception(error: BaseException | None) -> dict[str, Any] | None:
     """Return the report of a process that this exception ends; None if it ends normally."""
-    if error is None or isinstance(error, _NO_DEATH):
+    if error is None or isinstance(error, _NO_DEATH) or getattr(error, _NOTED, False) is True:
         return None
     if isinstance(error, SystemExit):
         code, message = exit_code_of(error.code)
@@ -61,6 +63,12 @@ def of_exception(error: BaseException | None) -> dict[str, Any] | None:
     if isinstance(error, KeyboardInterrupt):
         fields |= {"signal": "SIGINT", "exit_code": 130}
     return {"kind": "death", **fields, **memory_use()}
+
+
+def mark_as_noted(error: BaseException) -> None:
+    """Leave the report of this exception to the caller, who knows more about it than a hook."""
+    with contextlib.suppress(Exception):  # an exception may refuse attributes
+        setattr(error, _NOTED, True)
 
 
 def of_exit(code: int, message: str = "") -> dict[str, Any]:

@@ -22,6 +22,7 @@ MAX_OUTER_FRAMES = 6
 #: Exceptions of a chain.
 MAX_CAUSES = 5
 _PACKAGES = re.compile(r".*/(?:site|dist)-packages/")
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _STDLIB = os.path.dirname(os.__file__)
 #: The last lines of a remote traceback.
 _REMOTE_LINES = 40
@@ -34,13 +35,21 @@ def describe(error: BaseException) -> dict[str, Any]:
     An exception of ray is described by its cause, which another process raised.
     """
     try:
-        remote = getattr(error, "traceback_str", None)
+        remote = remote_traceback(error)
         cause = getattr(error, "cause", None)
-        if isinstance(remote, str) and isinstance(cause, BaseException):  # ray.exceptions.RayTaskError
+        if remote is not None and isinstance(cause, BaseException):
             return _describe_chain(_chain(cause)) | {"traceback": _remote_lines(remote)}
         return _describe_chain(_chain(error))
     except Exception:
         return {"exception": type(error).__name__, "message": "", "traceback": []}
+
+
+def remote_traceback(error: BaseException) -> str | None:
+    """Return the traceback of another process that ray's RayTaskError holds; None for another exception."""
+    if not any(kind.__name__ == "RayTaskError" for kind in type(error).__mro__):
+        return None
+    text = error.__dict__.get("traceback_str")  # the class that also derives from the cause's has it as its text only
+    return text if isinstance(text, str) else _message(error)
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -79,9 +88,14 @@ def _name(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     try:
-        return str.__str__(str(error)).strip()
+        return plain_text(str.__str__(str(error))).strip()
     except Exception:  # its text is foreign code
         return ""
+
+
+def plain_text(text: str) -> str:
+    """Return a text without the escape sequences of a terminal."""
+    return _ESCAPES.sub("", text) if "\x1b" in text else text
 
 
 def _line(error: BaseException) -> str:
@@ -119,7 +133,7 @@ def short_path(file: str) -> str:
 
 def _remote_lines(text: str) -> list[str]:
     """Return the last lines of the traceback that another process of ray printed, in the form of `_frame`."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in text.strip().splitlines()[-3 * _REMOTE_LINES :]]
+    lines = plain_text(text).strip().splitlines()[-3 * _REMOTE_LINES :]
     found: list[str] = []
     for line in lines:
         frame = re.match(r'\s*File "([^"]+)", line (\d+), in (.+)', line)

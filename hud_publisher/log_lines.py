@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from hud_publisher.failure import describe
+from hud_publisher.failure import describe, plain_text
 from hud_publisher.protocol.names import MAX_TEXT_CHARS
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _note(record: logging.LogRecord) -> None:
     name = str(record.name)
     if name.partition(".")[0] in _OWN:
         return
-    text = record.getMessage()[:MAX_TEXT_CHARS]
+    text = plain_text(record.getMessage()[:MAX_TEXT_CHARS])
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     if error is not None:
         found = describe(error)

@@ -221,9 +221,11 @@ def _plain(name: str) -> str:
 
 
 def _is_secret_variable(name: str, value: str) -> bool:
-    if name in _FOLDERS:
+    if name in _FOLDERS or len(value) < LEAST_VALUE:
         return False
-    return len(value) >= LEAST_VALUE and (is_secret_name(name) or bool(_KEY_NAME.search(_plain(name))))
+    if not is_secret_name(name) and not _KEY_NAME.search(_plain(name)):
+        return False
+    return not (value.startswith(("/", "~")) and os.path.exists(os.path.expanduser(value)))  # a file with a secret
 
 
 def _is_hidden(name: str, value: object) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
@@ -223,8 +224,11 @@ class HudCallbacks(AttachableCallbacks, RLlibCallback):  # type: ignore[misc]
         attachment = self._attachment
         assert attachment is not None
         index = int(env_runner.worker_index or 0)
+        settings = attachment.settings
+        if index == 0:  # the driver's publisher sends the log lines of this process
+            settings = replace(settings, logs=False)
         publisher = Publisher(
-            name=attachment.name, info=attachment.info, roles=attachment.roles, settings=attachment.settings,
+            name=attachment.name, info=attachment.info, roles=attachment.roles, settings=settings,
             writer=f"w{index}", batch_frames=True,
         )  # fmt: skip
         num_envs = getattr(env, "num_envs", None) or len(env.get_sub_environments())

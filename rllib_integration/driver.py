@@ -21,6 +21,7 @@ import ray
 
 from hud_publisher import Publisher
 from hud_publisher.arguments import host_name, read_settings
+from hud_publisher.deaths import mark_as_noted
 from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.settings import Settings
 from rllib_integration.attachment import AttachableCallbacks, Attachment, attach_callbacks, our_callbacks
@@ -175,6 +176,7 @@ class DriverHud:
     def _fail(self, error: BaseException) -> None:
         """Note a step that raised; it ends the run unless a later step succeeds. Tune ends the trial in any case."""
         self._failure = self._failure or of_step(error, self._publisher.processes)
+        mark_as_noted(error)
         if trial_name(self._owner()) is not None:
             self._report_failure(wait_s=DETACH_S)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hud_publisher.deaths import of_exception
-from hud_publisher.failure import describe
+from hud_publisher.failure import describe, remote_traceback
 from hud_publisher.protocol.internals import report_missing
 from rllib_integration.guard import quiet
 
@@ -108,8 +108,9 @@ def of_step(error: BaseException, processes: Mapping[str, int]) -> dict[str, Any
     if fields is None:
         return None
     process, pid = "driver", getattr(error, "pid", None)
-    if isinstance(getattr(error, "traceback_str", None), str):  # ray.exceptions.RayTaskError
-        is_learner = re.search(r"ray::\w*Learner\b", str(error)) is not None
+    if (remote := remote_traceback(error)) is not None:
+        pid = pid or _pid_in(remote)
+        is_learner = re.search(r"ray::\w*Learner\b|rllib/core/learner/", remote) is not None
         process = next(
             (name for name, known in processes.items() if known == pid), "learner" if is_learner else process
         )
@@ -118,6 +119,11 @@ def of_step(error: BaseException, processes: Mapping[str, int]) -> dict[str, Any
     elif type(error).__name__ in _LOST:
         fields |= _cause_of(error)
     return {**fields, "process": process}
+
+
+def _pid_in(text: str) -> int | None:
+    found = re.search(r"\(pid=(\d{1,9})", text)
+    return int(found[1]) if found else None
 
 
 #: Errors that tell of the end of another process.

@@ -57,6 +57,8 @@ class Problems:
         key = _key(annotation.kind, annotation)
         if annotation.kind == "process_died":  # its death explains its silence
             self.open.pop(_key("process_lost", annotation), None)
+        if annotation.kind == "process_lost":  # the lost process tells more than its session's lease
+            self.open.pop("session_lapsed", None)
         if key not in self.open and len(self.open) >= MAX_OPEN:
             return
         self.open[key] = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hud_publisher.deaths import of_exception
+from hud_publisher.deaths import mark_as_noted, of_exception
 from hud_publisher.failure import MAX_FRAMES, describe, short_path
 
 ROOT = Path(__file__).parents[3]
@@ -241,14 +241,36 @@ def test_a_deep_recursion_and_an_exception_without_a_text_are_described() -> Non
     assert len(found["traceback"]) == MAX_FRAMES
     assert describe(Odd())["message"] == ""
     assert of_exception(None) is None
+    mark_as_noted(caught.value)
+    assert of_exception(caught.value) is None
 
 
-def test_an_exception_of_ray_is_described_by_its_cause() -> None:
-    class RayTaskError(Exception):
-        cause = ValueError("bad batch")
-        traceback_str = 'Traceback:\n  File "/x/site-packages/lib/a.py", line 3, in learn\n    raise ValueError\n'
+TRACEBACK = (
+    "\x1b[36mray::PPOTorchLearner.apply()\x1b[39m (pid=77)\n"
+    '  File "/x/site-packages/lib/a.py", line 3, in learn\n    raise ValueError\n'
+)
 
-    found = describe(RayTaskError())
+
+class RayTaskError(Exception):
+    """As in ray: the error of a task, which has the exception of another process and its traceback as text."""
+
+    def __init__(self, cause: Exception) -> None:
+        self.cause, self.traceback_str = cause, TRACEBACK
+
+
+class RayTaskErrorOfCause(RayTaskError, ValueError):
+    """As ray makes it to be caught as its cause: the traceback is its text."""
+
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return TRACEBACK
+
+
+@pytest.mark.parametrize("kind", [RayTaskError, RayTaskErrorOfCause])
+def test_an_exception_of_ray_is_described_by_its_cause(kind: Any) -> None:
+    found = describe(kind(ValueError("bad batch")))
     assert (found["exception"], found["message"]) == ("ValueError", "bad batch")
     assert found["traceback"] == ["lib/a.py:3 in learn: raise ValueError"]
 

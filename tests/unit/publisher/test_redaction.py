@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "DATABASE_URL": "postgres://app:p%40ss-word@db.example:5432/runs", "HOME": "/home/anna", "LANG": "en_US.UTF-8",
     "AUTH_TYPE": "basic", "DEBUG_TOKEN": "1", "PRIVATE_KEY": "line one of the key\nline two of the key",
     "MODEL_KEY": "short", "RAY_ADDRESS": "10.0.0.7:6379", "PWD": "/srv/robots", "OLDPWD": "/srv/robots/maze",
+    "SSH_AUTH": "/tmp",
 }  # fmt: skip
 redactor = Redactor(["run-id-of-this-run"], ENVIRONMENT)
 
@@ -96,6 +97,7 @@ INNOCENT = [
     "commit f5508b5d0a6c1d5c9f3d7f6c2a1b0e9d8c7b6a55 (dirty)",
     "sha256:9f86d081884c7d659a2feaa0c55ad0159f86d081884c7d659a2feaa0c55ad015",
     "actor_id: 3f9a1c7e2b4d6f8091a2b3c4d5e6f708, pid: 4211, ip: 10.0.0.7",
+    "written to /tmp/run",
     "The actor 1c08382a6d7909e6ab0c614601000000 is unavailable: RpcError",
     "GPU-550e8400-e29b-41d4-a716-446655440000",
     "ValueError: expected a token of at least 3 letters, got 'ab'",
