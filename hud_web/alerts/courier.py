@@ -155,7 +155,7 @@ class Courier:
         try:
             await self._try(lane)
         except UnavailableError:
-            logger.warning("channel %s: Redis did not take the result of %s", lane.channel, lane.target.name)
+            logger.warning("channel %s: Redis did not answer during an attempt at %s", lane.channel, lane.target.name)
         except Exception:  # a bug must not end the delivery to this target
             logger.exception("channel %s: an attempt at %s failed", lane.channel, lane.target.name)
 
@@ -190,7 +190,7 @@ class Courier:
         if failure is None:
             self._store.tally.alerts["sent"] += message.count
             self._store.tally.alerts["given up"] += len(alerts) - len(fresh)
-            await self._settle(lane, attempt, last)
+            await self._settle_at_last(lane, attempt, last)
         elif not is_late:
             await self._fail(lane, attempt, failures, failure)
 
@@ -216,6 +216,17 @@ class Courier:
 
     async def _settle(self, lane: Lane, attempt: str, sent: str, delay_ms: int = 0) -> None:
         await self._outbox.settle(lane, attempt=attempt, sent=sent, delay_ms=delay_ms)
+
+    async def _settle_at_last(self, lane: Lane, attempt: str, sent: str) -> None:
+        """Store a success; while Redis is away, try again, since a lost result costs the receiver a second message."""
+        until_s = asyncio.get_running_loop().time() + self._pace.thread_s
+        while True:
+            try:
+                return await self._settle(lane, attempt, sent)
+            except UnavailableError:
+                if asyncio.get_running_loop().time() > until_s:
+                    raise
+                await asyncio.sleep(self._pace.round_s)
 
     def _delay(self, lane: Lane, delay_s: float) -> None:
         self._ready_s[lane.channel, lane.name] = asyncio.get_running_loop().time() + delay_s

@@ -13,6 +13,7 @@ import fakeredis
 import pytest
 
 from hud_publisher.protocol.entries import FrameEntry
+from hud_publisher.protocol.errors import UnavailableError
 from hud_publisher.protocol.keys import ALERTS, ChannelKeys
 from hud_web.alerts.config import AlertConfig
 from hud_web.alerts.courier import Courier, Pace
@@ -135,6 +136,26 @@ async def test_a_target_that_does_not_answer_delays_no_other_and_its_late_answer
         is_over.set()
         await until(lambda: slow.lines() == ["once", "another"])
     assert slow.attempts == 2
+
+
+async def test_a_result_is_stored_once_redis_is_back(redis: Any) -> None:
+    target = Trial("a")
+    await put(redis, "once")
+    async with Delivery(redis, target) as delivery:
+        settle, failures = delivery.courier._outbox.settle, 3
+
+        async def fail_first(*arguments: Any, **options: Any) -> None:
+            nonlocal failures
+            failures -= 1
+            if failures >= 0:
+                raise UnavailableError("away")
+            await settle(*arguments, **options)
+
+        delivery.courier._outbox.settle = fail_first  # type: ignore[method-assign]
+        await until(lambda: failures < 0)
+        await put(redis, "another")
+        await until(lambda: len(target.got) == 2)
+    assert target.lines() == ["once", "another"]
 
 
 async def test_quiet_times_hold_back_all_but_deaths(redis: Any) -> None:
