@@ -20,7 +20,7 @@ import { Topics } from "./topics.js";
 /**
  * @typedef {"connection" | "session" | "status" | "fields" | "newLeaf" | "frame" | "thumbnail" | "vision" | "reset"
  *   | "snapshot" | "update" | "moment" | "cleared" | "roles" | "annotation" | "turned" | "report"
- *   | "reports" | "annotations" | "verdict" | "mind" | "drawn"} Topic
+ *   | "reports" | "annotations" | "verdict" | "mind" | "drawn" | "calls"} Topic
  */
 
 /** Symbols of the values that are not finite, by their names on the wire. @type {Record<string, string>} */

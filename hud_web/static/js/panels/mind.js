@@ -77,7 +77,7 @@ export class MindPanel {
     fill(byId("mind-body"), ...this.columns, this.note);
     const request = painter(() => this.paint(), PAINT_MS);
     minds.onEach("shown curve", request);
-    store.onEach("moment cleared vision drawn", request);
+    store.onEach("moment cleared calls drawn", request);
     onTheme(request);
     new ResizeObserver(request).observe(this.curve);
     new ResizeObserver(() => this.keepHeight()).observe(byId("mind-body"));

@@ -136,6 +136,7 @@ export class Vision {
       this.calls.sort((a, b) => a.t - b.t || entryPlace(a.id) - entryPlace(b.id));
       if (this.calls.length > MOST_CALLS) this.calls.shift();
     }
+    this.store.emit("calls");
     this.request();
   }
 
