@@ -1,13 +1,14 @@
 // @ts-check
 /**
  * The policy's views of the kept minutes, and the one that belongs to the frame on the stage. Live views come from the
- * stream, older ones from /api/mind, in windows of fixed length that are fetched when they are needed.
+ * stream, older ones from /api/mind.
  */
 
 import { toMind } from "../data/mind.js";
 import { entryPlace, entryTime, isNumber } from "../data/nested.js";
 import { lastAt } from "../data/rings.js";
 import { Topics } from "../data/topics.js";
+import { MindWindows, MOST_WINDOWS, WINDOW_MS } from "./mind-windows.js";
 import { NAMES } from "./stage.js";
 
 /** @import { Mind } from "../data/types.js" */
@@ -23,14 +24,6 @@ const APPENDED_APART_MS = 1_500;
 const SAME_MS = 3;
 /** A live view stays this long, so that the panel does not flicker between two episodes. */
 const HOLD_MS = 500;
-/** One window is about 100 views, as they come at most five times per second. */
-const WINDOW_MS = 20_000;
-/** Windows of one episode on each side of the moment: five minutes are kept. */
-const MOST_WINDOWS = 15;
-/** The learner's phases within an episode have no views: this many empty windows do not end its curve. */
-const EMPTY_WINDOWS = 2;
-/** A window that may still get views is fetched again after this time at the earliest. */
-const REFETCH_MS = 2_000;
 /** Views are appended within this time: a window that is over for so long gets no more of them. */
 const FINAL_AFTER_MS = 3_000;
 const MOST_MINDS = 4_000;
@@ -46,14 +39,7 @@ export class Minds extends Topics {
   shown = null;
   /** Whether the views around the moment are still being fetched. */
   isLoading = false;
-  /** The episodes of the known views, by the number of their window. @type {Map<number, Set<number | null>>} */
-  windows = new Map();
-  /** When each window was requested, on this page's clock. @type {Map<number, number>} */
-  asked = new Map();
-  /** The windows that were fetched after they were over. @type {Set<number>} */
-  whole = new Set();
-  /** Every live view since this one is known: its time, and when it arrived. */
-  live = { sinceMs: Infinity, at: Infinity };
+  windows = new MindWindows();
   /** The pictures of observations; the oldest first. @type {Map<string, Blob>} */
   pictures = new Map();
   /** Since when no view belongs to the live frame, on this page's clock; 0: one does. */
@@ -67,7 +53,7 @@ export class Minds extends Topics {
     this.store = store;
     this.api = api;
     this.frame = frame;
-    const miss = () => (this.live = { sinceMs: Infinity, at: Infinity });
+    const miss = () => this.windows.missLive();
     store.on("mind", (mind) => this.add(mind));
     store.on("snapshot", miss);
     store.on("cleared", () => this.clear());
@@ -79,16 +65,13 @@ export class Minds extends Topics {
   clear() {
     this.all = [];
     this.windows.clear();
-    this.asked.clear();
-    this.whole.clear();
     this.pictures.clear();
-    this.live = { sinceMs: Infinity, at: Infinity };
     this.show(null, false);
   }
 
   /** Add a live view. @param {Mind} mind */
   add(mind) {
-    if (this.live.at === Infinity) this.live = { sinceMs: mind.time_ms, at: performance.now() };
+    this.windows.addLive(mind);
     this.insert([mind]);
     this.follow();
     this.emit("curve");
@@ -100,12 +83,7 @@ export class Minds extends Topics {
     const fresh = minds.filter(({ id }) => !known.has(id));
     const last = this.all.at(-1);
     if (!fresh.length) return;
-    for (const { time_ms: timeMs, episode } of fresh) {
-      const window = Math.floor(timeMs / WINDOW_MS);
-      const episodes = this.windows.get(window);
-      if (episodes) episodes.add(episode);
-      else this.windows.set(window, new Set([episode]));
-    }
+    for (const mind of fresh) this.windows.add(mind);
     this.all.push(...fresh);
     if (last && inOrder(last, fresh[0]) > 0) this.all.sort(inOrder);
     if (this.all.length > MOST_MINDS) this.forget();
@@ -115,18 +93,10 @@ export class Minds extends Topics {
   forget() {
     const { moment } = this.store;
     const half = (MOST_WINDOWS * WINDOW_MS) / 2;
-    const kept = (/** @type {number} */ ms) => moment === null || Math.abs(ms - this.wantedMs) < half;
-    this.all = this.all.slice(moment === null ? MOST_MINDS / 4 : 0).filter(({ time_ms: ms }) => kept(ms));
-    const first = this.all[0]?.time_ms ?? Infinity;
-    for (const window of this.windows.keys()) {
-      const start = window * WINDOW_MS;
-      if (start >= first && kept(start) && kept(start + WINDOW_MS)) continue;
-      this.windows.delete(window);
-      this.asked.delete(window);
-      this.whole.delete(window);
-    }
-    this.live = { sinceMs: Math.max(first, this.live.sinceMs), at: this.live.at };
-    if (moment !== null) this.live = { sinceMs: Infinity, at: Infinity };
+    const [first, last] =
+      moment === null ? [this.all[MOST_MINDS / 4].time_ms, Infinity] : [this.wantedMs - half, this.wantedMs + half];
+    this.all = this.all.filter(({ time_ms: timeMs }) => timeMs >= first && timeMs <= last);
+    this.windows.keep(first, last);
   }
 
   /** Index of the first view after a time. @param {number} t */
@@ -215,52 +185,29 @@ export class Minds extends Topics {
   /** The number of a window at the rewound moment that was not fetched; null if there is none. */
   missing() {
     const t = this.wantedMs;
-    const found = this.find();
-    for (const at of [t, t - LONGEST_APART_MS]) {
-      const window = Math.floor(at / WINDOW_MS);
-      const asked = this.asked.get(window);
-      const isKnown = asked !== undefined && (found !== null || performance.now() - asked < REFETCH_MS);
-      if (!isKnown && !this.whole.has(window)) return window;
-    }
-    return null;
-  }
-
-  /** The number of the next window of the shown episode to fetch; null if all are known. */
-  missingOfEpisode() {
-    const { moment, session } = this.store;
-    const here = Math.floor(this.wantedMs / WINDOW_MS);
-    const first = Math.max(here - MOST_WINDOWS + 1, Math.floor((session?.started_ms ?? 0) / WINDOW_MS));
-    const last = moment === null ? here : Math.min(here + MOST_WINDOWS, Math.floor(this.newestMs / WINDOW_MS));
-    for (const step of [-1, 1]) {
-      let empty = 0;
-      for (let window = here; step < 0 ? window >= first : window <= last; window += step) {
-        const isLive = window * WINDOW_MS >= this.live.sinceMs || (this.asked.get(window) ?? 0) >= this.live.at;
-        if (!isLive && !this.whole.has(window) && !this.asked.has(window)) return window;
-        const episodes = this.windows.get(window);
-        empty = episodes ? 0 : empty + 1;
-        const isOver = window !== here && episodes && (episodes.size > 1 || !episodes.has(this.shown?.episode ?? null));
-        if (isOver || empty > EMPTY_WINDOWS) break;
-      }
-    }
-    return null;
+    return this.windows.missingBetween(t - LONGEST_APART_MS, t, this.find() !== null);
   }
 
   /** Fetch the missing windows one after the other: first that of the moment, then the rest of the episode. */
   async fetch() {
     const { moment, session, mind } = this.store;
     if (this.isFetching || !mind || !session?.sid) return;
-    const window = (moment === null ? null : this.missing()) ?? (this.shown ? this.missingOfEpisode() : null);
+    let window = moment === null ? null : this.missing();
+    if (window === null && this.shown) {
+      const last = moment === null ? this.wantedMs : this.newestMs;
+      window = this.windows.missingOfEpisode(this.wantedMs, this.shown.episode, session.started_ms ?? 0, last);
+    }
     if (window === null) return;
     this.isFetching = true;
     const api = this.api();
     const from = window * WINDOW_MS;
     const isOver = session.status !== "live" || this.newestMs > from + WINDOW_MS + FINAL_AFTER_MS;
-    this.asked.set(window, performance.now());
+    this.windows.asked.set(window, performance.now());
     const answer = await api.get("api/mind", { from_ms: from, to_ms: from + WINDOW_MS - 1 });
     this.isFetching = false;
     if (api !== this.api() || this.store.session?.sid !== session.sid) return;
     if (Array.isArray(answer?.mind)) {
-      if (isOver) this.whole.add(window);
+      if (isOver) this.windows.whole.add(window);
       this.insert(answer.mind.map((/** @type {any} */ one) => toMind(one)).filter(Boolean));
       this.emit("curve");
     }
