@@ -83,6 +83,7 @@ class Learning:
         newest: time, step and entry id of the newest return; empty before it.
         scale: the largest absolute return.
         single: [newest return of one episode, mean distance of two in a row, their number]; for the noise of means.
+        step: environment steps at the newest entry that has them.
         episodes: newest value of the counter of episodes; -1 without one.
         recent: course of the return, of the last 24 minutes or 48 values.
         whole: course of the return since the first.
@@ -101,6 +102,7 @@ class Learning:
     newest: dict[str, Any] = field(default_factory=dict)
     scale: float = 0.0
     single: list[float] = field(default_factory=lambda: [0.0, 0.0, 0])
+    step: int | None = None
     episodes: float = -1
     recent: Course = field(default_factory=Course)
     whole: Course = field(default_factory=Course)
@@ -113,16 +115,17 @@ class Learning:
 
     def look(self, seen: Observation, roles: RoleMap) -> bool:
         """Learn from an entry; return whether it has a return."""
+        is_step = self._is_within_episode(seen, roles)
         counter = _value(seen, roles, "episodes")
         is_stale = counter is not None and counter == self.episodes
         if counter is not None:
             self.episodes = counter
-        if (length := _value(seen, roles, "length")) is not None and _is_final(seen, roles, "length"):
+        if (length := _value(seen, roles, "length")) is not None and _is_final(roles, is_step):
             self.lengths.add(seen.time_ms, seen.step, length)
         if (success := _value(seen, roles, "success_rate")) is not None:
             self.success.add(seen.time_ms, seen.step, success, RECENT_BLOCK_MS)
         if self.is_mean:
-            self._learn_single(seen)
+            self._learn_single(seen, is_step)
         fields = roles.roles.get("return")
         if not fields or "running" in fields[0]["label"]:
             return False
@@ -132,14 +135,25 @@ class Learning:
             return False
         if path != self.path:  # a mean appeared beside single episodes: another quantity
             self._restart(path, "mean" in fields[0]["label"])
-        if value == self.last and self.count and (is_stale or _repeats_steps(seen)):
+        if value == self.last and self.count and (is_stale or is_step):
             return False
         self._add(seen, value)
         return True
 
-    def _learn_single(self, seen: Observation) -> None:
+    def _is_within_episode(self, seen: Observation, roles: RoleMap) -> bool:
+        """Whether an entry is of a step within an episode: it may repeat the return of the last finished one.
+
+        An entry that names an action, too, is the end of an episode if the steps grew by the episode's length.
+        """
+        step, self.step = self.step, self.step if seen.step is None else seen.step
+        if "episode_end" in seen.data or not any(name in seen.data for name in STEP_FIELDS):
+            return False
+        length = _value(seen, roles, "length")
+        return step is None or seen.step is None or length is None or not 0 < length <= seen.step - step
+
+    def _learn_single(self, seen: Observation, is_step: bool) -> None:
         for path, value in seen.data.items():
-            if is_last_return(path) and is_number(value) and not _repeats_steps(seen):
+            if is_last_return(path) and is_number(value) and not is_step:
                 last, distance, number = self.single
                 if number:
                     distance += max(SINGLE_SHARE, 1 / number) * (abs(value - last) - distance)
@@ -231,11 +245,6 @@ def _value(seen: Observation, roles: RoleMap, role: Any) -> float | None:
     return None
 
 
-def _is_final(seen: Observation, roles: RoleMap, role: Any) -> bool:
+def _is_final(roles: RoleMap, is_step: bool) -> bool:
     """Whether the entry's length is that of finished episodes: publishers log the running length in steps' entries."""
-    return "(" in roles.roles[role][0]["label"] or not _repeats_steps(seen)
-
-
-def _repeats_steps(seen: Observation) -> bool:
-    """Whether an entry is of a step within an episode: it may repeat the return of the last finished one."""
-    return any(name in seen.data for name in STEP_FIELDS) and "episode_end" not in seen.data
+    return "(" in roles.roles["length"][0]["label"] or not is_step

@@ -37,6 +37,7 @@ PICTURE_STEPS = "picture_unchanged_steps"
 
 USUAL_KL, HIGH_KL = 0.1, 0.5
 SPIKE = 5.0
+HUGE_SPIKE = 20.0
 LOW_ENTROPY = 0.05
 HIGH_CLIP = 0.35
 EXPLOSION = 100.0
@@ -246,9 +247,9 @@ def _gradient_zero(facts: Facts) -> str | None:
 def _explosion(facts: Facts, role: str, least: float) -> str | None:
     for one in facts.series(role):
         usual = one.usual()
-        if usual is None or facts.thrives:
+        if usual is None:
             continue
-        limit = max(EXPLOSION * usual, least)
+        limit = max(EXPLOSION * usual, least) * (EXPLOSION if facts.thrives else 1)
         if one.ends_with(2, lambda value, limit=limit: abs(value) > limit):  # type: ignore[misc]
             return f"{figure(one.newest)}, usually {figure(usual)}"
     return None
@@ -272,7 +273,9 @@ def _kl_spike(facts: Facts) -> str | None:
         usual = one.usual()
         spike = HIGH_KL if usual is None else max(USUAL_KL, SPIKE * usual)
         spikes = sum(value > spike for value in one.last[-3:])
-        if (spikes >= 2 or one.ends_with(3, lambda value: value > HIGH_KL)) and not facts.thrives:
+        is_huge = usual is not None and max(one.last[-3:]) > max(HIGH_KL, HUGE_SPIKE * usual)
+        is_high = spikes >= 2 or one.ends_with(3, lambda value: value > HIGH_KL)
+        if is_high and (is_huge or not facts.thrives):
             known = "" if usual is None else f", usually {figure(usual)}"
             return f"{figure(max(one.last[-3:]))} per update{known}: the updates are too large"
     return None
@@ -318,8 +321,6 @@ def _episodes_short(facts: Facts) -> str | None:
     number = facts.learning.values_of(EPISODES)
     lengths = [length for length, _return in facts.patterns.lengths[-number:]]
     if len(lengths) < number or max(lengths) > SHORT or facts.thrives:
-        return None
-    if max(lengths) == min(lengths) == 1 and facts.learning.equal < EPISODES:  # a bandit
         return None
     return (
         f"{figure(min(lengths))} to {figure(max(lengths))} steps"
@@ -454,16 +455,17 @@ RULES: tuple[Rule, ...] = (
     Rule("episodes_short", "Episodes too short", "the environment is broken, or ends at once", "episode length",
          "at most 3 steps in 20 episodes, unless the run thrives", _OWN, ("return",), _episodes_short),
     Rule("value_loss_explosion", "Value loss explodes", "reward scale, or targets that run away", "value loss",
-         "twice above 100 times its median and above the squared return, unless the run thrives", _SCHULMAN,
+         "twice above 100 times its median and above the squared return, or 10,000 times if the run thrives", _SCHULMAN,
          ("value_loss",), _value_loss_explosion),
     Rule("q_explosion", "Q values explode", "targets that run away", "mean Q value",
-         "twice above 100 times its median and 20 times the largest return, unless the run thrives", _JONES,
+         "twice above 100 times its median and 20 times the largest return, or 10,000 times if the run thrives", _JONES,
          ("q_value",), _q_explosion),
     Rule("gradient_explosion", "Gradients explode", "reward scale, learning rate, or missing clipping",
-         "gradient norm", "twice above 100 times its median and above 100, unless the run thrives", _JONES,
+         "gradient norm", "twice above 100 times its median and above 100, or 10,000 times if the run thrives", _JONES,
          ("grad_norm",), _gradient_explosion),
     Rule("kl_spike", "KL spikes", "the steps are too large, or the data stale", "KL per update",
-         "2 of 3 above 0.1 and 5 times the median, or 3 above 0.5, unless the run thrives", _SCHULMAN, ("kl",),
+         "2 of 3 above 0.1 and 5 times the median, or 3 above 0.5; if the run thrives, also one above 0.5 and "
+         "20 times the median", _SCHULMAN, ("kl",),
          _kl_spike),
     Rule("single_action", "One action only", "the policy has collapsed", "share of the most frequent action",
          "97 % of the last 60 to 100 actions, unless the run thrives", _JONES, ("action",), _single_action),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hud_web.monitor.detectors import Observation
 from hud_web.monitor.judge import Judge
 from hud_web.monitor.symptoms.patterns import RULES
 from hud_web.monitor.verdict import Verdict
@@ -150,3 +152,51 @@ def test_the_documentation_lists_every_rule_with_its_threshold() -> None:
     ]
     assert [row for row in rows if row not in text] == []
     assert text.count("\n| `") == len(rows)
+
+
+def hand_written(plan: Callable[[float], Mapping[str, object]], lasts_s: float) -> list[Verdict]:
+    """Return the verdict at each episode of a loop that logs a return, a length and an action once per episode."""
+    judge, luck, step, found = Judge(), random.Random(3), 0, []
+    judge.begin(START_MS)
+    for count in range(int(lasts_s * 10)):
+        at = count / 10
+        fields = {"episode_length": luck.randint(40, 90), "action": luck.randrange(4)} | dict(plan(at))
+        step += int(str(fields["episode_length"]))
+        time_ms = START_MS + int(at * 1000)
+        judge.see(Observation(f"{time_ms}-{count}", time_ms, step, "w/metrics", fields))
+        found.append(judge.verdict())
+    return found
+
+
+def test_equal_returns_of_a_loop_that_logs_its_actions_are_episodes() -> None:
+    lines = hand_written(lambda _at: {"episode_return": 0.0}, 50)
+    assert lines[-1]["text"].startswith("Returns constant")
+
+
+def test_a_sparse_reward_that_rarely_comes_is_accused_of_nothing() -> None:
+    luck = random.Random(5)
+    lines = hand_written(lambda at: {"episode_return": float(luck.random() < 0.1 + at / 500)}, 100)
+    assert {line["level"] for line in lines} <= {"early", "flat", "good"}
+
+
+def test_episodes_of_one_step_are_too_short() -> None:
+    luck = random.Random(5)
+    lines = hand_written(lambda _at: {"episode_return": float(luck.choice([-1, 0])), "episode_length": 1}, 30)
+    assert lines[-1]["text"].startswith("Episodes too short")
+
+
+@pytest.mark.parametrize(("field", "usual", "broken", "text"), [
+    ("approx_kl", 0.01, 0.9, "KL spikes"), ("value_loss", 40.0, 4e9, "Value loss explodes"),
+])  # fmt: skip
+def test_a_huge_value_counts_although_the_return_is_near_its_best(
+    field: str, usual: float, broken: float, text: str
+) -> None:
+    luck = random.Random(5)
+
+    def plan(at: float) -> Mapping[str, object]:
+        earned = 20 + 4 * min(at, 30) + luck.gauss(0, 10)
+        return {"episode_return": earned, field: (broken if at > 30 else usual) * luck.lognormvariate(0, 0.2)}
+
+    lines = hand_written(plan, 60)
+    assert {line["level"] for line in lines[:290]} <= {"early", "good"}
+    assert lines[-1]["text"].startswith(text)
