@@ -50,6 +50,11 @@ def test_a_run_is_annotated_though_nobody_watches(redis_server: Server) -> None:
         assert float(judged) > 0
         hud.close()
         wait_until(lambda: annotations_of(redis_server, sid)[-1].kind == "session_ended", "the end of the session")
+        told = web.get("/api/state")[1]["verdict"]
+        [channel] = web.get("/api/channels")[1]["channels"]
+    assert (told["level"], told["text"]) == ("ended", "Ended, NaN: policy_loss since step 51")
+    assert told["clauses"][1]["fields"] == ["policy_loss"]
+    assert channel["verdict"] == {"level": "ended", "text": told["text"]}
     found = annotations_of(redis_server, sid)
     assert found[0].kind == "session_started"
     assert sum(one.kind == "best_episode" for one in found) == 49

@@ -555,3 +555,15 @@ def test_a_client_that_got_no_snapshot_yet_has_no_position_to_resume_from() -> N
     session, snapshot = picture.strip().split(b"\n\n")
     assert session.startswith(b"event: session\n")
     assert snapshot.startswith(b"id: 7_5-0_")
+
+
+def test_the_status_has_the_verdict_of_the_current_session_only() -> None:
+    hub, told = Hub("c"), {"level": "good", "text": "Learning: return +1 in 10 min", "clauses": [], "time_ms": 1}
+    hub.switch(SessionView("c", Sid("7"), "live", verdict=told), Position(Sid("7")), {})
+
+    def verdict(event: bytes) -> Any:
+        return json.loads(event.partition(b"data: ")[2].partition(b"\n")[0])["verdict"]
+
+    assert verdict(hub.status_event()) == verdict(hub.status_event(Sid("7"))) == told
+    assert verdict(hub.status_event(Sid("3"))) is None
+    assert verdict(hub.snapshot_event()) == told
