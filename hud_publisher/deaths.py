@@ -67,8 +67,9 @@ def of_exception(error: BaseException | None) -> dict[str, Any] | None:
 
 def mark_as_noted(error: BaseException) -> None:
     """Leave the report of this exception to the caller, who knows more about it than a hook."""
-    with contextlib.suppress(Exception):  # an exception may refuse attributes
-        setattr(error, _NOTED, True)
+    for one in (error, getattr(error, "cause", None)):  # ray copies its RayTaskError, and the copy shares the cause
+        with contextlib.suppress(Exception):  # an exception may refuse attributes
+            setattr(one, _NOTED, True)
 
 
 def of_exit(code: int, message: str = "") -> dict[str, Any]:

@@ -121,7 +121,9 @@ def test_the_first_error_after_the_last_good_iteration_is_the_cause_of_the_end(
         with pytest.raises(AssertionError):  # RLlib's env runner is unusable now
             algorithm.train()
     display.wait_for_end()
-    display.wait(lambda shown: shown.stream.named("annotation")[-1]["kind"] == "session_ended", "the annotations")
+    display.wait(
+        lambda shown: "session_ended" in [one["kind"] for one in shown.stream.named("annotation")], "the annotations"
+    )
     [death] = [data for data in display.stream.named("report") if data["kind"] == "death"]
     assert (death["process"], death["exception"]) == ("driver", "ConnectionError")
     assert death["message"] == "no answer from redis://[redacted]@emulator:6379"

@@ -275,6 +275,16 @@ def test_an_exception_of_ray_is_described_by_its_cause(kind: Any) -> None:
     assert found["traceback"] == ["lib/a.py:3 in learn: raise ValueError"]
 
 
+def test_a_copy_of_an_exception_of_ray_is_noted_with_it() -> None:
+    class Copied(RayTaskErrorOfCause):
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.cause, name)  # as ray's
+
+    error = Copied(ValueError("bad batch"))
+    mark_as_noted(error)
+    assert of_exception(Copied(error.cause)) is None
+
+
 def test_a_bare_runtime_error_is_described_by_its_cause() -> None:
     try:
         try:
