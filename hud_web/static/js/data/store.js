@@ -26,6 +26,9 @@ import { Topics } from "./topics.js";
 /** Symbols of the values that are not finite, by their names on the wire. @type {Record<string, string>} */
 const SYMBOLS = { Infinity: "∞", "-Infinity": "−∞" };
 
+/** Kinds of annotations whose entries may be reports, or the use of the machine: training may stand still. */
+const NO_ACTIVITY = /^(process_|restarted|alert|symptom)/;
+
 /** @extends {Topics<Topic>} */
 export class Store extends Topics {
   /** @type {{state: ConnectionState, retryAt: number | null, detail: string | null, since: number}} */
@@ -208,7 +211,7 @@ export class Store extends Topics {
 
   /** Apply the facts of an annotation to the model. @param {Annotation} annotation */
   applyAnnotation({ kind, time_ms: timeMs, step, fields, entry_id: entry, value }) {
-    if (entry) this.activity.seen(timeMs);
+    if (entry && !NO_ACTIVITY.test(kind)) this.activity.seen(timeMs);
     if (kind !== "non_finite" && kind !== "finite_again") return;
     for (const path of fields) this.addTurn(path, { t: timeMs, step, value: SYMBOLS[value ?? ""] ?? value ?? "" });
   }

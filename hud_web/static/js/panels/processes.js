@@ -6,7 +6,7 @@
 
 import { openDialog } from "../ui/dialogs.js";
 import { button, el, fill, icon, setText } from "../ui/dom.js";
-import { bytes, cut, duration, inLocalTime, time } from "../ui/format.js";
+import { bytes, cut, duration, inLocalTime, number, time } from "../ui/format.js";
 import { matcher } from "../ui/match.js";
 import { painter } from "../ui/paint.js";
 import { loadSheet } from "../ui/sheet.js";
@@ -150,7 +150,7 @@ function death(report, isOpen) {
     ["Signal", signal],
     ["Memory then", memory === undefined || memory === null ? null : bytes(memory)],
     ["Peak memory", peak === undefined || peak === null ? null : bytes(peak)],
-    ["Step", report.step],
+    ["Step", report.step === null ? null : number(report.step)],
   ].filter(([, fact]) => fact !== null && fact !== undefined && fact !== "");
   return el(
     "li",
