@@ -72,7 +72,10 @@ def _live(camera: Camera, run: Run) -> None:
     page.mouse.click(box["x"] + box["width"] * 0.62, box["y"] + 20)
     camera.take(page, "rewind", "PAUSED", settle_ms=3_000)
     page.keyboard.press("l")
-    for key, name in (("?", "keys"), ("Control+k", "sessions"), ("g", "save")):
+    page.get_by_role("button", name="Machine").click()
+    camera.take(page, "machine")
+    page.get_by_role("button", name="Machine").click()
+    for key, name in (("?", "keys"), ("Control+k", "sessions"), ("g", "save"), ("c", "configuration")):
         page.keyboard.press(key)
         page.wait_for_selector("dialog[open]")
         camera.take(page, name)
@@ -95,6 +98,10 @@ def _states(camera: Camera, run: Run, redis: Server, server: WebServer, pause: C
     camera.take(page, "learning", "LEARNING", settle_ms=2_500)
     run.publish(MetricsEntry({"phase": "sampling"}, time.time_ns() // 1_000_000, run.step))
     camera.take(page, "stalled", "STALLED")
+    run.die()
+    page.get_by_role("button", name="Processes").click()
+    camera.take(page, "died", settle_ms=4_000)
+    page.keyboard.press("Escape")
     server.kill()
     camera.take(page, "reconnecting", "RECONNECTING")
     server.start()

@@ -101,6 +101,16 @@ class Run:
         status, answer = server.post("/api/register_session", {"name": name, "run_id": name, "info": info} | body)
         assert status == 200, answer
         self.session_id = SessionId(answer["session_id"])
+        config = {
+            "lr": 3e-4,
+            "gamma": 0.995,
+            "train_batch_size": 1000,
+            "model": {"conv_filters": [[16, 8, 4], [32, 4, 2]]},
+        }
+        if name.endswith("s2"):
+            config["lr"] = 1e-3
+        sections = {"config": config, "versions": {"python": "3.11.9", "ray": "2.60.0", "torch": "2.13.0"}}
+        server.post("/api/config", {"session_id": self.session_id, "sections": sections})
         self.worlds = [World(seed) for seed in range(len(ENVS))]
         self.number = self.flags = 0
         self.calls = 310
@@ -185,6 +195,40 @@ class Run:
                 other.begin()
         if tick % 180 == 0:
             self.train(1)
+        if tick % 100 == 0:
+            self.publish(MetricsEntry({"machine": self._use(tick)}, now, None, "machine"))
+
+    def _use(self, tick: int) -> dict[str, Any]:
+        use: dict[str, Any] = {
+            f"env runner {n}": {
+                "cpu_percent": random.gauss(88, 3), "memory_bytes": int(9e8 + 2e7 * n + 4e5 * tick * (n == 2))
+            }
+            for n in (1, 2, 3)
+        }  # fmt: skip
+        use["driver"] = {"cpu_percent": random.gauss(42, 4), "memory_bytes": int(2.1e9 + 1e4 * tick)}
+        use["node gpu-box"] = {
+            "cpu_percent": random.gauss(71, 3), "memory_bytes": int(9.2e9 + 5e5 * tick),
+            "memory_total_bytes": int(32e9),
+            "gpu 0": {"use_percent": random.gauss(63, 5), "memory_bytes": int(5.1e9), "memory_total_bytes": int(8e9)},
+        }  # fmt: skip
+        return use
+
+    def die(self) -> None:
+        """Report that an env runner died, as its process does."""
+        self.publish(
+            MetricsEntry(
+                {
+                    "kind": "death", "process": "env runner 2", "exception": "ValueError",
+                    "message": "expected a room from 0 to 23, got 24", "exit_code": 1, "memory_bytes": int(1.6e9),
+                    "traceback": [
+                        "ray/rllib/env/single_agent_env_runner.py:261 in _sample: results = self.env.step(actions)",
+                        "woods/env.py:118 in step: self.enter(self.room + 1)",
+                        "woods/env.py:64 in enter: raise ValueError(f\"expected a room from 0 to 23, got {room}\")",
+                    ],
+                },
+                _now_ms(), self.step, "reports",
+            )
+        )  # fmt: skip
 
     def _think(self, world: World, now: int) -> MindEntry:
         """Return the policy's view: it prefers the action that it takes, and values the coming rewards."""
