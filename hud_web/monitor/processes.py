@@ -25,6 +25,8 @@ LATER_MS = 8_000
 #: Longer than this without an entry of any process is a pause of all.
 PAUSE_MS = 12_000
 LONGEST_INTERVAL_MS = 60_000
+#: Other processes than RLlib's are awaited only if they were heard for this long: pools end their short-lived workers.
+LONG_LIVED_MS = 60_000
 #: After its death a process may send entries that were queued; later ones show that it goes on.
 LAST_ENTRIES_MS = 3_000
 #: Time between two looks for silent processes.
@@ -87,6 +89,8 @@ class Processes:
         self.looked_ms = now_ms
         for name, process in self.known.items():
             limit = max(LOST_MS, INTERVALS * process["interval_ms"])
+            if not _is_role(name) and process["last_ms"] - process["since_ms"] < LONG_LIVED_MS:
+                continue
             since = max(process["last_ms"], self.since_ms)
             if process["state"] == "alive" and now_ms - since > limit and self.heard_ms - since > LATER_MS:
                 process |= {"state": "lost", "since_ms": process["last_ms"]}

@@ -187,6 +187,13 @@ def test_a_process_that_closed_is_not_lost(run: Run) -> None:
     assert run.all() == []
 
 
+@pytest.mark.parametrize(("seconds", "count"), [(20, 0), (90, 1)])
+def test_a_worker_of_a_pool_that_ends_soon_is_not_lost(run: Run, seconds: int, count: int) -> None:
+    run.go_on(seconds, "driver", "host-99-dddddd")
+    run.go_on(60, "driver")
+    assert len([text for text in run.of("process_lost") if text.startswith("The process was")]) == count
+
+
 def test_slow_samples_are_awaited(run: Run) -> None:
     for _ in range(5):
         run.now_ms += 20 * S
