@@ -119,7 +119,8 @@ class Collapse:
 
     The return is smoothed exponentially. Its noise is the mean distance between consecutive values. A fall counts if it
     exceeds all three of: NOISE deviations of the smoothed value, half of the distance from the lowest smoothed value to
-    the best, and a quarter of the best.
+    the best, and a quarter of the best. If most values equal the one before, as with a sparse reward, the mean distance
+    says little, and the deviation follows from the mean square of the distances.
     """
 
     path: str = ""
@@ -127,6 +128,8 @@ class Collapse:
     smooth: float = 0.0
     last: float = 0.0
     noise: float = 0.0
+    square: float = 0.0
+    equal: float = 0.0
     low: float = 0.0
     best: float = 0.0
     has_collapsed: bool = False
@@ -146,11 +149,14 @@ class Collapse:
         share = max(SMOOTH_SHARE, 1 / self.count)
         if self.count > 1:
             distance = abs(value - self.last)
+            newest = max(NOISE_SHARE, 1 / self.count)
+            self.square += newest * (distance * distance - self.square)
+            self.equal += newest * ((distance == 0) - self.equal)
             if self.count > 2 * LEAST_RETURNS and self.noise > 0:
                 distance = min(distance, OUTLIER * self.noise)  # a fall must not count as noise
-            self.noise += max(NOISE_SHARE, 1 / self.count) * (distance - self.noise)
+            self.noise += newest * (distance - self.noise)
         else:
-            self.smooth, self.noise = value, 0.0
+            self.smooth, self.noise, self.square, self.equal = value, 0.0, 0.0, 0.0
         self.last = value
         self.smooth += share * (value - self.smooth)
         if self.count < LEAST_RETURNS:
@@ -162,7 +168,8 @@ class Collapse:
 
     def _judge(self, path: str) -> Iterator[Finding]:
         fall, gain = self.best - self.smooth, self.best - self.low
-        deviation = FROM_DISTANCE * self.noise * math.sqrt(SMOOTH_SHARE / (2 - SMOOTH_SHARE))
+        deviation = math.sqrt(self.square / 2) if self.equal > 0.5 else FROM_DISTANCE * self.noise
+        deviation *= math.sqrt(SMOOTH_SHARE / (2 - SMOOTH_SHARE))
         limit = max(NOISE * deviation, gain / 2, abs(self.best) / 4)
         if not self.has_collapsed and fall > limit:
             self.has_collapsed = True

@@ -44,6 +44,8 @@ EXPLOSION = 100.0
 HIGH_RATE = 1.0
 ONE_ACTION = 0.97
 LEAST_ACTIONS = 60
+#: The greedy policy of DQN prefers one action for seconds before it learns.
+ONE_ACTION_MS = 15_000
 EPISODES = 20
 MANY_EPISODES = 50
 SHORT = 3.0
@@ -315,9 +317,12 @@ def _explained_variance_low(facts: Facts) -> str | None:
 
 
 def _single_action(facts: Facts) -> str | None:
-    name, share, count = facts.patterns.actions.most_frequent()
-    least = ONE_ACTION - 0.07 if facts.is_open else ONE_ACTION
-    if count < LEAST_ACTIONS or share < least or facts.thrives:
+    actions = facts.patterns.actions
+    name, share, count = actions.most_frequent()
+    if count < LEAST_ACTIONS or share < (ONE_ACTION - 0.07 if facts.is_open else ONE_ACTION):
+        actions.since_ms = facts.now_ms
+        return None
+    if facts.thrives or facts.now_ms - actions.since_ms < ONE_ACTION_MS:
         return None
     return f"{name} in {share * 100:.0f} % of the last {count}"
 
@@ -473,7 +478,7 @@ RULES: tuple[Rule, ...] = (
          "20 times the median", _SCHULMAN, ("kl",),
          _kl_spike),
     Rule("single_action", "One action only", "the policy has collapsed", "share of the most frequent action",
-         "97 % of the last 60 to 100 actions, unless the run thrives", _JONES, ("action",), _single_action),
+         "97 % of the last 60 actions for 15 s, unless the run thrives", _JONES, ("action",), _single_action),
     Rule("entropy_collapse", "Entropy collapse", "exploration has ended too early",
          "entropy relative to the run's highest, and to log(number of actions)",
          "twice below 5 %, unless the run thrives or the actions are continuous", _SCHULMAN, ("entropy",),

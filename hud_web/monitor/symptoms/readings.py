@@ -21,7 +21,7 @@ REPEATS_MS = 5_000
 #: Values before the median is known.
 LEAST_KNOWN = 6
 #: Newest actions that are remembered.
-ACTIONS = 100
+ACTIONS = 60
 MAX_ACTIONS = 64
 #: Time between two marks of the speed, in milliseconds, and the number of marks: 24 minutes.
 MARK_MS = 30_000
@@ -94,11 +94,13 @@ class Actions:
         last: names or numbers of the newest actions.
         names: the different ones since the run began.
         is_continuous: whether an action was no whole number and no name.
+        since_ms: since when nearly all of the newest actions are one.
     """
 
     last: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     is_continuous: bool = False
+    since_ms: int = 0
 
     def add(self, action: Any) -> bool:
         """Append an action; return False if it is continuous."""

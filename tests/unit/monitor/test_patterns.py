@@ -174,9 +174,10 @@ def test_equal_returns_of_a_loop_that_logs_its_actions_are_episodes() -> None:
 
 
 def test_a_sparse_reward_that_rarely_comes_is_accused_of_nothing() -> None:
-    luck = random.Random(5)
-    lines = hand_written(lambda at: {"episode_return": float(luck.random() < 0.1 + at / 500)}, 100)
-    assert {line["level"] for line in lines} <= {"early", "flat", "good"}
+    for seed in range(8):
+        luck = random.Random(seed)
+        lines = hand_written(lambda at, luck=luck: {"episode_return": float(luck.random() < 0.05 + at / 500)}, 100)  # type: ignore[misc]
+        assert {line["level"] for line in lines} <= {"early", "flat", "good"}
 
 
 def test_episodes_of_one_step_are_too_short() -> None:

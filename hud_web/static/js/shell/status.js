@@ -13,7 +13,7 @@ import { lookOf, titleOf } from "./verdict.js";
 const SENDING_MS = 5_000;
 /** Limits while the server does not know the run's rhythm: only a long silence means something. */
 const UNKNOWN_STALL_MS = 300_000;
-const UNKNOWN_HUNG_MS = 45_000;
+const UNKNOWN_HUNG_MS = 55_000;
 /** The phase in which steps arrive all the time, so its silences are judged. */
 const STEPPING = "sampling";
 /** States of the page, of its connection or of the channel: the verdict says nothing about them. */
