@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up install check lint types imports prose page format-page test test-quick test-unit test-contract \
-        test-integration test-browser test-pythons test-fuzz test-truth fuzz screenshots test-rllib wheel prove-protections \
+        test-integration test-browser test-pythons test-fuzz test-truth test-verdicts fuzz screenshots test-rllib wheel prove-protections \
         lock audit sbom clean system chromium
 
 help: ## List the targets
@@ -89,6 +89,9 @@ fuzz: .make/dev system ## The same for as long as it takes: 100,000 requests, 10
 
 test-browser: .make/dev system ## Real Chromium
 	$(PYTEST) -n 3 --dist worksteal tests/browser
+
+test-verdicts: .make/trainers system ## Real runs that fail on purpose, and healthy ones: what the page's first line says of each (8 min)
+	$(BIN)/python -m tests.verdicts
 
 test-truth: .make/dev system ## Each text of the page against recorded real runs, in real time: three minutes
 	$(PYTEST) tests/truth
