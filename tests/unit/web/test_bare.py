@@ -15,7 +15,7 @@ BARE = Path(__file__).with_name("bare.py")
 #: Nothing listens there: port 9 is below those that unprivileged programs use.
 NOBODY = "http://127.0.0.1:9"
 #: Adapters that are imported beside their framework only.
-FRAMEWORKS = {"hud_publisher.integrations.gym", "hud_publisher.integrations.sb3"}
+FRAMEWORKS = {f"hud_publisher.integrations.{name}" for name in ("gym", "sb3", "sb3_policy")}
 MODULES = sorted(
     {
         f"{path.parent.relative_to(ROOT).as_posix().replace('/', '.')}.{path.stem}".removesuffix(".__init__")
