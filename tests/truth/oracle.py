@@ -158,8 +158,9 @@ def header(reading: Reading, past: Past, shown: Shown) -> Complaints:
     elif word == "LEARNING" and detail:
         yield from _phase_lasts(detail, past, shown)
     told = f"{word} {detail.partition(' without')[0]}" if word == "STALLED" else word
-    if reading["title"] != f"{told} · {run.name} · HUD":
-        yield f"the title is {reading['title']!r} beside {told!r}"
+    name, _, rest = reading["title"].partition(" · ")
+    if rest != f"{run.name} · HUD" or not (name == told or (name and reading["verdict"].startswith(name))):
+        yield f"the title is {reading['title']!r} beside {told!r} and {reading['verdict']!r}"
     if reading["name"] != run.name:
         yield f"the name is {reading['name']!r}"
     if reading["lights"][0] != "Server connected":

@@ -24,6 +24,7 @@ _READ = """() => {
   return {
     now: Date.now(),
     title: document.title,
+    verdict: text('#verdict .clauses'),
     name: text('#run-name'),
     state: all('#state > span:nth-child(2), #state > b').map((node) => node.textContent),
     banner: text('#banner'),
