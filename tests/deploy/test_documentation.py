@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hud_web.alerts.config import read_config
 from hud_web.cli import _parser
 from tests.deploy.documents import PAGES, Block, Line, blocks, lines
 from tests.deploy.manifests import COMPONENTS, NAMESPACE, ROOT, Manifests, compose, render
@@ -297,7 +298,7 @@ def test_a_shell_block_can_be_pasted() -> None:
 
 
 @pytest.mark.parametrize("block", blocks(), ids=str)
-def test_every_block_is_of_a_language_that_is_checked(block: Block) -> None:
+def test_every_block_is_of_a_language_that_is_checked(block: Block, tmp_path: Path) -> None:
     match block.language:
         case "sh":
             assert [line for line in lines() if line.place == str(block)]
@@ -309,6 +310,9 @@ def test_every_block_is_of_a_language_that_is_checked(block: Block) -> None:
             for text in re.findall(r"^\{.*?\}$", block.text, re.M | re.S):
                 if "…" not in text:
                     json.loads(text)
+        case "toml":
+            (file := tmp_path / "alerts.toml").write_text(block.text)
+            assert read_config(str(file)).rules
         case "text" | "mermaid":
             pass
         case other:
