@@ -267,17 +267,31 @@ RESTARTS = "fault_tolerance/num_remote_worker_restarts"
 
 @dataclass(slots=True)
 class Vision:
-    """Reports a vision LLM that fails several times in a row, and its next answer."""
+    """Reports a vision LLM that fails several times in a row, and its next answer.
+
+    Attributes:
+        failures: in a row.
+        since_ms: time of the first of them, in Unix milliseconds.
+        is_failing: whether they were reported.
+    """
 
     failures: int = 0
+    since_ms: int = 0
+    is_failing: bool = False
 
-    def look_at_call(self, error: str | None) -> Iterator[Finding]:
-        """Report the third failure in a row, or the first success after it."""
-        before, self.failures = self.failures, self.failures + 1 if error else 0
-        if self.failures == FAILURES:
-            yield Finding("vision_failing", f"The vision LLM failed {FAILURES} times in a row: {str(error)[:160]}")
-        elif before >= FAILURES and not self.failures:
-            yield Finding("vision_recovered", f"The vision LLM answers again after {before} failures")
+    def look_at_call(self, error: str | None, time_ms: int) -> Iterator[Finding]:
+        """Report the third failure in a row, or the second one after a while, and the first success after it."""
+        if not error:
+            if self.is_failing:
+                yield Finding("vision_recovered", f"The vision LLM answers again after {self.failures} failures")
+            self.failures, self.is_failing = 0, False
+            return
+        self.since_ms = self.since_ms if self.failures else time_ms
+        self.failures += 1
+        is_down = self.failures >= FAILURES or (self.failures > 1 and time_ms - self.since_ms >= DOWN_MS)
+        if is_down and not self.is_failing:
+            self.is_failing = True
+            yield Finding("vision_failing", f"The vision LLM failed {self.failures} times in a row: {error[:160]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +359,8 @@ _ENDS = {
 
 #: Failures in a row that count; a single one is common.
 FAILURES = 3
+#: Two failures count if they are this far apart, in milliseconds: a model that is asked rarely has been down for long.
+DOWN_MS = 20_000
 
 
 def is_number(value: object) -> TypeGuard[float]:

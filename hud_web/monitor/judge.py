@@ -226,7 +226,7 @@ class Judge:
 
     def see_vision(self, entry_id: str, time_ms: int, error: str | None) -> list[Annotation]:
         """Process a call of the vision LLM and its error, if it failed."""
-        findings = [*self._stall.arrive(time_ms), *self._vision.look_at_call(error)]
+        findings = [*self._stall.arrive(time_ms), *self._vision.look_at_call(error, time_ms)]
         return list(self._annotate(findings, time_ms, entry_id))
 
     def see_process(self, entry: Observation) -> list[Annotation]:

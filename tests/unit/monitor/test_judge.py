@@ -331,6 +331,16 @@ def test_a_vision_llm_that_fails_thrice_is_reported_and_so_is_its_next_answer(ru
     assert [annotation.kind for annotation in found] == ["vision_failing", "vision_recovered"]
 
 
+@pytest.mark.parametrize(("gap_s", "kinds"), [(5, []), (25, ["vision_failing"])])
+def test_two_failures_of_a_vision_llm_that_is_asked_rarely_are_enough(run: Run, gap_s: int, kinds: list[str]) -> None:
+    found = [
+        annotation
+        for number in range(2)
+        for annotation in run.judge.see_vision("1-1", START_MS + number * gap_s * 1000, "refused")
+    ]
+    assert [annotation.kind for annotation in found] == kinds
+
+
 def test_an_annotation_carries_the_step_and_the_iteration(run: Run) -> None:
     run.log(step=512, training_iteration=4)
     run.log(broken={"loss": "NaN"})
