@@ -13,6 +13,7 @@ from hud_publisher.protocol.cleaning import clean_metrics
 from hud_publisher.sender import encoder
 from hud_publisher.sender.encoder import Encoder
 from tests.unit.publisher.test_encoder import RED, decode
+from tests.unit.publisher.test_mind import composed, pixels_of
 
 
 def test_tensors_are_shown_as_the_numbers_they_hold() -> None:
@@ -52,3 +53,11 @@ def test_a_red_tensor_of_any_form_is_red(has_simplejpeg: bool, monkeypatch: pyte
         assert red > 240
         assert green < 16
         assert blue < 16
+
+
+def test_a_view_of_the_policy_reads_tensors_without_their_gradients_and_in_any_type() -> None:
+    policy = torch.tensor([0.25, 0.75], requires_grad=True)
+    entry = composed(probabilities=policy, observation=torch.ones(3, 12, 12, dtype=torch.bfloat16), value=policy[0])
+    assert entry.data["probabilities"] == [0.25, 0.75]
+    assert entry.data["value"] == 0.25
+    assert (pixels_of(entry) == 255).all()

@@ -36,10 +36,6 @@ def pixels_of(entry: MindEntry) -> Any:
     return np.asarray(Image.open(io.BytesIO(entry.image)))
 
 
-def tensors() -> Any:
-    return pytest.importorskip("torch")
-
-
 @pytest.mark.parametrize("shape", [(84, 84), (84, 84, 1), (1, 84, 84), (60, 40, 3), (3, 60, 40), (1, 1, 60, 40)])
 def test_a_picture_keeps_each_of_its_values(shape: tuple[int, ...]) -> None:
     given = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
@@ -78,15 +74,6 @@ def test_the_range_of_an_env_only_widens() -> None:
     composed(observations, observation=np.full((10, 10), 200.0))
     entry = composed(observations, observation=np.full((10, 10), 1.0))
     assert entry.data["observation_range"] == [0.0, 255.0]
-
-
-def test_a_tensor_is_read_without_its_gradient_and_in_any_type() -> None:
-    torch = tensors()
-    policy = torch.tensor([0.25, 0.75], requires_grad=True)
-    entry = composed(probabilities=policy, observation=torch.ones(3, 12, 12, dtype=torch.bfloat16), value=policy[0])
-    assert entry.data["probabilities"] == [0.25, 0.75]
-    assert entry.data["value"] == 0.25
-    assert (pixels_of(entry) == 255).all()
 
 
 def test_the_parts_of_an_observation_have_their_names() -> None:
