@@ -71,7 +71,7 @@ JOBS = (
     Job("test-contract", 40, CALM),
     Job("test-browser", 100, CALM),
     Job("test-manifests", 40, CALM),
-    Job("test-unit", 80, CALM),
+    Job("test-unit", 60, CALM),
     Job("test-fuzz", 60, CALM),
 )
 

@@ -410,7 +410,7 @@ FAILING: dict[str, tuple[Callable[[], None], str]] = {
     "memory_leak": (memory_leak, r"(?i)memory.*grows"),
     "rllib_learning_rate_10": (rllib_learning_rate_10, r"(?i)NaN|KL|entropy|collaps|flat|loss"),
     "rllib_env_runner_killed": (rllib_env_runner_killed, r"(?i)env runner"),
-    "rllib_deadlocked_learner": (rllib_deadlocked_learner, r"(?i)hung|learning for"),
+    "rllib_deadlocked_learner": (rllib_deadlocked_learner, r"(?i)hung|no data"),
 }
 HEALTHY: dict[str, Callable[[], None]] = {
     "healthy_loop": healthy_loop, "healthy_solved_cartpole": healthy_solved_cartpole,
