@@ -77,9 +77,7 @@ class ArchiveEndpoints:
     async def frames(self, request: Request) -> Response:
         """The index of stored frames, `from_ms` to `to_ms`; each picture is at /api/frames/{id}."""
         channel, sid = await session_of(request, self._store)
-        now_ms = time.time_ns() // 1_000_000
-        from_ms = whole_number(request, "from_ms", 0, least=0, most=10**14)
-        to_ms = whole_number(request, "to_ms", now_ms + 10**10, least=0, most=10**14)
+        from_ms, to_ms = _span(request, time.time_ns() // 1_000_000 + 10**10)
         frames = await self._histories.of(channel, sid).frames.between(self._store, from_ms, to_ms)
         return _listing(channel, sid, "frames", frames)
 
@@ -89,9 +87,7 @@ class ArchiveEndpoints:
         An answer has at most MIND_ANSWER_BYTES: the newest views of the time, so a page asks for shorter times.
         """
         channel, sid = await session_of(request, self._store)
-        now_ms = time.time_ns() // 1_000_000
-        from_ms = whole_number(request, "from_ms", 0, least=0, most=10**14)
-        to_ms = whole_number(request, "to_ms", now_ms + 10**10, least=0, most=10**14)
+        from_ms, to_ms = _span(request, time.time_ns() // 1_000_000 + 10**10)
         index = self._histories.of(channel, sid).minds
         return _listing(channel, sid, "mind", await index.between(self._store, from_ms, to_ms, MIND_ANSWER_BYTES))
 
@@ -99,8 +95,7 @@ class ArchiveEndpoints:
         """The newest annotations of a session, oldest first; `from_ms` and `to_ms` narrow it."""
         channel, sid = await session_of(request, self._store)
         limit = whole_number(request, "limit", MAX_ANNOTATIONS, least=1, most=MAX_ANNOTATIONS)
-        from_ms = whole_number(request, "from_ms", 0, least=0, most=10**14)
-        to_ms = whole_number(request, "to_ms", 10**14, least=0, most=10**14)
+        from_ms, to_ms = _span(request)
         found = []
         for entry_id, fields in await self._store.newest(channel, sid, "annotations", limit):
             annotation = self._store.readable(channel, "annotations", decode, fields)
@@ -152,8 +147,8 @@ class ArchiveEndpoints:
         before it was opened requests those minutes.
         """
         channel, sid = await session_of(request, self._store)
-        first = f"{whole_number(request, 'from_ms', 0, least=0, most=10**14)}-0"
-        last = f"{whole_number(request, 'to_ms', 10**14, least=0, most=10**14)}-{2**64 - 1}"
+        from_ms, to_ms = _span(request)
+        first, last = f"{from_ms}-0", f"{to_ms}-{2**64 - 1}"
         kind = parameter(request, "format")
         kind = "csv" if kind is None else kind
         if kind not in ("csv", "json"):
@@ -210,6 +205,12 @@ class ArchiveEndpoints:
                 yield b",\n" + dump(item)
                 await slices.rest()
         yield b"\n]\n"
+
+
+def _span(request: Request, latest_ms: int = 10**14) -> tuple[int, int]:
+    """Return `from_ms` and `to_ms` in Unix milliseconds; by default from the beginning to `latest_ms`."""
+    from_ms = whole_number(request, "from_ms", 0, least=0, most=10**14)
+    return from_ms, whole_number(request, "to_ms", latest_ms, least=0, most=10**14)
 
 
 def _listing(channel: str, sid: Sid, name: str, items: list[bytes]) -> Response:

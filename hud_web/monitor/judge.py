@@ -150,9 +150,8 @@ class Judge:
         if level is None and not self.is_done:
             return compose(trend, clauses, self._now_ms)
         if self.is_done:
-            has_died = any(self.problems.of("process_died")) or any(self.problems.of("process_lost"))
             rest = [in_line(one) for one in clauses if trend != "early"]
-            if not has_died:
+            if not self.problems.names_process():
                 return compose("ended", [clause("Ended"), *map(in_line, problems), *rest], self._now_ms)
             return compose("bad", [*problems, *rest], self._now_ms)
         rest = [in_line(clauses[0])] if trend in ("good", "warning") else []
@@ -160,7 +159,7 @@ class Judge:
 
     def _open_problems(self) -> Iterator[Mapping[str, Any]]:
         """Return the open problems with their current numbers."""
-        names_process = any(self.problems.of("process_died")) or any(self.problems.of("process_lost"))
+        names_process = self.problems.names_process()
         for one in self.problems.open.values():
             if one["kind"] == "session_lapsed" and names_process:
                 continue  # the process explains the lapse

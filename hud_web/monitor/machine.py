@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from hud_web.monitor.detectors import Finding, Observation, is_number, span
-from hud_web.monitor.processes import amount
+from hud_web.monitor.processes import amount, measurements
 from hud_web.monitor.symptoms.trend import correlation, mann_kendall
 
 #: Processes and nodes that are judged.
@@ -73,13 +73,8 @@ class Machine:
 
     def look(self, seen: Observation) -> Iterator[Finding]:
         """Process an entry of the stream `machine`."""
-        measured: dict[str, dict[str, Any]] = {}
-        for path, value in seen.data.items():
-            steps = path.split("/", 2)
-            if len(steps) == 3 and steps[0] == "machine":
-                measured.setdefault(steps[1], {})[steps[2]] = value
         had = bool(self.growing)
-        for name, fields in measured.items():
+        for name, fields in measurements(seen).items():
             if name.startswith("node "):
                 yield from self._judge_node(name.removeprefix("node "), fields)
             else:

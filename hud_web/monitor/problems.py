@@ -83,6 +83,10 @@ class Problems:
         for key in over:
             del self.open[key]
 
+    def names_process(self) -> bool:
+        """Whether a process died or was lost: that explains the end of the run."""
+        return any(self.of("process_died")) or any(self.of("process_lost"))
+
     def of(self, kind: str) -> Iterator[dict[str, Any]]:
         """Return the problems of a kind."""
         return (one for one in self.open.values() if one["kind"] == kind)

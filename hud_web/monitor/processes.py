@@ -123,17 +123,12 @@ class Processes:
     # -- entries ------------------------------------------------------------------------------------------------------
 
     def _measure(self, seen: Observation, writer: str) -> Iterator[Finding]:
-        measured: dict[str, dict[str, Any]] = {}
-        for path, value in seen.data.items():
-            steps = path.split("/", 2)
-            if len(steps) != 3 or steps[0] != "machine":
+        for name, fields in measurements(seen).items():
+            if name.startswith("node "):
+                total = fields.get("memory_total_bytes")
+                if is_number(total) and len(self.totals) < MAX_PROCESSES:
+                    self.totals[name.removeprefix("node ")] = total
                 continue
-            if steps[1].startswith("node "):
-                if steps[2] == "memory_total_bytes" and is_number(value) and len(self.totals) < MAX_PROCESSES:
-                    self.totals[steps[1].removeprefix("node ")] = value
-            else:
-                measured.setdefault(steps[1], {})[steps[2]] = value
-        for name, fields in measured.items():
             process = self._of(name, writer, seen.time_ms)
             if process is None:
                 continue
@@ -288,6 +283,16 @@ def _pid(writer: str) -> str:
     """Return the process id in a writer's name, `role-host-pid-random`."""
     parts = writer.rsplit("-", 2)
     return parts[1] if len(parts) == 3 else writer[-40:]
+
+
+def measurements(seen: Observation) -> dict[str, dict[str, Any]]:
+    """Return the fields of each process, and of each node as "node NAME", of an entry of the stream `machine`."""
+    found: dict[str, dict[str, Any]] = {}
+    for path, value in seen.data.items():
+        steps = path.split("/", 2)
+        if len(steps) == 3 and steps[0] == "machine":
+            found.setdefault(steps[1], {})[steps[2]] = value
+    return found
 
 
 def clock_of(time_ms: int) -> str:

@@ -28,7 +28,7 @@ LEAST_SYMPTOM_MS = 15_000
 ENDS_AFTER = 3
 #: Time between two judgements of the return's course, in milliseconds: its statistics take 0.3 ms.
 JUDGED_MS = 5_000
-#: Roles whose values are kept,.
+#: Roles whose values are kept.
 ROLES = (
     "entropy", "kl", "clip_fraction", "explained_variance", "value_loss", "grad_norm", "learning_rate", "q_value",
 )  # fmt: skip
