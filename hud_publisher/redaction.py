@@ -29,7 +29,7 @@ MAX_DEPTH = 16
 MAX_VALUES = 256
 #: A shorter value, such as "1" or "basic", occurs in many texts, and replacing it would destroy them.
 LEAST_VALUE = 6
-#: Values of variables that are switches, whatever the variable is called.
+#: Values that are switches, also if the variable's name is that of a secret.
 _SWITCHES = frozenset({
     "true", "false", "none", "null", "default", "disabled", "enabled", "required", "optional", "basic", "bearer",
     "default_value", "token", "password", "secret",

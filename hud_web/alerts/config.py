@@ -105,7 +105,7 @@ def _read_file(path: Path) -> Document:
 
 
 class _Reader:
-    """Reads one document; `targets` are those that it has named so far."""
+    """Reads one document; `targets` holds the targets that were read so far."""
 
     def __init__(self, document: Document) -> None:
         self._document = document

@@ -36,7 +36,7 @@ def use(run: Run, **processes: dict[str, Any]) -> None:
 
 
 def die(run: Run) -> None:
-    """The death of an env runner, with what it could report."""
+    """The death of an env runner, with its report."""
     report(
         run,
         kind="death",

@@ -43,7 +43,7 @@ from tests.fixtures.receiver import Mode, Receiver
 from tests.fixtures.servers import Server, wait_until
 from tests.fixtures.web import WebServer
 
-#: Schedules that run at once, each in a database of its own.
+#: Schedules that run at once, each in a separate database.
 AT_ONCE = 10
 #: Short times: a receiver that is slow exceeds `attempt_s`, and a killed replica's claim ends soon.
 PACE = Pace(
@@ -169,7 +169,7 @@ class Schedule:
         return int(self.writer.execute_command("XLEN", ChannelKeys("default").alerts))  # type: ignore[call-overload]
 
     def check(self) -> int:
-        """Check what arrived; return how many alerts arrived again after a lost result."""
+        """Check the alerts that arrived; return the number of those that arrived again after a lost result."""
         with contextlib.closing(redis.Redis.from_url(self.url, protocol=2)) as client:
             found = stored_annotations(client, ChannelKeys("default").session(self.session.sid))
         records = [str(number) for number in range(1, ALERTS + 1)]

@@ -1,4 +1,4 @@
-"""The alert rules of one session: what begins, repeats and ends an alert."""
+"""The alert rules of one session: the beginning, the repetition and the end of an alert."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hud.alert`: bounded in rate and length, whatever training passes."""
+"""`hud.alert`: its rate and its length are bounded for any arguments."""
 
 from __future__ import annotations
 

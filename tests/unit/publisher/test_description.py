@@ -1,4 +1,4 @@
-"""The configuration: what a program tells, what the publisher reads itself, when it is sent, and by which process."""
+"""The configuration: the program's part, the parts that the publisher reads, the time of each, and its process."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ function showTree(body, count, config, fits, isSearching) {
  * other run @param {(text: string) => boolean} fits @param {boolean} withEqual
  */
 function showDifferences(body, count, config, other, name, fits, withEqual) {
-  // What differs from the defaults is in the whole configuration, too.
+  // The section `changed` repeats values of the whole configuration.
   const [own, theirs] = [config, other].map(({ changed, ...rest }) =>
     flatten(rest.config ? rest : { changed, ...rest }),
   );

@@ -91,7 +91,7 @@ function sizeOf({ observationTiles: [columns, tiles] }, { width, height }) {
   return `${width / columns}×${height / Math.ceil(tiles / columns)}, ${tiles} channels`;
 }
 
-/** What the publisher left out, and the numbers that black and white stand for. @param {Mind} mind */
+/** The parts that the publisher left out, and the numbers that black and white show. @param {Mind} mind */
 function noteOf({ observationNote: note, observationRange: [low, high] }) {
   const isPlain = low === 0 && high === 255;
   const range = isNumber(low) && isNumber(high) && !isPlain ? `black ${number(low)}, white ${number(high)}` : "";

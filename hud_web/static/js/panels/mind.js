@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The agent's mind: what the policy observed at the moment shown, what it preferred, and what it expected. Shows the
- * parts that the trainer sends; loaded with a run's first view.
+ * The agent's mind at the moment shown: the policy's observation, its choice, and its value estimate. Shows the parts
+ * that the trainer sends; loaded with a run's first view.
  */
 
 import { adviceFor, mostEntropy } from "../data/mind.js";

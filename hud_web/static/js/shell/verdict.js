@@ -51,7 +51,7 @@ export function titleOf(verdict) {
   return verdict.text.includes("last heard at") ? "Lost" : cut(headOf(verdict.text), LONGEST_HEAD);
 }
 
-/** What a clause's button does. @param {Clause} clause */
+/** The action of a clause's button, in words. @param {Clause} clause */
 function hintOf({ fields, time_ms: timeMs }) {
   const at = timeMs === null ? "" : ` at ${time(timeMs)}`;
   return fields.length ? `Show the chart of ${cut(fields[0], 80)}${at}` : `Show the evidence${at}`;

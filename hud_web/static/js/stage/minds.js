@@ -24,7 +24,7 @@ const APPENDED_APART_MS = 1_500;
 const SAME_MS = 3;
 /** A live view stays this long, so that the panel does not flicker between two episodes. */
 const HOLD_MS = 500;
-/** Views are appended within this time: a window that is over for so long gets no more of them. */
+/** Views arrive within this time, so a window that ended earlier gets no further ones. */
 const FINAL_AFTER_MS = 3_000;
 const MOST_MINDS = 4_000;
 /** Without an episode's number, the curve shows this time before and after the moment. */
