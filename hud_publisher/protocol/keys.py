@@ -17,8 +17,10 @@ SessionId = NewType("SessionId", str)
 #: The fence of a session in decimal: the session's public name.
 Sid = NewType("Sid", str)
 
-_CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
-_SESSION_ID = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.\-]{0,63})\.([0-9]{1,16})\.[A-Za-z0-9_\-]{16,64}")
+#: A user's name for a channel, and `~2`, `~3` … if the channel was held and the run has one of its own.
+_CHANNEL_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}(?:~[1-9][0-9]{0,3})?"
+_CHANNEL = re.compile(_CHANNEL_PATTERN)
+_SESSION_ID = re.compile(rf"({_CHANNEL_PATTERN})\.([0-9]{{1,16}})\.[A-Za-z0-9_\-]{{16,64}}")
 _SID = re.compile(r"[0-9]{1,16}")
 
 DEFAULT_CHANNEL = "default"

@@ -27,12 +27,12 @@ def test_every_key_of_a_channel_shares_its_hash_tag() -> None:
     assert session.stream("frames") == "hud:{team-a}:s:7:frames"
 
 
-@pytest.mark.parametrize("channel", ["default", "a", "team-a", "v1.2_x", "9", "x" * 64])
+@pytest.mark.parametrize("channel", ["default", "a", "team-a", "v1.2_x", "9", "x" * 64, "a~2", "x" * 64 + "~9999"])
 def test_channels_are_plain_words(channel: str) -> None:
     assert check_channel(channel) == channel
 
 
-@pytest.mark.parametrize("channel", ["", "-a", ".", "a b", "a/b", "a}b", "a:b", "ü", "a\n", "x" * 65, None, 7])
+@pytest.mark.parametrize("channel", ["", "-a", ".", "a b", "a/b", "a}b", "a:b", "ü", "a\n", "x" * 65, "a~", "~2", "a~0", "a~2~3", None, 7])
 def test_other_channels_would_not_survive_a_url_or_a_key(channel: object) -> None:
     with pytest.raises(ConfigError):
         check_channel(channel)  # type: ignore[arg-type]

@@ -61,7 +61,7 @@ export async function openPicker({ api, selection, shown, compared, onChoose, on
           class: "picker-bar",
           onsubmit: (/** @type {Event} */ event) => {
             event.preventDefault();
-            if (/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/.test(channel.value))
+            if (/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(~[1-9][0-9]{0,3})?$/.test(channel.value))
               choose({ channel: channel.value, session: "" });
           },
         },
