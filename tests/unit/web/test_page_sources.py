@@ -13,7 +13,7 @@ from hud_web.http.page_files import strip_comments
 STATIC = Path(hud_web.__file__).parent / "static"
 MODULES = sorted((STATIC / "js").rglob("*.js"))
 #: The folders of the modules in layers: a module imports from its own folder and from lower layers only.
-LAYERS = {"data": 0, "server": 1, "ui": 1, "charts": 2, "stage": 2, "panels": 3, "shell": 4}
+LAYERS = {"data": 0, "server": 1, "ui": 1, "charts": 2, "runs": 2, "stage": 2, "panels": 3, "shell": 4, "wall": 5}
 #: Ways in which text from a run could become markup or code.
 FORBIDDEN = re.compile(
     r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|createContextualFragment|DOMParser|\beval\(|new Function"

@@ -6,6 +6,7 @@
 
 import { Feed } from "./feed.js";
 import "./address.js"; // also named here, so that the browser fetches all modules at once
+import "./base64.js";
 import "./json.js";
 import "./event-stream.js";
 import "../data/mind.js";

@@ -10,6 +10,7 @@ import { toMind } from "../data/mind.js";
 import { entryTime, merge } from "../data/nested.js";
 import { toReport } from "../data/reports.js";
 import { serverUrl } from "./address.js";
+import { fromBase64 } from "./base64.js";
 import { EventStream } from "./event-stream.js";
 
 /** @import { Fields, Message, Mind, Picture, Selection } from "../data/types.js" */
@@ -351,19 +352,4 @@ function toPicture(data, source) {
 /** The bytes of an event's picture. @param {any} data */
 function imageOf(data) {
   return typeof data.image === "string" && data.image ? fromBase64(data.image) : null;
-}
-
-/** @param {string} text @returns {ArrayBuffer | null} null where it is not base64 */
-function fromBase64(text) {
-  try {
-    // The native decoder is about ten times faster; browsers from before 2025 lack it.
-    const native = /** @type {any} */ (Uint8Array).fromBase64;
-    if (native) return native.call(Uint8Array, text).buffer;
-    const binary = atob(text);
-    const bytes = new Uint8Array(binary.length);
-    for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
-    return bytes.buffer;
-  } catch {
-    return null;
-  }
 }
