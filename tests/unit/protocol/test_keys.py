@@ -32,7 +32,9 @@ def test_channels_are_plain_words(channel: str) -> None:
     assert check_channel(channel) == channel
 
 
-@pytest.mark.parametrize("channel", ["", "-a", ".", "a b", "a/b", "a}b", "a:b", "ü", "a\n", "x" * 65, "a~", "~2", "a~0", "a~2~3", None, 7])
+@pytest.mark.parametrize(
+    "channel", ["", "-a", ".", "a b", "a/b", "a}b", "a:b", "ü", "a\n", "x" * 65, "a~", "~2", "a~0", "a~2~3", None, 7]
+)
 def test_other_channels_would_not_survive_a_url_or_a_key(channel: object) -> None:
     with pytest.raises(ConfigError):
         check_channel(channel)  # type: ignore[arg-type]
