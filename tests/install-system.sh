@@ -9,7 +9,7 @@ has() { command -v "$1" >/dev/null; }
 shell=chromium-headless-shell
 
 missing=""
-for name in redis-server haproxy openssl faketime "$@"; do
+for name in redis-server haproxy nginx openssl faketime "$@"; do
     has "$name" || missing="$missing $name"
 done
 has $shell || has chromium || missing="$missing $shell"

@@ -147,7 +147,7 @@ class Screen:
         found = self.page.evaluate(_PIXEL, [selector, x, y])
         return None if found is None else (found[0], found[1], found[2])
 
-    def wait_pixel(self, color: tuple[int, int, int], selector: str = "#frame") -> None:
+    def wait_pixel(self, color: tuple[int, int, int], selector: str = "#frame", timeout_s: float = WAIT_S) -> None:
         """Return once a canvas shows this colour."""
         seen: Any = None
 
@@ -157,7 +157,7 @@ class Screen:
             return bool(seen == color)
 
         try:
-            self.wait(shows, f"the colour {color} on {selector}")
+            self.wait(shows, f"the colour {color} on {selector}", timeout_s)
         except AssertionError as error:
             raise AssertionError(f"{error}; it shows {seen}") from None
 

@@ -14,7 +14,7 @@ import pytest
 from tests.browser.page import Screen
 from tests.browser.run import Run, color_of
 from tests.browser.test_access import fill
-from tests.fixtures.proxy import KEPT, STRIPPED, prefix_proxy
+from tests.fixtures.proxy import KEPT, STRIPPED, nginx_proxy, prefix_proxy
 from tests.fixtures.servers import redis_binary, running
 from tests.fixtures.web import WebServer
 
@@ -38,6 +38,12 @@ class Below:
 @pytest.fixture(scope="module")
 def proxy(stack: WebServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with prefix_proxy(stack.port, tmp_path_factory.mktemp("proxy")) as origin:
+        yield origin
+
+
+@pytest.fixture(scope="module")
+def nginx(stack: WebServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with nginx_proxy(stack.port, tmp_path_factory.mktemp("nginx")) as origin:
         yield origin
 
 
@@ -68,6 +74,16 @@ def test_the_page_is_live_below_a_path_prefix(
     screen.wait_text("#toasts", "will be shown from its next episode on")
     assert screen.page.evaluate(_OUTSIDE) == []
     assert screen.page.url.startswith(f"{proxy}{prefix}/?")
+
+
+@pytest.mark.parametrize("prefix", [STRIPPED, KEPT])
+def test_the_page_is_live_behind_nginx_with_its_defaults(nginx: str, prefix: str, run: Run, open_page: Open) -> None:
+    run.frame(color_of(1))
+    screen = open_page(server=Below(nginx, prefix))
+    screen.wait_pixel(color_of(1))
+    run.frame(color_of(7), step=7)
+    screen.wait_pixel(color_of(7), timeout_s=3.0)  # nginx does not hold it back
+    assert screen.page.evaluate(_OUTSIDE) == []
 
 
 @pytest.mark.parametrize("prefix", [STRIPPED, KEPT])

@@ -5,7 +5,8 @@ import { Store } from "../data/store.js";
 import { Api, setToken } from "../server/api.js";
 import { watchOtherChannels } from "../server/channels.js";
 import { connect, listen, selectionFromUrl } from "../server/feed-client.js";
-import { byId, button, fill, icon } from "../ui/dom.js";
+import { byId, button, el, fill, icon } from "../ui/dom.js";
+import { embedded, wholePage } from "../ui/embed.js";
 import { envName } from "../ui/format.js";
 import { recall } from "../ui/memory.js";
 import { viewUrl, urlPart, urlNumber } from "../ui/page-url.js";
@@ -61,13 +62,16 @@ store.on("reset", (reason) =>
 );
 
 const shareButton = button("link2", "Copy link", share, { class: "wide-only" });
-fill(
-  byId("top-tools"),
-  shareButton,
-  button("sliders", "Settings", settings, { quiet: true }),
-  button("help", "Keyboard shortcuts", keySheet, { quiet: true, key: "?", class: "bare wide-only" }),
-);
-byId("picker").addEventListener("click", pick);
+if (embedded) showPart();
+else {
+  fill(
+    byId("top-tools"),
+    shareButton,
+    button("sliders", "Settings", settings, { quiet: true }),
+    button("help", "Keyboard shortcuts", keySheet, { quiet: true, key: "?", class: "bare wide-only" }),
+  );
+  byId("picker").addEventListener("click", pick);
+}
 addEventListener("popstate", () => show(selectionFromUrl()));
 
 /** @type {Promise<ReturnType<typeof import("./panels.js").startPanels>>} */
@@ -113,6 +117,20 @@ function once(act) {
     if (!isDone) act();
     isDone = true;
   };
+}
+
+/** Show the embedded part alone: for viewing, with a link to the whole page. */
+function showPart() {
+  /** @type {HTMLButtonElement} */ (byId("picker")).disabled = true;
+  const title = "Open the whole page";
+  fill(
+    byId("top-tools"),
+    el(
+      "a",
+      { class: "button bare", href: wholePage(), target: "_blank", rel: "noopener", title, "aria-label": title },
+      icon("link2"),
+    ),
+  );
 }
 
 /** Show another session or channel. @param {Selection} next */
@@ -324,7 +342,7 @@ const bindings = [
   { keys: "G", label: "Save an episode", match: pressed("g"), run: save },
   { keys: "?", label: "Keyboard shortcuts", match: (event) => event.key === "?", run: keySheet },
 ];
-startKeys(bindings);
+if (!embedded) startKeys(bindings);
 
 async function keySheet() {
   const { openKeySheet } = await import("./key-sheet.js");

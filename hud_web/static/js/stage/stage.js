@@ -6,6 +6,7 @@
 
 import { button, byId, el, fill, icon, setText } from "../ui/dom.js";
 import { download } from "../ui/download.js";
+import { embedded } from "../ui/embed.js";
 import { bytes, cut, envName, latency, number, time, value } from "../ui/format.js";
 import { channelUrl } from "../ui/page-url.js";
 import { painter } from "../ui/paint.js";
@@ -204,7 +205,7 @@ export class Stage {
     if (canvas.hidden || !bitmap) return;
     const ratio = devicePixelRatio || 1;
     // On a phone the page scrolls, and the picture decides the height.
-    const isPhone = matchMedia("(max-width: 720px)").matches && !document.fullscreenElement;
+    const isPhone = matchMedia("(max-width: 720px)").matches && !document.fullscreenElement && !embedded;
     const across = ((screen.clientWidth - 2) * ratio) / bitmap.width;
     const scaleFor = (/** @type {number} */ height) => {
       const room = Math.min(across, ((height - 2) * ratio) / bitmap.height);
