@@ -137,13 +137,13 @@ export class Chart {
     const drawn = [
       this.scene.axis(),
       ...this.lines.map((line) => line.series.version),
-      ...others.flat().map((other) => `${other.sid} ${other.version}`),
+      ...others.flat().map((other) => `${other.key} ${other.version}`),
     ].join();
     if (drawn === this.drawn && this.plot) return;
     this.drawn = drawn;
     const data = this.data(others);
     const shape = this.parts
-      .map(({ line, other, isNewest, isSmooth }) => [line, other?.sid, isNewest, isSmooth].join(" "))
+      .map(({ line, other, isNewest, isSmooth }) => [line, other?.key, isNewest, isSmooth].join(" "))
       .join();
     if (shape !== this.shape) {
       this.drop();
@@ -414,7 +414,7 @@ export class Chart {
    * @returns {number | null}
    */
   valueOf(data, line, other, index) {
-    const all = this.parts.filter((part) => part.line === line && part.other?.sid === other?.sid);
+    const all = this.parts.filter((part) => part.line === line && part.other?.key === other?.key);
     if (isNumber(index)) {
       const x = data[0][index];
       // The newest pass over this place counts; between two points of a line, the earlier point.
@@ -438,7 +438,7 @@ export class Chart {
     /** @type {{line: number, other: Other | null}[]} */
     const entries = [];
     for (const { line, other } of this.parts)
-      if (!entries.some((one) => one.other?.sid === other?.sid && (other || one.line === line)))
+      if (!entries.some((one) => one.other?.key === other?.key && (other || one.line === line)))
         entries.push({ line, other });
     if (!entries.length) this.lines.forEach((_, line) => entries.push({ line, other: null }));
     const isSingle = entries.length < 2;

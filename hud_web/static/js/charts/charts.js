@@ -504,7 +504,7 @@ export class Charts {
       smooth: smoothing,
       zoom: zoom?.map((place) => Number(place.toPrecision(12))).join("~") ?? null,
       charts: this.bar.find.value.trim(),
-      compare: [...(this.compare()?.chosen ?? [])].join("~"),
+      compare: [...(this.compare()?.chosen ?? [])].join(),
     };
   }
 
@@ -534,8 +534,7 @@ export class Charts {
 
   /** @param {import("../data/types.js").Session} session that is no longer compared */
   stopComparing(session) {
-    const compare = this.compare();
-    compare?.choose([...compare.all.values()].map((one) => one.session).filter((one) => one !== session));
+    this.compare()?.remove(session);
     this.showCompared();
   }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Other sessions beside the one shown: fetches their points for the charts in view, and again while they are live. The
- * browser stores the choice of sessions.
+ * Other runs, of any channel, beside the one shown: fetches their points for the charts in view, and again while they
+ * are live. The browser stores the choice of runs.
  */
 
 import { Series } from "../data/rings.js";
@@ -11,64 +11,78 @@ import { EPISODE_FIELDS } from "./recipes.js";
 
 /** @import { Roles, Session } from "../data/types.js" */
 /**
- * @typedef {{sid: string, name: string, startMs: number, slot: number, series: Series, version: number,
- *   episodeAt: (timeMs: number) => number}} Other a field of another session; `slot`: its colour; `version`: of its
- *   points
+ * @typedef {{key: string, name: string, startMs: number, slot: number, series: Series, version: number,
+ *   episodeAt: (timeMs: number) => number}} Other a field of another run; `key`: CHANNEL:SID; `slot`: its
+ *   colour; `version`: of its points
  *
  * @typedef {{session: Session, slot: number, api: Api, asked: Set<string>, series: Map<string, Series>,
- *   version: number, roles: Roles | null}} One a compared session; `series`: by the path in the session shown; `roles`:
+ *   version: number, roles: Roles | null}} One a compared run; `series`: by the path in the session shown; `roles`:
  *   null while unknown
  */
 
-/** Each session has a different colour. */
-export const MOST_COMPARED = 4;
+/** Each run has a different colour or dash. */
+export const MOST_COMPARED = 24;
 /** A live session's points are fetched at this interval, and its state once in ASK_STATE_EVERY times. */
 const REFRESH_MS = 5_000;
 const ASK_STATE_EVERY = 6;
 
+/** The name of a run in an address: CHANNEL:SID. @param {{channel: string, sid: string | null}} run */
+export function keyOf({ channel, sid }) {
+  return `${channel}:${sid ?? ""}`;
+}
+
+/**
+ * The runs that an address names: "CHANNEL:SID,CHANNEL:SID", or "SID~SID" of one channel, the form of earlier versions.
+ * @param {string} text @param {string} channel of the second form
+ * @returns {string[]} CHANNEL:SID
+ */
+export function readKeys(text, channel) {
+  const names = text.includes(":") ? text.split(",") : text.split("~").map((sid) => `${channel}:${sid}`);
+  return [...new Set(names)].filter((name) => /^[^:,]+:[0-9]+$/.test(name));
+}
+
 export class Compare {
   /**
-   * @param {string} channel
-   * @param {() => string} shown the session that the page shows, which is never compared with itself
-   * @param {() => Roles} roles of the session shown
+   * @param {string} channel the choice of runs is stored for
+   * @param {() => string} shown CHANNEL:SID of the run that the page shows, which is never compared with itself
+   * @param {() => Roles} roles of the run shown
    */
   constructor(channel, shown, roles) {
     this.channel = channel;
     this.roles = roles;
     this.shown = shown;
-    this.api = new Api({ channel, session: "" });
-    /** By sid, the public number of a session. @type {Map<string, One>} */
+    /** By CHANNEL:SID. @type {Map<string, One>} */
     this.all = new Map();
     this.refreshes = 0;
   }
 
-  /** The sids of the compared sessions. */
+  /** CHANNEL:SID of each compared run. */
   get chosen() {
     return new Set(this.all.keys());
   }
 
-  /** The compared sessions whose lines are drawn: all but the one that the page shows. */
+  /** The compared runs whose lines are drawn: all but the one that the page shows. */
   get drawn() {
-    return [...this.all.values()].filter(({ session }) => session.sid !== this.shown());
+    return [...this.all.values()].filter(({ session }) => keyOf(session) !== this.shown());
   }
 
   /** @param {Session[]} sessions */
   choose(sessions) {
-    const wanted = new Set(sessions.map((session) => session.sid ?? ""));
-    for (const [sid, one] of this.all) {
-      if (wanted.has(sid)) continue;
+    const wanted = new Map(sessions.slice(0, MOST_COMPARED).map((session) => [keyOf(session), session]));
+    for (const [key, one] of this.all) {
+      if (wanted.has(key)) continue;
       one.api.stop();
-      this.all.delete(sid);
+      this.all.delete(key);
     }
-    for (const session of sessions.slice(0, MOST_COMPARED)) {
-      const sid = session.sid ?? "";
-      if (this.all.has(sid)) continue;
-      const taken = new Set([...this.all.values()].map(({ slot }) => slot));
-      const slot = [0, 1, 2, 3].find((free) => !taken.has(free)) ?? 0;
-      this.all.set(sid, {
+    const slots = new Set([...this.all.values()].map(({ slot }) => slot));
+    for (const [key, session] of wanted) {
+      if (this.all.has(key)) continue;
+      const slot = Array.from({ length: MOST_COMPARED }, (_, i) => i).find((free) => !slots.has(free)) ?? 0;
+      slots.add(slot);
+      this.all.set(key, {
         session,
         slot,
-        api: new Api({ channel: this.channel, session: sid }),
+        api: new Api({ channel: session.channel, session: session.sid ?? "" }),
         asked: new Set(),
         series: new Map(),
         version: 0,
@@ -78,13 +92,33 @@ export class Compare {
     remember(`compare.${this.channel}`, [...this.all.keys()]);
   }
 
-  /** Choose sessions by their sids. @param {string[]} sids */
-  async restore(sids) {
-    const answer = await this.api.get("api/sessions");
-    const sessions = (answer?.sessions ?? []).filter((/** @type {Session} */ session) =>
-      sids.includes(session.sid ?? ""),
-    );
-    this.choose(sessions);
+  /** @param {Session} session */
+  add(session) {
+    this.choose([...this.sessions(), session]);
+  }
+
+  /** @param {Session} session */
+  remove(session) {
+    this.choose(this.sessions().filter((one) => keyOf(one) !== keyOf(session)));
+  }
+
+  sessions() {
+    return [...this.all.values()].map(({ session }) => session);
+  }
+
+  /** Choose runs by their names. @param {string[]} keys CHANNEL:SID */
+  async restore(keys) {
+    const known = new Map((await this.describe(keys)).map((session) => [keyOf(session), session]));
+    this.choose(keys.map((key) => known.get(key)).filter((session) => session !== undefined));
+  }
+
+  /** Fetch the details of runs. @param {string[]} keys @returns {Promise<Session[]>} of those that exist */
+  async describe(keys) {
+    const channels = [...new Set(keys.map((key) => key.slice(0, key.indexOf(":"))))];
+    const answers = await Promise.all(channels.map((channel) => new Api({ channel, session: "" }).get("api/sessions")));
+    /** @type {Session[]} */
+    const sessions = answers.flatMap((answer) => answer?.sessions ?? []);
+    return sessions.filter((session) => keys.includes(keyOf(session)));
   }
 
   /**
@@ -117,7 +151,7 @@ export class Compare {
   }
 
   /**
-   * Another session's field with the same role and label, else the field of the same name.
+   * Another run's field with the same role and label, else the field of the same name.
    * @param {One} one @param {string} path
    */
   sameIn(one, path) {
@@ -128,13 +162,13 @@ export class Compare {
     return path;
   }
 
-  /** Fields for the axis of episodes: the other session most likely has the same one. */
+  /** Fields for the axis of episodes: the other run most likely has the same one. */
   episodeFields() {
     return [...(this.roles().episodes ?? []).map(({ path }) => path), ...EPISODE_FIELDS];
   }
 
   /**
-   * Fetch the points of live sessions again, for the charts in view.
+   * Fetch the points of live runs again, for the charts in view.
    * @param {string[]} paths
    * @returns {Promise<boolean>}
    */
@@ -143,16 +177,15 @@ export class Compare {
     if (!live.length) return false;
     for (const { asked } of live) asked.clear();
     if (this.refreshes++ % ASK_STATE_EVERY === ASK_STATE_EVERY - 1) {
-      const answer = await this.api.get("api/sessions");
-      for (const session of answer?.sessions ?? []) {
-        const one = this.all.get(session.sid);
+      for (const session of await this.describe(live.map(({ session }) => keyOf(session)))) {
+        const one = this.all.get(keyOf(session));
         if (one) one.session = session;
       }
     }
     return this.load(paths);
   }
 
-  /** Call back at an interval while a compared session is live. @param {() => void} refresh */
+  /** Call back at an interval while a compared run is live. @param {() => void} refresh */
   every(refresh) {
     setInterval(
       () =>
@@ -163,7 +196,7 @@ export class Compare {
     );
   }
 
-  /** The lines of the other sessions for a field. @param {string} path @returns {Other[]} */
+  /** The lines of the other runs for a field. @param {string} path @returns {Other[]} */
   of(path) {
     const found = [];
     for (const { session, slot, series: all, version } of this.drawn) {
@@ -177,7 +210,7 @@ export class Compare {
         return episodes && at >= 0 ? episodes.value[at] : NaN;
       };
       found.push({
-        sid: session.sid ?? "",
+        key: keyOf(session),
         name: session.name || `…${session.sid?.slice(-5)}`,
         startMs: session.started_ms ?? 0,
         slot,

@@ -96,9 +96,9 @@ const why = startWhy({
   panels,
   api: () => api,
   seek: (timeMs) => player.seek(timeMs),
-  compared: () => compare?.drawn[0]?.session.sid ?? "",
+  compared: () => compare?.drawn.find(({ session }) => session.channel === selection.channel)?.session.sid ?? "",
 });
-restoreCompared(urlPart("compare")?.split("~"));
+restoreCompared(urlPart("compare"));
 const askedMoment = urlNumber("t", 1, 8.64e15);
 if (askedMoment !== null)
   store.on(
@@ -235,29 +235,35 @@ async function pick() {
     shown: store.session?.sid ?? "",
     compared: sessions.chosen,
     onChoose: go,
-    onCompare: (chosen) => {
-      sessions.choose(chosen);
+    onCompare: (session, isCompared) => {
+      if (isCompared) sessions.add(session);
+      else sessions.remove(session);
       panels.then(({ charts }) => charts.showCompared());
     },
   });
 }
 
 async function comparing() {
-  const { Compare } = await import("../charts/compare.js");
+  const { Compare, keyOf } = await import("../charts/compare.js");
   if (compare) return compare;
   const made = (compare = new Compare(
     selection.channel,
-    () => store.session?.sid ?? "",
+    () => (store.session ? keyOf(store.session) : ""),
     () => store.roles,
   ));
   made.every(() => compare === made && panels.then(({ charts }) => charts.refreshCompared()));
   return made;
 }
 
-/** Compare with the sessions in the address, or with the ones of the last visit. @param {string[]} [sids] */
-async function restoreCompared(sids = recall(`compare.${selection.channel}`, [])) {
+/** Compare with the runs in the address, or with the ones of the last visit. @param {string | null} [asked] */
+async function restoreCompared(asked) {
+  const { channel } = selection;
   const { charts } = await panels;
-  if (sids.length) await (await comparing()).restore(sids);
+  const text = asked ?? recall(`compare.${channel}`, /** @type {string[]} */ ([])).join();
+  if (text) {
+    const { readKeys } = await import("../charts/compare.js");
+    await (await comparing()).restore(readKeys(text, channel));
+  }
   charts.showCompared();
 }
 

@@ -8,7 +8,7 @@ import { el, fill, icon } from "../ui/dom.js";
 import { ABSENT, cut, duration, time } from "../ui/format.js";
 import { recall, remember } from "../ui/memory.js";
 import { channelUrl } from "../ui/page-url.js";
-import { MOST_COMPARED } from "../charts/compare.js";
+import { keyOf, MOST_COMPARED } from "../charts/compare.js";
 import { lookOf } from "./verdict.js";
 
 /** @import { Channel, Selection, Session } from "../data/types.js" */
@@ -25,7 +25,8 @@ const MOST_ROWS = 100;
 
 /**
  * @param {{api: import("../server/api.js").Api, selection: Selection, shown: string, compared: Set<string>, onChoose:
- *   (selection: Selection) => void, onCompare: (sessions: Session[]) => void}} parts
+ *   (selection: Selection) => void, onCompare: (session: Session, isCompared: boolean) => void}} parts `compared`:
+ *   CHANNEL:SID of each
  */
 export async function openPicker({ api, selection, shown, compared, onChoose, onCompare }) {
   const list = el("ul", { class: "sessions" }, el("li", { class: "empty" }, "Loading …"));
@@ -151,15 +152,16 @@ export async function openPicker({ api, selection, shown, compared, onChoose, on
       .join(" · ");
     const lasted = session.started_ms ? duration((session.ended_ms ?? Date.now()) - session.started_ms) : "";
     const isShown = session.sid === (selection.session || shown);
+    const key = keyOf(session);
     const check = el("input", {
       type: "checkbox",
-      checked: compared.has(session.sid ?? ""),
+      checked: compared.has(key),
       "aria-label": `Compare with ${session.name ?? session.sid}`,
       onchange: () => {
-        if (check.checked && compared.size < MOST_COMPARED) compared.add(session.sid ?? "");
-        else compared.delete(session.sid ?? "");
-        check.checked = compared.has(session.sid ?? "");
-        onCompare(sessions.filter((one) => compared.has(one.sid ?? "")));
+        if (check.checked && compared.size < MOST_COMPARED) compared.add(key);
+        else compared.delete(key);
+        check.checked = compared.has(key);
+        onCompare(session, check.checked);
       },
     });
     return el(
