@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
@@ -43,6 +44,7 @@ from hud_publisher.intake.items import Env, FieldsStream, Mind, Picture, Vision
 from hud_publisher.intake.mind import copy_mind
 from hud_publisher.intake.report import Report, Stats, Status
 from hud_publisher.lifecycle import Lifecycle, wait_for_writers
+from hud_publisher.notebook import Part, View, view_of
 from hud_publisher.once import log_once
 from hud_publisher.protocol.batch import FRAMES_TOGETHER, Claim, Published
 from hud_publisher.protocol.entries import StreamName
@@ -483,6 +485,28 @@ class Publisher(Lifecycle):
             self._description.configure(config, text_of(section))
         except Exception as error:  # a foreign object's methods may raise anything
             log_once("configure", "HUD: hud.configure() left out a configuration: %s", text_of(error))
+
+    # -- in a notebook ------------------------------------------------------------------------------------------------
+
+    def show(
+        self, part: Part = "page", *, chart: str | None = None, url: str | None = None, height: int | None = None
+    ) -> View:
+        """Return this run's page, or one part of it, for the output of a notebook's cell.
+
+        Args:
+            part: "page" for all of it, or "stage" (the picture), "card" (picture, verdict and key figures), or "chart".
+            chart: the path of the field that "chart" shows, such as "train/loss".
+            url: of the page, if it differs from the one that this publisher knows.
+            height: in CSS pixels.
+
+        Raises:
+            ConfigError: there is no such part, or a chart without its field.
+        """
+        return view_of(url or self.settings.hud_url, self.channel, part, chart=chart, height=height, environ=os.environ)
+
+    def _repr_html_(self) -> str:
+        """Return the run's card, which a notebook shows for a cell that ends with the publisher."""
+        return self.show("card")._repr_html_()
 
     # -- state --------------------------------------------------------------------------------------------------------
 

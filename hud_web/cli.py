@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -40,6 +41,8 @@ Command = Callable[[argparse.Namespace], int]
 _WEB_PACKAGES = frozenset(
     {"starlette", "uvicorn", "httptools", "prometheus_client", "uvloop", "anyio", "h11", "click", "apprise"}
 )
+#: Pages that may embed a HUD that listens on loopback: a notebook on this machine, or the hub whose proxy shows both.
+_NOTEBOOKS = ("'self'", "http://localhost:*", "http://127.0.0.1:*")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -233,13 +236,15 @@ def _demo(options: argparse.Namespace) -> int:
 def _with_redis(options: argparse.Namespace, companions: Callable[[WebSettings], list[Companion]]) -> int:
     """Serve on the Redis of REDIS_URL, or on an embedded one that ends with this process."""
     server, settings = _server(), _settings(options)
+    if settings.is_loopback and not settings.frame_ancestors:
+        settings = replace(settings, frame_ancestors=_NOTEBOOKS)
     has_runs = False
     try:
         with contextlib.ExitStack() as stack:
             redis = None
             if not settings.redis_url or _is_own_dead_socket(settings):
                 redis = stack.enter_context(EmbeddedRedis(settings))
-                settings = WebSettings.from_env(redis_url=redis.url, **_listening(options))
+                settings = replace(settings, redis_url=redis.url)
             listener = stack.enter_context(contextlib.closing(server.bind(settings.host, settings.port)))
             _say(f"HUD  {_link(settings, listener)}  (Ctrl-C ends it)")
             view_listener = _open_view(server, settings, stack)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -126,6 +127,13 @@ def test_nothing_of_it_listens_beyond_loopback(up: Callable[..., Up]) -> None:
     addresses = listening_addresses(process.process.pid)
     assert addresses
     assert {address.split(":")[0] for address in addresses} == {"0100007F"}  # 127.0.0.1
+
+
+def test_notebooks_of_this_machine_may_embed_its_page_and_no_others(up: Callable[..., Up]) -> None:
+    _process, web, _redis, _folder = start_up(up)
+    with urllib.request.urlopen(f"{web.url}/") as answer:
+        policy = answer.headers["Content-Security-Policy"]
+    assert "; frame-ancestors 'self' http://localhost:* http://127.0.0.1:*;" in policy
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
