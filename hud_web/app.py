@@ -158,6 +158,7 @@ def _routes(
         Route("/api/state", reading.state),
         Route("/api/sessions", reading.sessions),
         Route("/api/history", archive.history),
+        Route("/api/points", archive.points),
         Route("/api/export", archive.export),
         Route("/api/frames", archive.frames),
         Route("/api/mind", archive.minds),

@@ -19,6 +19,7 @@ from hud_publisher.protocol.keys import Sid
 from hud_publisher.protocol.stored import decode_entry, read_int, read_not_finite, read_object
 from hud_publisher.protocol.values import flatten
 from hud_web.api.history import ANSWER_POINTS, COMPRESSED_ANSWER_POINTS, Histories
+from hud_web.api.points import Asked, newest_points
 from hud_web.api.series import MAX_POINTS
 from hud_web.http.answers import JsonAnswer
 from hud_web.http.query import parameter, parameters, session_of, whole_number
@@ -73,6 +74,12 @@ class ArchiveEndpoints:
         if is_gzip:  # digits compress to a third at the fastest setting, within a few milliseconds
             body, headers = gzip.compress(body, 1), headers | {"Content-Encoding": "gzip"}
         return Response(body, media_type="application/json", headers=headers)
+
+    async def points(self, request: Request) -> Response:
+        """The points of several runs after a position of each: `run=CHANNEL:SID@POSITION` and `field`, repeatable."""
+        asked = [Asked.read(text) for text in parameters(request, "run")]
+        found = await newest_points(self._store, asked, frozenset(parameters(request, "field")))
+        return JsonAnswer({"runs": found}, headers=_NO_STORE)
 
     async def frames(self, request: Request) -> Response:
         """The index of stored frames, `from_ms` to `to_ms`; each picture is at /api/frames/{id}."""

@@ -11,6 +11,7 @@ from hud_publisher.protocol.batch_body import MEDIA_TYPE
 from hud_publisher.protocol.roles import ROLES
 from hud_publisher.protocol.scripts import MAX_CHANNELS
 from hud_publisher.protocol.values import NOT_FINITE
+from hud_web.api import points
 from hud_web.api.archive import MAX_ANNOTATIONS, MAX_REPORTS, MAX_VISION_CALLS
 from hud_web.api.channel_index import MAX_LIMIT
 from hud_web.api.series import MAX_POINTS
@@ -52,6 +53,14 @@ def answer(name: str) -> Any:
 )
 def test_each_limit_is_that_of_its_endpoint(path: str, name: str, most: int) -> None:
     assert query(path, name)["maximum"] == most
+
+
+def test_the_runs_of_a_request_for_points_are_named_as_the_code_reads_them() -> None:
+    runs = query("/api/points", "run")
+    channel = keys._CHANNEL.pattern.replace(r"\-", "-").replace("(?:", "(")
+    position = points._POSITION.pattern.replace("(?:", "(")
+    assert runs["items"]["pattern"] == f"^{channel}:{keys._SID.pattern}@({position})$"
+    assert runs["maxItems"] == points.MAX_RUNS
 
 
 def test_the_patterns_are_those_of_the_code() -> None:
