@@ -176,7 +176,8 @@ def test_pinned_charts_come_first_in_the_order_chosen(run: Run, open_page: Open)
     pinned = screen.find(".chart-section", has_text="Pinned").locator(".chart h3")
     screen.wait(lambda: pinned.all_inner_texts() == ["sample", "learn"], "both pinned")
     chart(screen, "learn").hover()
-    chart(screen, "learn").get_by_label("Move before the previous pinned chart").click()
+    chart(screen, "learn").locator(".grip").focus()
+    screen.press("ArrowLeft")
     screen.wait(lambda: pinned.all_inner_texts() == ["learn", "sample"], "the new order")
     screen.page.reload()
     screen.wait(lambda: pinned.all_inner_texts() == ["learn", "sample"], "the order kept")
@@ -503,12 +504,15 @@ def test_a_row_of_the_table_opens_its_chart_by_click_and_by_key(run: Run, open_p
     screen = open_page()
     screen.wait_metric("beta/y", "−3")
     screen.find(".row", has_text="beta").click()
-    screen.wait(lambda: screen.find(".chart:visible").all_inner_texts() != [], "a chart")
     screen.wait(lambda: screen.find(".chart:visible h3").all_inner_texts() == ["y"], "the chart of the row")
+    wait_drawn(screen, "y")
+    assert screen.find("#no-charts").is_hidden()
     screen.find("#table").focus()
     screen.press("ArrowDown")
     screen.press("Enter")
     screen.wait(lambda: screen.find(".chart:visible h3").all_inner_texts() == ["x"], "the chart of the first row")
+    screen.press("Escape")
+    screen.wait(lambda: screen.find(".chart:visible").count() > 1, "all charts again")
     phone = open_page(size=(390, 844), is_mobile=True)
     phone.find("#tabs button", has_text="Metrics").tap()
     phone.find(".row", has_text="beta").tap()
@@ -539,6 +543,7 @@ def test_a_link_leads_to_the_same_view(start_run: StartRun, open_page: Open) -> 
         screen.press("ArrowLeft")
     screen.wait_pixel(color_of(4))
     screen.find("button:has-text('Copy link')").click()
+    screen.find("dialog button", has_text="This session").click()
     screen.wait_text("#toasts", "Link")
     address = re.search(r"http://\S+", screen.text("#toasts"))
     assert address is not None
@@ -552,3 +557,82 @@ def test_a_link_leads_to_the_same_view(start_run: StartRun, open_page: Open) -> 
     assert other.find("button:has-text('log')").get_attribute("aria-pressed") == "true"
     other.wait(lambda: other.find(".chart:visible h3").all_inner_texts() == ["entropy"], "the chart looked for")
     other.wait_text("#chart-bar", "vs past")
+
+
+def titles(screen: Screen) -> list[str]:
+    return [title.replace("\n", "") for title in screen.find(".chart:visible h3").all_inner_texts()]
+
+
+def drag(screen: Screen, handle: Locator, to: tuple[float, float]) -> None:
+    """Drag with the mouse; `to` is relative to the middle of the handle."""
+    box = handle.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    screen.page.mouse.move(x, y)
+    screen.page.mouse.down()
+    screen.page.mouse.move(x + to[0], y + to[1], steps=4)
+    screen.page.mouse.up()
+
+
+def test_a_chart_is_moved_resized_enlarged_and_closed_and_the_layout_is_kept(run: Run, open_page: Open) -> None:
+    train(run, 60)
+    screen = open_page()
+    wait_drawn(screen, "Entropy · KL")
+    screen.wait(lambda: len(titles(screen)) > 4, "the charts")
+    first, second = titles(screen)[:2]
+    # By keys: the second chart comes first, and is two columns wide.
+    chart(screen, second).locator(".grip").focus()
+    screen.press("ArrowLeft")
+    screen.wait(lambda: titles(screen)[:2] == [second, first], "the order changed by a key")
+    chart(screen, second).locator(".corner").focus()
+    width = chart(screen, second).bounding_box()
+    screen.press("ArrowRight")
+    assert width is not None
+    wide = lambda title: (chart(screen, title).bounding_box() or {"width": 0})["width"]  # noqa: E731
+    screen.wait(lambda: wide(second) > 1.8 * width["width"], "two columns")
+    # By mouse: back behind the other one, and to one column.
+    from_, to = chart(screen, second).bounding_box(), chart(screen, first).bounding_box()
+    assert from_ is not None
+    assert to is not None
+    chart(screen, second).hover()
+    grip = chart(screen, second).locator(".grip").bounding_box()
+    assert grip is not None
+    middle = (to["x"] + 0.8 * to["width"] - grip["x"], to["y"] + 60 - grip["y"])
+    drag(screen, chart(screen, second).locator(".grip"), middle)
+    screen.wait(lambda: titles(screen)[:2] == [first, second], "the order changed by the mouse")
+    drag(screen, chart(screen, second).locator(".corner"), (-from_["width"] / 2, from_["height"]))
+    screen.wait(lambda: wide(second) < 1.1 * width["width"], "one column")
+    assert (chart(screen, second).bounding_box() or from_)["height"] > 1.8 * from_["height"], "two rows"
+    chart(screen, first).hover()
+    chart(screen, first).get_by_role("button", name="Close this chart").click()
+    screen.wait(lambda: first not in titles(screen), "the chart to be closed")
+    chart(screen, second).get_by_role("button", name="Enlarge").click()
+    screen.wait(lambda: titles(screen) == [second], "the chart alone")
+    screen.page.reload()
+    screen.wait(lambda: titles(screen) == [second], "the chart alone after a reload")
+    wait_drawn(screen, second)
+    screen.press("Escape")
+    screen.wait(lambda: titles(screen)[:1] == [second] and first not in titles(screen), "the layout after a reload")
+    screen.find("button", has_text="1 closed").click()
+    screen.find("dialog button", has_text=first).click()
+    screen.wait(lambda: titles(screen)[:2] == [first, second], "the closed chart in its place again")
+
+
+def test_a_chart_moves_to_another_section_and_an_invalid_expression_is_searched_as_text(
+    run: Run, open_page: Open
+) -> None:
+    train(run, 30)
+    screen = open_page()
+    screen.wait(lambda: "sample" in titles(screen), "the charts")
+    chart(screen, "learn").locator(".grip").focus()
+    for _place in titles(screen):  # from the edge of a section it goes to the end of the section before
+        screen.press("ArrowLeft")
+    screen.wait(lambda: titles(screen)[0] == "learn", "the first place")
+    assert screen.find(".chart-section", has_text="timers").first.locator("h3 .muted").inner_text() == "1"
+    find = screen.find("[aria-label='Find charts by name']")
+    find.fill("^TIMERS sample|learn")
+    screen.wait(lambda: titles(screen) == ["learn", "sample"], "two charts")
+    find.fill("sample(")
+    screen.wait_text("#chart-bar", "“sample(” is searched for as text")
+    find.fill("")
+    screen.wait(lambda: titles(screen)[0] == "learn", "the layout as before")

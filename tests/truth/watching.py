@@ -67,6 +67,10 @@ _SEEK = """(share) => {
 _COPY = """async () => {
   window.copied = '';
   [...document.querySelectorAll('#top-tools button')].find((button) => button.title === 'Copy link').click();
+  let choice;
+  while (!(choice = document.querySelector("dialog[data-name='share'] button[title='This session']")))
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  choice.click();
   while (!window.copied) await new Promise((resolve) => setTimeout(resolve, 5));
   return window.copied;
 }"""

@@ -1,7 +1,7 @@
 // @ts-check
 /** The bar above the charts: the settings that all charts share, and the sessions that the run is compared with. */
 
-import { button, byId, el, fill } from "../ui/dom.js";
+import { button, byId, el, fill, setText } from "../ui/dom.js";
 import { cut } from "../ui/format.js";
 import { remember } from "../ui/memory.js";
 import { COMPARED } from "./chart.js";
@@ -14,8 +14,9 @@ export class ChartBar {
    * @param {Scene} scene @param {() => void} onChange @param {(session: Session) => void} onCompare a session leaves
    * @param {() => void} onFind something else is looked for
    * @param {() => void} onMachine the charts of the machine are wanted, or those of training again
+   * @param {() => void} onClosed the list of closed charts is wanted
    */
-  constructor(scene, onChange, onCompare, onFind, onMachine) {
+  constructor(scene, onChange, onCompare, onFind, onMachine, onClosed) {
     this.scene = scene;
     this.onChange = onChange;
     this.onCompare = onCompare;
@@ -43,11 +44,13 @@ export class ChartBar {
       type: "search",
       placeholder: "find charts",
       "aria-label": "Find charts by name",
-      title: "Words, or a regular expression between slashes: /loss|kl$/",
+      title: "Regular expressions, all of which must match: loss|kl$ or layer[0-3] norm",
       spellcheck: "false",
       autocomplete: "off",
       oninput: onFind,
     });
+    this.hint = el("span", { class: "muted", role: "status" });
+    this.closed = el("button", { type: "button", hidden: true, onclick: onClosed });
     this.machine = button("server", "Machine", onMachine, { pressed: false });
     this.machine.hidden = true;
     this.compared = el("span", { class: "compared-box" });
@@ -58,8 +61,10 @@ export class ChartBar {
       el("label", {}, "smooth", this.slider),
       this.log,
       this.find,
+      this.hint,
       this.machine,
       this.unzoom,
+      this.closed,
       this.compared,
     );
     this.paint();
@@ -78,6 +83,17 @@ export class ChartBar {
   setMachine(isKnown, isShown) {
     this.machine.hidden = !isKnown;
     this.machine.setAttribute("aria-pressed", String(isShown));
+  }
+
+  /** Say why a search means something else than its text. @param {string} text "" for nothing */
+  setHint(text) {
+    setText(this.hint, text);
+  }
+
+  /** @param {number} count of closed charts */
+  setClosed(count) {
+    this.closed.hidden = !count;
+    setText(this.closed, `${count} closed`);
   }
 
   paint() {

@@ -6,16 +6,17 @@
 
 import { brokenAt, seriesOf } from "../data/leaves.js";
 import { isNumber } from "../data/nested.js";
-import { button, byId, el, fill, icon, setText } from "../ui/dom.js";
+import { byId, el, icon, setText } from "../ui/dom.js";
 import { cut } from "../ui/format.js";
-import { matcher } from "../ui/match.js";
-import { recall, remember } from "../ui/memory.js";
-import { urlPart, urlNumber } from "../ui/page-url.js";
+import { matcher, unusableTerm } from "../ui/match.js";
+import { kept, linkPart, listText, urlList, urlPart, urlNumber } from "../ui/page-url.js";
 import { painter } from "../ui/paint.js";
 import { onTheme } from "../ui/theme.js";
 import { ChartBar } from "./chart-bar.js";
 import { Chart } from "./chart.js";
+import { addHandles } from "./handles.js";
 import { History } from "./history.js";
+import { Layout } from "./layout.js";
 import { isMachine, machineSections, titleOf } from "./machine.js";
 import { EPISODE_FIELDS, groupPaths, KEY_CHARTS } from "./recipes.js";
 
@@ -32,8 +33,6 @@ import { EPISODE_FIELDS, groupPaths, KEY_CHARTS } from "./recipes.js";
 const MOST_PER_SECTION = 48;
 /** Further sections start closed. */
 const OPEN_SECTIONS = 5;
-/** "layer2" before "layer10". */
-const BY_NAME = new Intl.Collator("en", { numeric: true });
 const PINNED = "Pinned";
 const KEY = "Key";
 const FOUND = "Found";
@@ -51,13 +50,12 @@ export class Charts {
     this.store = store;
     this.compare = compare;
     this.box = byId("chart-scroll");
-    /** Charts that the viewer pinned, by id, in the order chosen. @type {string[]} */
-    this.pins = recall("chart.pins", []);
+    this.layout = new Layout();
     /** @type {Scene} */
     this.scene = {
-      x: /** @type {any} */ (AXES.includes(urlPart("x") ?? "") ? urlPart("x") : recall("chart.x", "step")),
-      smoothing: urlNumber("smooth", 0, 0.98) ?? recall("chart.smoothing", 0.6),
-      log: urlPart("log") === null ? recall("chart.log", false) : urlPart("log") === "1",
+      x: /** @type {any} */ (AXES.includes(urlPart("x") ?? "") ? urlPart("x") : kept("chart.x", "step")),
+      smoothing: urlNumber("smooth", 0, 0.98) ?? kept("chart.smoothing", 0.6),
+      log: urlPart("log") === null ? kept("chart.log", false) : urlPart("log") === "1",
       zoom: askedZoom(),
       startMs: 0,
       episodeAt: (timeMs) => this.episodeAt(timeMs),
@@ -83,10 +81,28 @@ export class Charts {
       (session) => this.stopComparing(session),
       () => this.search(),
       () => this.showMachine(!this.isMachineShown),
+      () => this.openClosed(),
     );
     /** Whether the charts of the machine are shown instead of those of training. */
-    this.isMachineShown = false;
+    this.isMachineShown = urlPart("machine") === "1";
     this.bar.find.value = urlPart("charts") ?? "";
+    /** Paths of the fields with charts, in the order of their names. @type {string[]} */
+    this.paths = [];
+    /** Names of the sections in the order of the page, as a new page places them. @type {string[]} */
+    this.places = [];
+    /** More charts of a section than MOST_PER_SECTION, in a link. @type {Map<string, number>} */
+    this.askedMore = new Map(
+      (urlList("more") ?? []).map((text) => [text.slice(text.indexOf(" ") + 1), parseInt(text, 10) || 0]),
+    );
+    /** The chart at the top of the visible part, in a link. */
+    this.askedTop = urlPart("top");
+    /** Contains the enlarged chart. */
+    this.largeBox = el("div", { class: "chart-large", hidden: true });
+    this.box.prepend(this.largeBox);
+    /** Whether the viewer drags a chart: nothing else may move them. */
+    this.isHeld = false;
+    this.handles = /** @type {Map<Chart, ReturnType<typeof addHandles>>} */ (new Map());
+    this.linkParts();
     this.visibility = new IntersectionObserver((entries) => this.onVisibility(entries), {
       root: this.box,
       rootMargin: "120px",
@@ -112,6 +128,9 @@ export class Charts {
       this.reload();
     }
   }
+
+  /** The fields in `paths`. @type {Set<string>} */
+  known = new Set();
 
   /** @param {[number, number] | null} zoom */
   zoom(zoom) {
@@ -151,14 +170,34 @@ export class Charts {
     const found = this.sections.get(FOUND);
     if (found) found.most = MOST_PER_SECTION;
     this.box.scrollTop = 0;
-    this.place();
+    if (this.layout.large !== null) this.enlarge(null);
+    this.placeFound();
+    this.showSections();
   }
 
-  /** Show the chart of one field. @param {string} path */
+  /** Show the chart of one field, enlarged. @param {string} path */
   open(path) {
-    this.bar.find.value = path;
-    this.search();
-    this.bar.find.focus();
+    const chart = this.chart(FIELD + path);
+    if (chart) this.enlarge(chart);
+  }
+
+  /** Let one chart fill the area of the charts; null: show all of them again. @param {Chart | null} chart */
+  enlarge(chart) {
+    const before = this.layout.large === null ? undefined : this.charts.get(this.layout.large);
+    this.layout.enlarge(chart?.id ?? null);
+    this.showSections();
+    if (chart) chart.node.focus({ preventScroll: true });
+    else if (before?.node.isConnected && before.node.closest(".chart-grid")) {
+      before.node.scrollIntoView({ block: "nearest" });
+      this.handles.get(before)?.grow.focus({ preventScroll: true });
+    }
+  }
+
+  /** Return from the enlarged chart. @returns {boolean} whether there was one */
+  shrink() {
+    if (this.layout.large === null) return false;
+    this.enlarge(null);
+    return true;
   }
 
   /** Show the charts of the machine, or those of training. @param {boolean} isShown */
@@ -166,6 +205,7 @@ export class Charts {
     this.isMachineShown = isShown;
     this.bar.setMachine(true, isShown);
     this.box.scrollTop = 0;
+    this.layout.enlarge(null);
     this.place();
   }
 
@@ -182,6 +222,7 @@ export class Charts {
     if (path === undefined) return false;
     this.scene.mark = at;
     this.bar.find.value = "";
+    this.layout.enlarge(null);
     if (this.isMachineShown !== isMachine(path)) this.showMachine(isMachine(path));
     else this.place();
     const known = [...(this.byPath.get(path) ?? [])];
@@ -198,53 +239,85 @@ export class Charts {
     return true;
   }
 
-  /** @returns {boolean} whether something is looked for */
+  /** Whether the viewer looks for charts by name. */
+  get isSearching() {
+    return Boolean(this.bar.find.value.trim());
+  }
+
   placeFound() {
     const text = this.bar.find.value.trim();
-    const section = this.section(FOUND);
-    section.ids = [];
-    if (text) {
-      const fits = matcher(text);
-      const paths = [...this.store.leaves.values()]
-        .filter((leaf) => (isNumber(leaf.live) || leaf.turns) && fits(leaf.path))
-        .map((leaf) => leaf.path);
-      section.ids = paths
-        .sort((a, b) => Number(b === text) - Number(a === text) || BY_NAME.compare(a, b))
-        .map((path) => FIELD + path);
-    }
-    return Boolean(text);
+    const fits = matcher(text);
+    const ids = text ? this.paths.filter(fits).map((path) => FIELD + path) : [];
+    const exact = ids.indexOf(FIELD + text);
+    if (exact > 0) ids.unshift(...ids.splice(exact, 1));
+    this.section(FOUND).ids = ids;
+    const term = unusableTerm(text);
+    this.bar.setHint(term ? `“${cut(term, 20)}” is searched for as text: it is no regular expression` : "");
   }
 
   place() {
+    if (this.isHeld) return;
     this.scene.startMs = this.store.session?.started_ms ?? this.scene.startMs;
     this.placeKey();
-    const isSearching = this.placeFound();
-    const free = [];
-    for (const leaf of this.store.leaves.values()) {
-      if ((isNumber(leaf.live) || leaf.turns) && !isMachine(leaf.path) && !this.isInKey(leaf.path))
-        free.push(leaf.path);
+    const paths = [];
+    for (const leaf of this.store.leaves.values()) if (isNumber(leaf.live) || leaf.turns) paths.push(leaf.path);
+    if (paths.length !== this.paths.length || paths.some((path) => !this.known.has(path))) {
+      this.paths = byName(paths);
+      this.known = new Set(paths);
     }
-    const groups = this.isMachineShown ? this.machineSections() : trainingSections(free.sort(BY_NAME.compare));
+    this.placeFound();
+    const groups = this.isMachineShown
+      ? this.machineSections()
+      : trainingSections(this.paths.filter((path) => !isMachine(path) && !this.isInKey(path)));
     this.bar.setMachine(this.store.leaves.branches.has("machine"), this.isMachineShown);
     for (const [name, section] of this.sections) if (!SPECIAL.has(name) && !groups.has(name)) section.ids = [];
+    this.places = [...groups.keys()];
+    if (!this.isMachineShown) groups.set(KEY, this.section(KEY).ids);
+    this.layout.arrange(groups);
     for (const [name, ids] of groups) this.section(name).ids = ids;
-    const wanted = [...groups.keys()].map((name) => this.section(name).node); // the section "other" is last
+    const wanted = this.places.map((name) => this.section(name).node); // the section "other" is last
     const stand = [...this.box.children].filter((node) => wanted.includes(/** @type {HTMLElement} */ (node)));
     if (wanted.some((node, i) => node !== stand[i])) this.box.append(...wanted); // moving nodes takes the focus away
-    this.section(PINNED).ids = this.pins.filter((id) => this.chart(id));
+    this.showSections();
+  }
+
+  /** Fill the sections that are shown, and hide the others. */
+  showSections() {
+    if (this.isHeld) return;
+    const { isSearching, layout } = this;
+    this.section(PINNED).ids = layout.pins.filter((id) => this.chart(id));
+    const large = layout.large === null ? undefined : this.chart(layout.large);
+    this.box.classList.toggle("large", Boolean(large));
+    this.largeBox.hidden = !large;
+    for (const node of [...this.largeBox.children]) if (node !== large?.node) node.remove();
     for (const [name, section] of this.sections) {
       const isAside = isSearching ? name !== FOUND : this.isMachineShown && SPECIAL.has(name);
       section.node.classList.toggle("aside", isAside);
       this.fillSection(name, section);
     }
+    if (large) {
+      if (!large.node.parentElement?.classList.contains("chart-large")) this.largeBox.append(large.node);
+      this.visibility.observe(large.node);
+      this.markHandles(large, true);
+    }
+    this.bar.setClosed([...layout.closed].filter((id) => this.chart(id)).length);
     const none = byId("no-charts");
-    none.hidden = isSearching ? this.section(FOUND).ids.length > 0 : this.charts.size > 0;
+    none.hidden = Boolean(large) || (isSearching ? this.section(FOUND).ids.length > 0 : this.charts.size > 0);
     setText(
       none,
       isSearching ? "No numeric field of this run has such a name." : "Charts appear with the first numbers.",
     );
     this.markFieldKinds();
     this.sizeRows();
+    this.scrollToAsked();
+  }
+
+  /** Scroll to the chart that was at the top when the link was copied, once it is there. */
+  scrollToAsked() {
+    const node = this.askedTop === null ? undefined : this.charts.get(this.askedTop)?.node;
+    if (!node?.closest(".chart-grid")) return;
+    this.askedTop = null;
+    node.scrollIntoView({ block: "start" });
   }
 
   /** The ids of the charts of the machine by section; makes the charts. @returns {Map<string, string[]>} */
@@ -341,6 +414,8 @@ export class Charts {
     if (!leaf || (!isNumber(leaf.live) && !leaf.turns)) return undefined;
     const chart = this.makeChart(id, isMachine(leaf.path) ? titleOf(leaf.name) : leaf.name);
     chart.heading.title = leaf.path;
+    const above = leaf.path.slice(0, leaf.path.length - leaf.name.length);
+    chart.heading.dataset.above = cut(above, 120); // shown outside of its section
     chart.setLines([this.lineOf(leaf, leaf.name)]);
     this.connect(leaf.path, chart);
     return chart;
@@ -349,12 +424,7 @@ export class Charts {
   /** @param {string} id @param {string} title */
   makeChart(id, title) {
     const chart = new Chart(id, title, this.scene);
-    fill(
-      chart.tools,
-      button("left", "Move before the previous pinned chart", () => this.movePin(chart, -1), { quiet: true }),
-      button("right", "Move after the next pinned chart", () => this.movePin(chart, 1), { quiet: true }),
-      button("pin", "Pin to the top", () => this.togglePin(chart), { quiet: true, pressed: false }),
-    );
+    this.handles.set(chart, addHandles(chart, this.actions));
     this.charts.set(id, chart);
     this.byNode.set(chart.node, chart);
     return chart;
@@ -373,7 +443,8 @@ export class Charts {
     const known = this.sections.get(name);
     if (known) return known;
     const like = [...this.sections.keys()].filter((one) => isMachine(one) === isMachine(name));
-    const open = SPECIAL.has(name) || like.length < OPEN_SECTIONS + (isMachine(name) ? 0 : 2);
+    const isFirst = like.length < OPEN_SECTIONS + (isMachine(name) ? 0 : 2);
+    const open = this.layout.open.get(name) ?? (SPECIAL.has(name) || isFirst);
     const grid = el("div", { class: "chart-grid", hidden: !open });
     const count = el("span", { class: "muted" });
     const toggle = el(
@@ -388,7 +459,7 @@ export class Charts {
       ids: /** @type {string[]} */ ([]),
       node: el(
         "section",
-        { class: "chart-section" },
+        { class: `chart-section ${name === FOUND ? "found" : name === PINNED ? "pinned" : ""}` },
         el("h3", { class: name === KEY ? "sr" : null }, toggle),
         grid,
         more,
@@ -397,7 +468,7 @@ export class Charts {
       open,
       count,
       more,
-      most: MOST_PER_SECTION,
+      most: Math.max(MOST_PER_SECTION, this.askedMore.get(name) ?? 0),
     };
     more.addEventListener("click", () => {
       section.most += MOST_PER_SECTION;
@@ -405,6 +476,7 @@ export class Charts {
     });
     toggle.addEventListener("click", () => {
       section.open = !section.open;
+      this.layout.setOpen(name, section.open);
       toggle.setAttribute("aria-expanded", String(section.open));
       grid.hidden = !section.open;
       this.fillSection(name, section);
@@ -417,12 +489,13 @@ export class Charts {
 
   /** @param {string} name @param {Section} section */
   fillSection(name, section) {
-    const isSearching = Boolean(this.bar.find.value.trim());
-    // A chart has one place: in the search results, else among the pinned charts, else in its section.
-    const found = isSearching && name !== FOUND ? new Set(this.sections.get(FOUND)?.ids) : null;
-    const ids = section.ids.filter(
-      (id) => !found?.has(id) && (name === PINNED || name === FOUND || !this.pins.includes(id)),
-    );
+    // A section that is not shown keeps its charts, except those that are found.
+    if (section.node.classList.contains("aside")) return;
+    const { pins, closed, large } = this.layout;
+    // A chart has one place: enlarged, in the search results, among the pinned charts, or in its section.
+    const isFree = (/** @type {string} */ id) =>
+      id !== large && (name === FOUND || (!closed.has(id) && (name === PINNED || !pins.includes(id))));
+    const ids = section.ids.filter(isFree);
     section.node.hidden = !ids.length;
     setText(section.count, ids.length > section.most ? `${section.most} of ${ids.length}` : String(ids.length));
     section.more.hidden = !section.open || ids.length <= section.most;
@@ -435,10 +508,7 @@ export class Charts {
       if (section.grid.children[i] !== chart.node)
         section.grid.insertBefore(chart.node, section.grid.children[i] ?? null);
       this.visibility.observe(chart.node);
-      const isPinned = name === PINNED;
-      const [left, right, pin] = chart.tools.children;
-      pin.setAttribute("aria-pressed", String(this.pins.includes(chart.id)));
-      for (const mover of [left, right]) /** @type {HTMLElement} */ (mover).hidden = !isPinned || ids.length < 2;
+      this.markHandles(chart, false);
     });
     for (const node of [...section.grid.children].slice(shown.length)) node.remove();
   }
@@ -450,26 +520,138 @@ export class Charts {
     const room = Math.max(150, Math.min(640, Math.floor((height - (rows - 1) * 8) / rows)));
     if (height && innerWidth > 720) this.box.style.setProperty("--chart-height", `${room}px`);
     else this.box.style.removeProperty("--chart-height");
+    for (const id of this.layout.spans.keys()) {
+      const chart = this.charts.get(id);
+      if (chart?.node.isConnected) this.sizeChart(chart);
+    }
   }
 
-  /** Pin a chart to the top, or return it to its section. @param {Chart} chart */
-  togglePin(chart) {
-    const at = this.pins.indexOf(chart.id);
-    if (at < 0) this.pins.push(chart.id);
-    else this.pins.splice(at, 1);
-    remember("chart.pins", this.pins);
-    this.place();
+  // -- changes of the layout
+
+  /** @type {import("./handles.js").Actions} */
+  actions = {
+    pin: (chart) => {
+      this.layout.pin(chart.id, !this.layout.pins.includes(chart.id));
+      this.showSections();
+    },
+    enlarge: (chart) => this.enlarge(this.layout.large === chart.id ? null : chart),
+    close: (chart) => this.close(chart, !this.layout.closed.has(chart.id)),
+    step: (chart, by) => this.step(chart, by),
+    drop: (chart, target, isAfter) => {
+      const other = this.byNode.get(target);
+      if (other) this.moveBeside(chart, other, isAfter);
+    },
+    resize: (chart, columns, rows) => {
+      this.layout.resize(chart.id, columns, rows);
+      this.sizeChart(chart);
+    },
+    spanOf: (chart) => this.layout.spanOf(chart.id),
+    columns: (chart) => columnsOf(chart.node),
+    hold: (isHeld) => {
+      this.isHeld = isHeld;
+      if (!isHeld) this.arrange();
+    },
+  };
+
+  /** Hide a chart, or show it again. @param {Chart} chart @param {boolean} isClosed */
+  close(chart, isClosed) {
+    const next = /** @type {HTMLElement | null} */ (chart.node.nextElementSibling ?? chart.node.previousElementSibling);
+    this.layout.close(chart.id, isClosed);
+    this.showSections();
+    if (isClosed && !this.isSearching) (next ?? this.box).focus({ preventScroll: true });
   }
 
-  /** @param {Chart} chart @param {1 | -1} by places in the order of the pinned ones */
-  movePin(chart, by) {
-    const at = this.pins.indexOf(chart.id);
-    const to = at + by;
-    if (at < 0 || to < 0 || to >= this.pins.length) return;
-    [this.pins[at], this.pins[to]] = [this.pins[to], this.pins[at]];
-    remember("chart.pins", this.pins);
+  /** The dialog that lists the closed charts. */
+  async openClosed() {
+    const { openDialog } = await import("../ui/dialogs.js");
+    const charts = [...this.layout.closed].map((id) => this.chart(id)).filter((chart) => chart !== undefined);
+    openDialog("closed", "Closed charts", (done) => [
+      el("p", { class: "muted" }, "Choose a chart to show it in its section again."),
+      el(
+        "div",
+        { class: "choices" },
+        ...charts.map((chart) =>
+          el(
+            "button",
+            {
+              type: "button",
+              title: chart.id.startsWith(FIELD) ? cut(chart.id.slice(FIELD.length), 300) : null,
+              onclick: (/** @type {Event} */ event) => {
+                this.close(chart, false);
+                /** @type {HTMLElement} */ (event.currentTarget).remove();
+                if (!charts.some(({ id }) => this.layout.closed.has(id))) done();
+              },
+            },
+            cut(chart.title, 60),
+          ),
+        ),
+      ),
+      el(
+        "div",
+        { class: "choices" },
+        el(
+          "button",
+          {
+            type: "button",
+            class: "primary",
+            onclick: () => {
+              for (const chart of charts) this.layout.close(chart.id, false);
+              this.showSections();
+              done();
+            },
+          },
+          "Show all",
+        ),
+      ),
+    ]);
+  }
+
+  /** Move a chart to the place before or after the next one that is shown. @param {Chart} chart @param {1 | -1} by */
+  step(chart, by) {
+    const nodes = [...this.box.querySelectorAll(".chart-section:not(.aside) > .chart-grid:not([hidden]) > .chart")];
+    const other = this.byNode.get(nodes[nodes.indexOf(chart.node) + by]);
+    if (!other) return;
+    // From the edge of a section it goes to the near edge of the next one.
+    const isSame = other.node.parentElement === chart.node.parentElement;
+    this.moveBeside(chart, other, isSame ? by > 0 : by < 0);
+  }
+
+  /** @param {Chart} chart @param {Chart} other @param {boolean} isAfter */
+  moveBeside(chart, other, isAfter) {
+    const grid = other.node.parentElement;
+    const [name] = [...this.sections].find(([, section]) => section.grid === grid) ?? [];
+    if (name === undefined || name === FOUND) return;
+    const next = isAfter ? this.byNode.get(/** @type {Element} */ (other.node.nextElementSibling)) : other;
+    const before = next === chart ? this.byNode.get(/** @type {Element} */ (chart.node.nextElementSibling)) : next;
+    this.layout.move(chart.id, before?.id ?? null, name, name === PINNED);
     this.place();
-    /** @type {HTMLElement | null} */ (chart.tools.children[by < 0 ? 0 : 1])?.focus(); // moving it took the focus away
+    chart.node.scrollIntoView({ block: "nearest" });
+    const nodes = [...(chart.node.parentElement?.children ?? [])];
+    setText(byId("announce"), `${chart.title}: place ${nodes.indexOf(chart.node) + 1} of ${nodes.length} in ${name}`);
+  }
+
+  /** Show the state of a chart's controls. @param {Chart} chart @param {boolean} isLarge */
+  markHandles(chart, isLarge) {
+    const handles = this.handles.get(chart);
+    if (!handles) return;
+    const { pin, grip, grow, close, corner } = handles;
+    pin.setAttribute("aria-pressed", String(this.layout.pins.includes(chart.id)));
+    rename(grow, isLarge ? "Back to the other charts (Esc)" : "Enlarge", isLarge ? "shrink" : "full");
+    const isClosed = this.layout.closed.has(chart.id);
+    rename(close, isClosed ? "Show this chart in its section again" : "Close this chart", isClosed ? "eye" : "close");
+    close.hidden = corner.hidden = isLarge;
+    grip.hidden = isLarge || Boolean(chart.node.closest(".found"));
+    this.sizeChart(chart);
+  }
+
+  /** @param {Chart} chart */
+  sizeChart(chart) {
+    const [columns, rows] = this.layout.spanOf(chart.id);
+    const { style } = chart.node;
+    const column = columns > 1 ? `span ${Math.min(columns, columnsOf(chart.node))}` : "";
+    if (style.gridColumn !== column) style.gridColumn = column;
+    const row = rows > 1 ? `span ${rows}` : "";
+    if (style.gridRow !== row) style.gridRow = row;
   }
 
   // -- the content of the charts
@@ -495,17 +677,44 @@ export class Charts {
       .flatMap((chart) => chart.lines.map((line) => line.path));
   }
 
-  /** The settings of the charts, for a link. */
-  view() {
-    const { x, log, smoothing, zoom } = this.scene;
-    return {
-      x,
-      log: log ? 1 : 0,
-      smooth: smoothing,
-      zoom: zoom?.map((place) => Number(place.toPrecision(12))).join("~") ?? null,
-      charts: this.bar.find.value.trim(),
-      compare: [...(this.compare()?.chosen ?? [])].join(),
-    };
+  /** Register what a link carries of the charts. */
+  linkParts() {
+    const { scene } = this;
+    linkPart("x", () => (scene.x === "step" ? "" : scene.x));
+    linkPart("log", () => (scene.log ? 1 : ""));
+    linkPart("smooth", () => (scene.smoothing === 0.6 ? "" : scene.smoothing));
+    linkPart("zoom", () => scene.zoom?.map((place) => Number(place.toPrecision(12))).join("~") ?? "");
+    linkPart("charts", () => this.bar.find.value.trim());
+    linkPart("machine", () => (this.isMachineShown ? 1 : ""));
+    linkPart("compare", () => [...(this.compare()?.chosen ?? [])].join("~"));
+    // A new page opens the first sections in the order of their names.
+    const changed = (/** @type {boolean} */ isOpen) => () =>
+      listText(
+        [...this.sections]
+          .filter(([name, { ids, open }]) => {
+            const place = this.places.indexOf(name);
+            const isUsual = SPECIAL.has(name) || (place >= 0 && place < OPEN_SECTIONS);
+            return ids.length && open === isOpen && open !== isUsual;
+          })
+          .map(([name]) => name),
+      );
+    linkPart("open", changed(true));
+    linkPart("shut", changed(false));
+    linkPart("more", () =>
+      listText(
+        [...this.sections]
+          .filter(([, { most }]) => most > MOST_PER_SECTION)
+          .map(([name, { most }]) => `${most} ${name}`),
+      ),
+    );
+    linkPart("top", () => {
+      if (!this.box.scrollTop || this.layout.large !== null) return "";
+      const { top } = this.box.getBoundingClientRect();
+      const first = [...this.box.querySelectorAll(".chart-section:not(.aside) .chart")].find(
+        (node) => node.getBoundingClientRect().bottom > top + 8,
+      );
+      return (first && this.byNode.get(first)?.id) ?? "";
+    });
   }
 
   /** Fetch the points that came while the page was disconnected, after a snapshot. */
@@ -557,6 +766,9 @@ export class Charts {
     this.sections.clear();
     this.byPath.clear();
     this.byNode.clear();
+    this.handles.clear();
+    this.paths = [];
+    this.known.clear();
     this.history.forget();
     this.scene.zoom = this.scene.mark = null;
     this.isMachineShown = false;
@@ -575,6 +787,32 @@ export class Charts {
     const isKnown = store.snapshotSeen && Boolean(store.session?.sid) && store.frame !== null;
     byId("main").dataset.fields = !isKnown || this.charts.size ? "numbers" : store.leaves.size ? "texts" : "none";
   }
+}
+
+/**
+ * Names in order, "layer2" before "layer10". Comparing padded texts takes a tenth of the time of Intl.Collator, which
+ * matters for 20,000 fields.
+ * @param {string[]} paths
+ */
+function byName(paths) {
+  return paths
+    .map((path) => [path.toLowerCase().replace(/\d+/g, (digits) => digits.padStart(12, "0")), path])
+    .sort(([a, one], [b, two]) => (a < b ? -1 : a > b ? 1 : one < two ? -1 : 1))
+    .map(([, path]) => path);
+}
+
+/** The columns of the grid that a chart is in. @param {HTMLElement} node */
+function columnsOf(node) {
+  const grid = node.closest(".chart-grid");
+  return grid ? getComputedStyle(grid).gridTemplateColumns.split(" ").length : 1;
+}
+
+/** @param {HTMLElement} control @param {string} label @param {string} iconName */
+function rename(control, label, iconName) {
+  if (control.getAttribute("aria-label") === label) return;
+  control.setAttribute("aria-label", label);
+  control.title = label;
+  control.replaceChildren(icon(iconName));
 }
 
 /** The ids of the charts of fields by section. @param {string[]} paths @returns {Map<string, string[]>} */

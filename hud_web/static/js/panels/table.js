@@ -10,8 +10,8 @@ import { copyText } from "../ui/clipboard.js";
 import { button, byId, el, fill, icon, setText } from "../ui/dom.js";
 import { cut, duration, inTwo, time, value } from "../ui/format.js";
 import { matcher } from "../ui/match.js";
-import { recall, remember } from "../ui/memory.js";
-import { urlPart } from "../ui/page-url.js";
+import { remember } from "../ui/memory.js";
+import { kept, linkPart, urlNumber, urlPart } from "../ui/page-url.js";
 import { painter } from "../ui/paint.js";
 import { isMachine, quantity } from "../charts/machine.js";
 import { drawSpark } from "../ui/spark.js";
@@ -42,8 +42,10 @@ export class Table {
     this.sizer = el("div", { class: "sizer", role: "rowgroup" });
     this.box.append(this.sizer);
     /** @type {Mode} */
-    this.mode = recall("table.mode", /** @type {string} */ ("values")) === "updates" ? "updates" : "values";
-    this.newestFirst = recall("table.newest", false);
+    this.mode = (urlPart("list") ?? kept("table.mode", "values")) === "updates" ? "updates" : "values";
+    this.newestFirst = urlPart("newest") === "1" || kept("table.newest", false);
+    /** The row at the top of the visible part, in a link. @type {number | null} */
+    this.askedRow = urlNumber("row", 1, 1e9);
     this.isPaused = false;
     /** @type {(Leaf | Change)[]} */
     this.rows = [];
@@ -63,7 +65,7 @@ export class Table {
       oninput: () => this.refilter(),
     });
     this.filterField.value = urlPart("find") ?? "";
-    this.filterField.title = "Words, or a regular expression between slashes: /loss|kl$/";
+    this.filterField.title = "Regular expressions, all of which must match: loss|kl$ or layer[0-3] norm";
     this.modeField = el(
       "select",
       {
@@ -103,6 +105,10 @@ export class Table {
         icon("save"),
       ),
     );
+    linkPart("find", () => this.filterField.value.trim());
+    linkPart("list", () => (this.mode === "values" ? "" : this.mode));
+    linkPart("newest", () => (this.newestFirst ? 1 : ""));
+    linkPart("row", () => Math.round(this.box.scrollTop / ROW_PX) || "");
     this.request = painter(() => this.paint(), 200);
     this.box.addEventListener("click", (event) => this.open(this.rowOf(/** @type {Element} */ (event.target))));
     this.box.addEventListener("keydown", (event) => this.move(event));
@@ -199,6 +205,10 @@ export class Table {
       this.sizer.style.height = height;
       box.setAttribute("aria-rowcount", String(total));
       if (wasAtEnd && !this.isPaused) box.scrollTop = total * ROW_PX;
+    }
+    if (this.askedRow !== null && this.store.snapshotSeen && total) {
+      box.scrollTop = this.askedRow * ROW_PX;
+      this.askedRow = null;
     }
     const all = this.store.leaves.size + this.store.leaves.uncounted - this.unlisted;
     setText(

@@ -8,8 +8,7 @@ import { connect, listen, selectionFromUrl } from "../server/feed-client.js";
 import { byId, button, el, fill, icon } from "../ui/dom.js";
 import { embedded, wholePage } from "../ui/embed.js";
 import { envName } from "../ui/format.js";
-import { recall } from "../ui/memory.js";
-import { viewUrl, urlPart, urlNumber } from "../ui/page-url.js";
+import { kept, urlPart, urlNumber } from "../ui/page-url.js";
 import { Frames } from "../stage/frames.js";
 import { Player, SPEEDS } from "../stage/player.js";
 import { Scrubber } from "../stage/scrubber.js";
@@ -259,7 +258,7 @@ async function comparing() {
 async function restoreCompared(asked) {
   const { channel } = selection;
   const { charts } = await panels;
-  const text = asked ?? recall(`compare.${channel}`, /** @type {string[]} */ ([])).join();
+  const text = asked ?? kept(`compare.${channel}`, /** @type {string[]} */ ([])).join();
   if (text) {
     const { readKeys } = await import("../charts/compare.js");
     await (await comparing()).restore(readKeys(text, channel));
@@ -269,7 +268,7 @@ async function restoreCompared(asked) {
 
 async function settings() {
   const [{ openSettings }, { alerts }] = await Promise.all([import("./settings.js"), panels]);
-  openSettings({ alerts, api, onKeys: keySheet });
+  openSettings({ alerts, api, onKeys: keySheet, onShare: share });
 }
 
 async function save() {
@@ -279,19 +278,8 @@ async function save() {
 }
 
 async function share() {
-  const { charts, table } = await panels;
-  // In whole microseconds, and not before the moment: a page that opens the link shows the same entries.
-  const t = store.moment === null ? null : Math.ceil(store.moment * 1000) / 1000;
-  const url = viewUrl(
-    { channel: selection.channel, session: store.session?.sid ?? "" },
-    { t, find: table.filterField.value.trim(), ...charts.view() },
-  );
-  try {
-    await navigator.clipboard.writeText(url);
-    notices.toast({ ms: store.now(), tone: "ok", icon: "check", title: "Link copied", text: url });
-  } catch {
-    notices.toast({ ms: store.now(), tone: "info", icon: "link2", title: "Link to this session", text: url });
-  }
+  const [{ openShare }] = await Promise.all([import("./share.js"), panels]); // the panels have registered their parts
+  openShare(store, selection.channel, (notice) => notices.toast(notice));
 }
 
 /** @type {import("./keys.js").Binding[]} */
@@ -342,6 +330,12 @@ const bindings = [
     label: "Agent’s mind on the picture",
     match: pressed("m"),
     run: () => panels.then(({ mind }) => mind.toggle()),
+  },
+  {
+    keys: "Esc",
+    label: "Back from an enlarged chart",
+    match: (event) => event.key === "Escape" && byId("chart-scroll").classList.contains("large"),
+    run: () => panels.then(({ charts }) => charts.shrink()),
   },
   { keys: "F", label: "Full screen", match: pressed("f"), run: () => stage.toggleFull() },
   { keys: "S", label: "Save this frame as PNG", match: pressed("s"), run: () => stage.savePng() },

@@ -2,6 +2,7 @@
 /** The button of the agent's mind, and the loading of its parts: with a run's first view, or when the viewer asks. */
 
 import { button, byId } from "../ui/dom.js";
+import { urlPart } from "../ui/page-url.js";
 
 /** @import { Api } from "../server/api.js" */
 /** @import { Store } from "../data/store.js" */
@@ -25,6 +26,7 @@ export class MindLoader {
       pressed: false,
     });
     byId("stage-tools").prepend(this.button);
+    if (urlPart("mind") === "1") this.toggle();
   }
 
   /** Show or hide the overlay on the picture. */

@@ -8,8 +8,10 @@ import { currentTheme, setTheme, THEMES } from "../ui/theme.js";
 /** @import { Alerts } from "../panels/alerts.js" */
 
 const WORDS = { dark: "Dark", light: "Light", contrast: "High contrast" };
-/** @param {{alerts: Alerts, api: import("../server/api.js").Api, onKeys: () => void}} parts */
-export function openSettings({ alerts, api, onKeys }) {
+/**
+ * @param {{alerts: Alerts, api: import("../server/api.js").Api, onKeys: () => void, onShare: () => void}} parts
+ */
+export function openSettings({ alerts, api, onKeys, onShare }) {
   openDialog("settings", "Settings", (close) => [
     el(
       "fieldset",
@@ -62,6 +64,10 @@ export function openSettings({ alerts, api, onKeys }) {
       button("help", "Keyboard shortcuts", () => {
         close();
         onKeys();
+      }),
+      button("link2", "Copy link", () => {
+        close();
+        onShare();
       }),
     ),
   ]);

@@ -2,6 +2,7 @@
 /** The tabs of a phone's views, at the bottom; on a wide screen all views are visible and the tabs are hidden. */
 
 import { byId, el, fill, icon } from "../ui/dom.js";
+import { linkPart, urlPart } from "../ui/page-url.js";
 
 const TABS = [
   ["watch", "eye", "Watch"],
@@ -28,6 +29,7 @@ export function startTabs() {
   };
   chooseTab = (name) => document.getElementById("tabs")?.checkVisibility() && choose(name);
   fill(byId("tabs"), ...buttons);
-  const asked = new URLSearchParams(location.search).get("tab") ?? "";
+  const asked = urlPart("tab") ?? "";
+  linkPart("tab", () => (page.dataset.tab === TABS[0][0] ? "" : (page.dataset.tab ?? "")));
   choose(TABS.some(([name]) => name === asked) ? asked : "watch");
 }

@@ -8,7 +8,8 @@ import { mostEntropy } from "../data/mind.js";
 import { Bars } from "../ui/bars.js";
 import { byId, el, fill, setText } from "../ui/dom.js";
 import { number } from "../ui/format.js";
-import { recall, remember } from "../ui/memory.js";
+import { remember } from "../ui/memory.js";
+import { kept, linkPart, urlPart } from "../ui/page-url.js";
 import { painter } from "../ui/paint.js";
 import { continuousRows, probabilityRows, qRows } from "./mind-rows.js";
 
@@ -30,9 +31,10 @@ export class MindOverlay {
     this.button = button;
     this.minds = minds;
     /** The viewer's choice. */
-    this.isWanted = recall("mind.overlay", true);
+    this.isWanted = urlPart("mind") === "0" ? false : kept("mind.overlay", true);
     /** Whether the viewer asked for it although the run sends no views. */
     this.isAsked = false;
+    linkPart("mind", () => (this.store.mind && !this.isWanted ? 0 : this.isAsked ? 1 : ""));
     this.node.hidden = true;
     byId("screen").append(this.node);
     this.request = painter(() => this.paint());

@@ -5,6 +5,7 @@
  */
 
 import { entryTime } from "../data/nested.js";
+import { linkPart, urlNumber } from "../ui/page-url.js";
 
 /** @import { Store } from "../data/store.js" */
 /** @import { Frames, Frame, Episode } from "./frames.js" */
@@ -36,7 +37,8 @@ export class Player {
     this.frames = frames;
     this.screen = screen;
     this.isPlaying = false;
-    this.speed = 1;
+    this.speed = SPEEDS.find((speed) => speed === urlNumber("speed", 0, 9)) ?? 1;
+    linkPart("speed", () => (this.speed === 1 ? "" : this.speed));
     /** The moment at which playing stops. @type {number | null} */
     this.stopAt = null;
     /**

@@ -1,7 +1,8 @@
 // @ts-check
 /** The themes: dark, light and high contrast; chosen by hand, else by the system's preference. */
 
-import { recall, remember } from "./memory.js";
+import { remember } from "./memory.js";
+import { kept, linkPart, urlPart } from "./page-url.js";
 
 export const THEMES = /** @type {const} */ (["dark", "light", "contrast"]);
 
@@ -46,7 +47,8 @@ function apply(name) {
 
 /** Apply the theme of the URL (`?theme=`), of an earlier visit, or of the system. */
 export function startTheme() {
-  const asked = new URLSearchParams(location.search).get("theme") ?? recall("theme", "");
+  const asked = urlPart("theme") ?? kept("theme", "");
+  linkPart("theme", currentTheme);
   if (asked) apply(asked);
   else if (matchMedia("(prefers-contrast: more)").matches) apply("contrast");
 }
