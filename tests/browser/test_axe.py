@@ -157,6 +157,10 @@ def test_axe_finds_nothing_with_parts_of_a_run_missing(stack: WebServer, channel
     axe.visit(seen.channel)
     screen.wait_pixel(color_of(1))
     axe.check("frames alone")
+    for part in ("stage", "card"):
+        axe.visit(seen.channel, f"embed={part}")
+        axe.screen.wait_state("LIVE")
+        axe.check(f"embedded {part}")
     old = OldClient(stack, f"{channel}-old")
     old.vision(png((200, 30, 60), (160, 144)), response_time=412.0, response="A tree.")
     axe.visit(f"{channel}-old")

@@ -5,6 +5,7 @@
  */
 
 import { byId, el, fill, icon, setText } from "../ui/dom.js";
+import { embedded } from "../ui/embed.js";
 import { cut, inLocalTime, time } from "../ui/format.js";
 import { painter } from "../ui/paint.js";
 
@@ -102,7 +103,12 @@ export class VerdictLine {
     let node = this.text.children[i];
     if (!node) {
       const onclick = () => this.onEvidence(this.clauses[i]);
-      node = el("button", { type: "button", class: "bare", onclick }, el("strong"), el("span"));
+      node = el(
+        "button",
+        { type: "button", class: "bare", disabled: Boolean(embedded), onclick },
+        el("strong"),
+        el("span"),
+      );
       this.text.append(node);
     }
     const text = cut(inLocalTime(clause.text, clause.time_ms), LONGEST_CLAUSE);
