@@ -43,6 +43,9 @@ from hud_web.http.proxies import TrustedProxies
 from hud_web.live.channels import Channels
 from hud_web.live.stream import StreamEndpoint
 from hud_web.monitor.monitor import Monitor
+from hud_web.runs.endpoints import RunsEndpoints
+from hud_web.runs.overview import Overview
+from hud_web.runs.stream import RunsStream
 from hud_web.settings import WebSettings
 from hud_web.store.redis_client import connect_reader, connect_writer
 from hud_web.store.store import Store
@@ -88,10 +91,12 @@ def create_app(settings: WebSettings, *, view_port: int | None = None) -> Web:
     index = ChannelIndex(store, settings.limits)
     writing = WritingEndpoints(store, index, settings.limits, settings.tokens)
     reading = ReadingEndpoints(store, channels)
+    overview = Overview(store, is_draining=lambda: channels.is_draining)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(channels.run()), asyncio.create_task(monitor.run())]
+        tasks.append(asyncio.create_task(overview.run()))
         if alerts is not None:
             tasks.append(asyncio.create_task(alerts.run(monitor.token)))
         try:
@@ -106,6 +111,9 @@ def create_app(settings: WebSettings, *, view_port: int | None = None) -> Web:
 
     routes = _routes(writing, reading, ArchiveEndpoints(store), StreamEndpoint(channels, store, answers))
     routes.append(Route("/api/channels", index.channels))
+    routes += _runs_routes(
+        RunsEndpoints(store, overview, settings.limits, settings.tokens), RunsStream(channels, overview, answers)
+    )
     routes.append(Route("/metrics", MetricsEndpoint(channels, store, settings.channel).answer))
     app = Starlette(
         routes=routes,
@@ -178,6 +186,15 @@ def _routes(
         Route("/api/reset_session", writing.reset_session, methods=["POST"]),
         Route("/api/reporter", writing.reporter, methods=["POST"]),
         Mount("/static", PageFiles()),
+    ]
+
+
+def _runs_routes(runs: RunsEndpoints, stream: RunsStream) -> list[Route | Mount]:
+    return [
+        Route("/stream/runs", stream, methods=["GET"]),
+        Route("/api/runs", runs.runs),
+        Route("/api/runs/label", runs.label, methods=["POST"]),
+        Route("/api/runs/delete", runs.delete, methods=["POST"]),
     ]
 
 

@@ -9,6 +9,7 @@
     ├── SessionNotActiveError  the session does not hold its channel (HTTP 403)
     ├── NotFoundError          no such session, frame or page (HTTP 404)
     ├── SessionHeldError       another run holds the channel (HTTP 409)
+    ├── SessionLiveError       the session is live, and the request needs one that has ended (HTTP 409)
     ├── TooManyRequestsError   slow down (HTTP 429)
     └── UnavailableError       Redis or the HUD server cannot be reached at present; try again (HTTP 503)
         └── StorageFullError   Redis has no room left; nothing was written (HTTP 503, title REDIS_IS_FULL)
@@ -98,6 +99,10 @@ class SessionHeldError(HudError):
             f"{holder.retry_after_ms / 1000:.0f} s more: wait, use another channel, or end that run"
         )
         self.holder = holder
+
+
+class SessionLiveError(HudError):
+    """The session is live, and what was asked needs one that has ended."""
 
 
 class TooManyRequestsError(HudError):

@@ -20,7 +20,10 @@ MAX_INFO_FIELDS = 64
 #: Bytes of the encoded fields together: every viewer gets them with each event of the session.
 MAX_INFO_BYTES = 64 * 1024
 #: HUD's own fields of the session hash.
-RESERVED = frozenset({"run", "name", "started", "ended", "ended_by", "shown", "shown_ms", "info", "roles"})
+RESERVED = frozenset({
+    "run", "name", "started", "ended", "ended_by", "shown", "shown_ms", "info", "roles", "tags", "note", "pinned",
+    "labelled",
+})  # fmt: skip
 
 
 def clean_info(info: Mapping[Any, Any] | None) -> dict[str, str]:

@@ -28,6 +28,8 @@ DEFAULT_CHANNEL = "default"
 CHANNELS = "hud:channels"
 #: Index of the channels with alerts to deliver: a ZSET, channel → time of its newest alert in ms.
 ALERTS = "hud:alerts"
+#: Stream of the sessions that people labelled or deleted: channel, sid. By it each replica's index of runs stays right.
+CHANGES = "hud:changes"
 
 
 def check_channel(channel: str) -> str:

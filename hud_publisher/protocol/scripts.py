@@ -55,10 +55,11 @@ DOWNSAMPLED: tuple[StreamName, ...] = ("metrics", "iterations")
 PUBLISHER_SCRIPTS = ("register", "publish", "release", "touch", "describe")
 #: Files of functions that precede a script.
 _BEFORE = {
-    "publish": ("prelude", "downsample"), "register": ("prelude", "forget"), "release": ("prelude",),
+    "publish": ("prelude", "downsample"), "register": ("prelude", "parts", "forget"), "release": ("prelude",),
     "describe": ("prelude",), "watch": ("prelude",), "touch": ("prelude",), "lease": ("prelude",),
     "annotate": ("prelude",), "claim_alerts": ("prelude", "lanes"), "settle_alerts": ("prelude", "lanes"),
-    "unmark_alerts": ("prelude",),
+    "unmark_alerts": ("prelude",), "glance": ("prelude",), "label": ("prelude", "parts"),
+    "delete": ("prelude", "parts"),
 }  # fmt: skip
 
 
@@ -220,6 +221,40 @@ def marks(channel: str, sid: str, seen: Mapping[str, str]) -> ScriptCall:
     session = keys.session(sid)
     streams = (keys.events if name == "events" else session.stream(name) for name in seen)
     return ScriptCall(load_script("marks"), (session.info, session.state, *streams), tuple(seen.values()))
+
+
+def glance(
+    channel: str, sid: str, *, verdict: str, labels: str, frame: str, most_frame_bytes: int, fields: Sequence[bytes]
+) -> ScriptCall:
+    """Read what the wall shows of a session; see glance.lua for the reply.
+
+    Args:
+        channel: the display.
+        sid: the session.
+        verdict: version of the verdict that the reader knows.
+        labels: time of the labels that it knows.
+        frame: id of the newest frame that it has; "-" if it wants none.
+        most_frame_bytes: a larger frame is not read.
+        fields: names in the state.
+    """
+    keys = ChannelKeys(channel)
+    session = keys.session(sid)
+    streams = (session.stream(name) for name in ("metrics", "iterations", "frames"))
+    names = (keys.lock, session.info, session.state, session.monitor, *streams)
+    return ScriptCall(load_script("glance"), names, (sid, verdict, labels, frame, most_frame_bytes, *fields))
+
+
+def label(channel: str, sid: str, fields: Mapping[str, str], limits: Limits) -> ScriptCall:
+    """Store tags (a JSON list), note and pinned ("1" or "") of a session, those that `fields` has."""
+    keys = ChannelKeys(channel)
+    parts = [part for field in fields.items() for part in field]
+    return ScriptCall(load_script("label"), (keys.lock, keys.session(sid).info), (sid, limits.retention_ms, *parts))
+
+
+def delete(channel: str, sid: str) -> ScriptCall:
+    """Remove a session that does not hold its channel."""
+    keys = ChannelKeys(channel)
+    return ScriptCall(load_script("delete"), (keys.lock, keys.sessions, keys.session(sid).info), (sid,))
 
 
 def touch(channel: str, limits: Limits) -> ScriptCall:

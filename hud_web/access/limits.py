@@ -60,6 +60,10 @@ class Buckets:
         return wait_s
 
 
+#: Paths whose answers last until the viewer leaves.
+STREAMS = frozenset({"/stream", "/stream/runs"})
+
+
 class AddressLimits:
     """Refuses an address that sends too many requests; a plain ASGI middleware."""
 
@@ -87,7 +91,7 @@ class AddressLimits:
                 f"too many requests from {address}: ask again in {wait_s:.2f} s", retry_after_s=wait_s
             )
             await (await answer_hud_error(Request(scope), error))(scope, receive, send)
-        elif scope["path"] == "/stream" and scope["method"] != "POST" and self._most_streams:
+        elif scope["path"] in STREAMS and scope["method"] != "POST" and self._most_streams:
             await self._stream(address, scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -97,7 +101,7 @@ class AddressLimits:
         path = scope["path"]
         if scope["method"] == "POST":
             return self._registrations if path == "/api/register_session" else self._writes
-        if path == "/stream":
+        if path in STREAMS:
             return self._openings if self._most_streams else None
         return self._reads if path.startswith("/api/") else None
 

@@ -4,7 +4,8 @@ The page's addresses are relative, so a proxy that strips its prefix needs nothi
 keeps the prefix, `PathPrefix` replaces the path of a request by the part that one of the routes serves. All later
 checks (viewing port, viewing token, rates) see that part. A prefix must not allow a request that a proxy denies without
 it: a rule of a proxy against `/api/reset_session` does not match `/x/api/reset_session`. Therefore the server refuses
-writes below a prefix, except the page's choice of the shown env, and does not serve `/metrics`.
+writes below a prefix, except those of the pages (the choice of the shown env, labels and deletion of runs), and does
+not serve `/metrics`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hud_web.http.answers import JsonAnswer
 from hud_web.http.auth import SAFE_METHODS
 
-#: The only write of the page. It needs the same token as without a prefix.
-_WRITE_OF_PAGE = "/api/reporter"
+#: The writes of the pages. They need the same token as without a prefix.
+_WRITES_OF_PAGES = frozenset({"/api/reporter", "/api/runs/label", "/api/runs/delete"})
 #: Paths for operators, which are served without a prefix only.
 _ROOT_ONLY = frozenset({"/metrics"})
 #: Bounds the search: JupyterHub's prefixes have 4 or 5 segments, the longest route has 4.
@@ -55,7 +56,7 @@ class PathPrefix:
                     await RedirectResponse(to, 307, {"Cache-Control": "no-store"})(scope, receive, send)
                     return
             elif rest != path:
-                if scope["method"] not in SAFE_METHODS and rest != _WRITE_OF_PAGE:
+                if scope["method"] not in SAFE_METHODS and rest not in _WRITES_OF_PAGES:
                     detail = (
                         "requests below a path prefix may only read: let the proxy strip the prefix, or publish to the "
                         "HUD's own port"

@@ -48,7 +48,8 @@ AWAY_LOOK_S = 0.5
 #: Replays that read from Redis at once; the others wait their turn.
 REPLAYS_AT_ONCE = 4
 
-_HEADERS = [
+#: Of every stream.
+HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),  # nginx buffers streams otherwise
@@ -99,7 +100,7 @@ class StreamEndpoint:
         """Serve one viewer until it leaves, is cut, reaches its age limit, or the server drains."""
         asked = StreamRequest.of(Request(scope))
         if scope["method"] == "HEAD" or self._channels.is_draining:
-            await _turn_away(send)
+            await turn_away(send)
             return
         ends_s = time.monotonic() + random.uniform(0.8, 1.0) * MAX_AGE_S
         address = client_of(scope)
@@ -112,7 +113,7 @@ class StreamEndpoint:
         try:
             if not hub.is_ready:  # later fields come as an event, not in the snapshot
                 await viewer.pause(FIRST_LOOK_S)  # the hub ends it
-            await viewer.outlet.start(_HEADERS)
+            await viewer.outlet.start(HEADERS)
             await self._open(hub, viewer, asked, address)
         except BaseException:
             viewer.close()
@@ -240,9 +241,9 @@ def _interval_s(fps: float | None) -> float:
     return 1.0 / int(fps) if fps >= 1 else 1.0 / (int(fps * 20 + 1e-6) / 20)
 
 
-async def _turn_away(send: Send) -> None:
+async def turn_away(send: Send) -> None:
     """Ask a viewer to reconnect: an EventSource does so after this answer, and never after an error (HTML §9.2.2)."""
     body = sse.retry(random.randint(*TURNED_AWAY_RETRY_MS))
-    headers = [*_HEADERS, (b"connection", b"close"), (b"content-length", b"%d" % len(body))]
+    headers = [*HEADERS, (b"connection", b"close"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
