@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,8 +148,11 @@ def _alerts(settings: WebSettings, store: Store) -> Courier | None:
 def _routes(
     writing: WritingEndpoints, reading: ReadingEndpoints, archive: ArchiveEndpoints, stream: StreamEndpoint
 ) -> list[Route | Mount]:
-    async def page(_request: object) -> FileResponse:
-        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+    def page(name: str) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(_request: Request) -> FileResponse:
+            return FileResponse(STATIC / name, headers={"Cache-Control": "no-cache"})
+
+        return answer
 
     async def openapi(_request: object) -> Response:
         return Response(OPENAPI.read_bytes(), media_type="application/json")
@@ -158,7 +161,8 @@ def _routes(
         return await (writing.describe(request) if request.method == "POST" else archive.config(request))
 
     return [
-        Route("/", page),
+        Route("/", page("index.html")),
+        Route("/runs", page("runs.html")),
         Route("/stream", stream, methods=["GET"]),
         Route("/openapi.json", openapi),
         Route("/health", reading.health),

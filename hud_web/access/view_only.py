@@ -6,13 +6,16 @@ cluster. Called by the app.
 
 from __future__ import annotations
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hud_web.http.answers import JsonAnswer
 from hud_web.http.auth import SAFE_METHODS
 
 #: Paths for operators of the server only.
 _INTERNAL = frozenset({"/metrics"})
+#: Tells a page that this server refuses its writes, so that it disables them instead of trying.
+HEADER, VALUE = "HUD-Access", "view"
 
 
 class ViewOnly:
@@ -34,4 +37,14 @@ class ViewOnly:
             if scope["path"] in _INTERNAL:
                 await JsonAnswer({"error": "Not Found"}, 404)(scope, receive, send)
                 return
+            send = _marked(send)
         await self._app(scope, receive, send)
+
+
+def _marked(send: Send) -> Send:
+    async def send_marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)[HEADER] = VALUE
+        await send(message)
+
+    return send_marked

@@ -1,8 +1,8 @@
 """Access for viewers if HUD_VIEW_TOKEN is set: by a cookie from a link with the token, or by a bearer token.
 
-The link `/?token=…` is answered with a cookie and a redirect to the page without the token, so it stays out of the
-address bar, of bookmarks and of the Referer header. The cookie holds a digest of the token, not the token. Called by
-the app.
+The link `/?token=…` (or `/runs?token=…`) is answered with a cookie and a redirect to the page without the token, so it
+stays out of the address bar, of bookmarks and of the Referer header. The cookie holds a digest of the token, not the
+token. Called by the app.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ COOKIE = "hud_view"
 COOKIE_AGE_S = 30 * 24 * 3600
 #: Probes and scrapers have no cookie, and these paths reveal nothing about a run.
 OPEN_PATHS = frozenset({"/health", "/ready", "/metrics"})
+#: The pages, each of which accepts the viewing link.
+PAGES = frozenset({"/", "/runs", "/wall"})
 _LOCKED_PAGE = (
     "<!doctype html><html lang=en><meta charset=utf-8><title>HUD: locked</title><h1>This HUD needs its link</h1>"
     "<p>Ask whoever runs it for the link with the viewing token, and open that once in this browser.</p></html>"
@@ -51,7 +53,8 @@ class ViewingToken:
 
     def _by_link(self, request: Request) -> Response | None:
         given = request.query_params.get("token")
-        if given is None or request.url.path != "/":
+        page = request.url.path
+        if given is None or page not in PAGES:
             return None
         token = _matching(given, self._view_tokens)
         if token is None:
@@ -59,7 +62,8 @@ class ViewingToken:
         rest = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
         # Relative, and a cookie without a path: the browser knows the path prefix of a proxy, the server may not
         # (RFC 6265 §5.1.4, default-path).
-        response = RedirectResponse(f"./?{urlencode(rest)}" if rest else "./", 303, {"Cache-Control": "no-store"})
+        to = f".{page}?{urlencode(rest)}" if rest else f".{page}"
+        response = RedirectResponse(to, 303, {"Cache-Control": "no-store"})
         is_tls = request.url.scheme == "https"
         response.set_cookie(
             COOKIE, _digest(token), max_age=COOKIE_AGE_S, httponly=True, samesite="lax", secure=is_tls, path=None
@@ -73,7 +77,7 @@ class ViewingToken:
         return _matching(digest, tuple(_digest(token) for token in self._view_tokens)) is not None
 
     async def _refuse(self, request: Request) -> Response:
-        if request.url.path == "/":
+        if request.url.path in PAGES:
             return HTMLResponse(_LOCKED_PAGE, 401, {"WWW-Authenticate": "Bearer", "Cache-Control": "no-store"})
         detail = "the request has neither the cookie of the viewing link nor a bearer token: open /?token=… once"
         return await answer_hud_error(request, UnauthorizedError(detail))

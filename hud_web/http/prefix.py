@@ -41,7 +41,10 @@ class PathPrefix:
         """
         self._app = app
         self._exact = [route.path_regex for route in routes if isinstance(route, Route)]
-        self._below = [route.path_regex for route in routes if route.path not in _ROOT_ONLY]
+        self._below = [
+            route.path_regex for route in routes if isinstance(route, Route) and route.path not in _ROOT_ONLY
+        ]
+        self._mounts = [route.path_regex for route in routes if isinstance(route, Mount)]
         self._heads = {route.path.split("/")[1] for route in routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,13 +75,13 @@ class PathPrefix:
             return path
         if path.count("/") > MOST_SEGMENTS:
             return None
-        at = len(path)
-        while (at := path.rfind("/", 0, at)) >= 0:
-            rest = path[at:]
-            if any(pattern.match(rest) for pattern in self._below):
-                # `/api/state/` is a misspelt endpoint, not the page below `/api/state`.
-                return None if rest == "/" and self._is_exact(path[:-1]) else rest
-        return None
+        ends = [path[at:] for at, letter in enumerate(path) if letter == "/"]
+        # The longest one: `/hud/api/runs` is the endpoint below `/hud`, not the page `/runs` below `/hud/api`.
+        rest = next((end for end in ends if any(pattern.match(end) for pattern in self._below)), None)
+        if rest is None:
+            return next((end for end in reversed(ends) if any(pattern.match(end) for pattern in self._mounts)), None)
+        # `/api/state/` is a misspelt endpoint, not the page below `/api/state`.
+        return None if rest == "/" and self._is_exact(path[:-1]) else rest
 
     def _is_exact(self, path: str) -> bool:
         return any(pattern.match(path) for pattern in self._exact)

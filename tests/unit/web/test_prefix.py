@@ -17,7 +17,7 @@ from tests.unit.web.asgi import call
 ROUTES = [
     *(Route(path, lambda _request: PlainTextResponse(), methods=["GET", "POST"]) for path in (
         "/", "/stream", "/openapi.json", "/health", "/api/state", "/api/frames", "/api/frames/{id}", "/api/reporter",
-        "/api/reset_session", "/metrics",
+        "/api/reset_session", "/metrics", "/runs", "/api/runs", "/stream/runs",
     )),
     Mount("/static", PlainTextResponse()),
 ]  # fmt: skip
@@ -48,11 +48,18 @@ app = PathPrefix(path_seen, ROUTES)
         "/api/state",
         "/api/frames",
         "/api/frames/17-0",
+        "/api/runs",
+        "/stream/runs",
         "/static/js/shell/main.js",
     ],
 )
 async def test_every_endpoint_of_the_page_is_served_below_any_prefix(prefix: str, path: str) -> None:
     assert (await call(app, path=prefix + path))[2].decode() == path
+
+
+@pytest.mark.parametrize("prefix", ["/hud", "/user/ada/proxy/8086", "/static", "/api/v1"])
+async def test_a_page_whose_name_ends_an_endpoints_is_served_below_a_prefix(prefix: str) -> None:
+    assert (await call(app, path=f"{prefix}/runs"))[2] == b"/runs"
 
 
 @pytest.mark.parametrize(

@@ -39,3 +39,8 @@ async def test_the_main_port_takes_writes() -> None:
 async def test_no_header_makes_the_viewing_port_another(name: str) -> None:
     status, _headers, _body = await call(app, "POST", "/api/publish", port=VIEW, headers={name: f"localhost:{MAIN}"})
     assert status == 403
+
+
+async def test_a_page_learns_from_each_answer_that_it_cannot_write() -> None:
+    assert (await call(app, "GET", "/api/runs", port=VIEW))[1]["hud-access"] == "view"
+    assert "hud-access" not in (await call(app, "GET", "/api/runs", port=MAIN))[1]

@@ -24,19 +24,23 @@ export function valueText(value) {
   return typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value);
 }
 
-/** @param {{own: unknown, other: unknown}} row */
-function isOneSided({ own, other }) {
-  return own === undefined || other === undefined;
+/**
+ * The values of a run's configuration by path, without those that it repeats: the section `changed` has values of the
+ * section `config`.
+ * @param {import("./types.js").Fields} configuration from each section to its values
+ */
+export function settingsOf({ changed, ...rest }) {
+  return flatten(rest.config ? rest : { changed, ...rest });
 }
 
 /**
- * The differences of two configurations: paths whose values differ, then paths of which one run has no value.
- * @param {Map<string, unknown>} own @param {Map<string, unknown>} other
- * @returns {{path: string, own: unknown, other: unknown}[]} undefined: not there
+ * The differences of several configurations: paths whose values differ, then paths of which some run has no value.
+ * @param {Map<string, unknown>[]} all
+ * @returns {{path: string, values: unknown[]}[]} undefined: not there
  */
-export function differences(own, other) {
-  return [...new Set([...own.keys(), ...other.keys()])]
-    .filter((path) => JSON.stringify(own.get(path)) !== JSON.stringify(other.get(path)))
-    .map((path) => ({ path, own: own.get(path), other: other.get(path) }))
-    .sort((a, b) => Number(isOneSided(a)) - Number(isOneSided(b)));
+export function differences(all) {
+  return [...new Set(all.flatMap((one) => [...one.keys()]))]
+    .map((path) => ({ path, values: all.map((one) => one.get(path)) }))
+    .filter(({ values }) => new Set(values.map((one) => JSON.stringify(one))).size > 1)
+    .sort((a, b) => Number(a.values.includes(undefined)) - Number(b.values.includes(undefined)));
 }

@@ -5,7 +5,7 @@
  */
 
 import { isMapping } from "../data/nested.js";
-import { differences, flatten, valueText } from "../data/tree.js";
+import { differences, flatten, settingsOf, valueText } from "../data/tree.js";
 import { Api } from "../server/api.js";
 import { copyText } from "../ui/clipboard.js";
 import { openDialog } from "../ui/dialogs.js";
@@ -172,11 +172,8 @@ function showTree(body, count, config, fits, isSearching) {
  * other run @param {(text: string) => boolean} fits @param {boolean} withEqual
  */
 function showDifferences(body, count, config, other, name, fits, withEqual) {
-  // The section `changed` repeats values of the whole configuration.
-  const [own, theirs] = [config, other].map(({ changed, ...rest }) =>
-    flatten(rest.config ? rest : { changed, ...rest }),
-  );
-  const found = differences(own, theirs);
+  const [own, theirs] = [config, other].map(settingsOf);
+  const found = differences([own, theirs]).map(({ path, values }) => ({ path, own: values[0], other: values[1] }));
   const different = new Set(found.map(({ path }) => path));
   const equal = withEqual
     ? [...own].filter(([path]) => !different.has(path)).map(([path, value]) => ({ path, own: value, other: value }))

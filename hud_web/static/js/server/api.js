@@ -93,6 +93,6 @@ export class Api {
 }
 
 /** @returns {Record<string, string>} */
-function authorization() {
+export function authorization() {
   return token ? { Authorization: `Bearer ${token}` } : {};
 }

@@ -201,15 +201,12 @@ function notify(notice) {
 
 /** Request that an env is shown. @param {[number, number]} env */
 async function chooseEnv(env) {
-  let answer = await api.chooseReporter(env);
-  for (let tries = 0; answer === 401 && tries < 3; tries++) {
-    const { askForToken } = await import("../ui/dialogs.js");
-    const token = await askForToken(
-      tries ? "That token was not accepted." : "This server requires a token to change the env that is shown.",
-    );
-    if (!token) return;
-    setToken(token);
-    answer = await api.chooseReporter(env);
+  const act = () => api.chooseReporter(env);
+  let answer = /** @type {number | null} */ (await act());
+  if (answer === 401) {
+    const { actWithToken } = await import("../ui/dialogs.js");
+    answer = await actWithToken(act, setToken, "This server requires a token to change the env that is shown.");
+    if (answer === null) return;
   }
   const ms = store.now();
   if (answer === 200)

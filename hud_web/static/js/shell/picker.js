@@ -1,25 +1,18 @@
 // @ts-check
 /** The dialog that chooses the data shown: the live run, a past session or another channel; and sessions to compare. */
 
-import { isNumber } from "../data/nested.js";
 import { fetchChannels } from "../server/channels.js";
 import { openDialog } from "../ui/dialogs.js";
 import { el, fill, icon } from "../ui/dom.js";
-import { ABSENT, cut, duration, time } from "../ui/format.js";
+import { cut, date, duration, time } from "../ui/format.js";
 import { recall, remember } from "../ui/memory.js";
 import { channelUrl } from "../ui/page-url.js";
 import { keyOf, MOST_COMPARED } from "../charts/compare.js";
+import { statusLook } from "../ui/status-look.js";
 import { lookOf } from "./verdict.js";
 
 /** @import { Channel, Selection, Session } from "../data/types.js" */
 
-const ICONS = /** @type {Record<string, [string, string]>} */ ({
-  live: ["live", "ok"],
-  lapsed: ["warn", "error"],
-  ended: ["ended", "muted"],
-  "taken over": ["taken", "warn"],
-  waiting: ["waiting", "accent"],
-});
 /** Rows shown of each list; the filter finds further ones. */
 const MOST_ROWS = 100;
 
@@ -106,7 +99,7 @@ export async function openPicker({ api, selection, shown, compared, onChoose, on
     othersTitle.hidden = !matching.length;
   };
   const channelRow = (/** @type {Channel} */ { name, active, last_activity_ms: lastMs, session, verdict }) => {
-    const [shape, tone] = ICONS[session?.status ?? "ended"] ?? ICONS.ended;
+    const [shape, tone] = statusLook(session?.status);
     return el(
       "li",
       { "data-tone": tone },
@@ -145,7 +138,7 @@ export async function openPicker({ api, selection, shown, compared, onChoose, on
     );
   };
   const row = (/** @type {Session} */ session) => {
-    const [shape, tone] = ICONS[session.status] ?? ICONS.ended;
+    const [shape, tone] = statusLook(session.status);
     const about = [session.info?.env, session.info?.algorithm]
       .filter(Boolean)
       .map((part) => cut(String(part), 60))
@@ -206,12 +199,4 @@ export async function openPicker({ api, selection, shown, compared, onChoose, on
 /** A row with the number of rows that are not shown; null for none. @param {number} count */
 function more(count) {
   return count > MOST_ROWS ? el("li", { class: "empty" }, `${count - MOST_ROWS} more: filter by name`) : null;
-}
-
-/** Day and time, "22 Nov 12:04". @param {unknown} ms */
-function date(ms) {
-  if (!isNumber(ms) || Math.abs(ms) >= 8.64e15) return ABSENT;
-  return new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" })
-    .format(new Date(ms))
-    .replace(",", "");
 }

@@ -71,3 +71,21 @@ export function askForToken(why) {
     field.focus();
   });
 }
+
+/**
+ * Ask for the token and act with it, until the server accepts one.
+ * @param {() => Promise<number>} act returns the HTTP status
+ * @param {(token: string) => void} setToken
+ * @param {string} why the server wants a token
+ * @returns {Promise<number | null>} the last status; null if the viewer closed the dialog
+ */
+export async function actWithToken(act, setToken, why) {
+  let status = 401;
+  for (let tries = 0; status === 401 && tries < 3; tries++) {
+    const token = await askForToken(tries ? "That token was not accepted." : why);
+    if (!token) return null;
+    setToken(token);
+    status = await act();
+  }
+  return status;
+}

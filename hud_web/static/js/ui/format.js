@@ -154,6 +154,14 @@ export function time(ms) {
   return isNumber(ms) && Math.abs(ms) < 8.64e15 ? new Date(ms).toTimeString().slice(0, 8) : ABSENT;
 }
 
+/** Day and time, "22 Nov 12:04". @param {unknown} ms */
+export function date(ms) {
+  if (!isNumber(ms) || Math.abs(ms) >= 8.64e15) return ABSENT;
+  return new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" })
+    .format(new Date(ms))
+    .replace(",", "");
+}
+
 const DAY_MS = 86_400_000;
 
 /**
