@@ -26,7 +26,7 @@ from hud_publisher.protocol.transport.local_redis import accepts, local_url
 from hud_publisher.protocol.urls import parse_redis_url
 from hud_web import distribution_version
 from hud_web.access import logs
-from hud_web.command import admin, demo, doctor
+from hud_web.command import admin, data_folder, demo, doctor
 from hud_web.command.embedded import EmbeddedRedis
 from hud_web.command.printing import PIPE_STATUS, discard, flush, print_json, print_line
 from hud_web.settings import WebSettings
@@ -118,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--log-level", help="critical, error, warning, info or debug (HUD_LOG_LEVEL)")
         sub.add_argument("--redis-url", help="URL of Redis, instead of REDIS_URL")
+    kept = listening["up"].add_mutually_exclusive_group()
+    kept.add_argument("--data", metavar="DIR", help="folder to keep runs in (default ~/.local/share/hud)")
+    kept.add_argument("--memory", action="store_true", help="keep no runs: they are gone when this ends")
     listening["demo"].add_argument("--iterations", type=int, help="end the training after this number of iterations")
     querying = {
         "status": add("status", admin.status, "Show the holder and the state of a channel."),
@@ -218,7 +221,7 @@ def _open_view(server: ModuleType, settings: WebSettings, stack: contextlib.Exit
 
 
 def _up(options: argparse.Namespace) -> int:
-    return _with_redis(options, lambda _settings: [])
+    return _with_redis(options, lambda _settings: [], keeps=not options.memory)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -233,40 +236,64 @@ def _demo(options: argparse.Namespace) -> int:
     return _with_redis(options, companions)
 
 
-def _with_redis(options: argparse.Namespace, companions: Callable[[WebSettings], list[Companion]]) -> int:
-    """Serve on the Redis of REDIS_URL, or on an embedded one that ends with this process."""
+def _with_redis(
+    options: argparse.Namespace, companions: Callable[[WebSettings], list[Companion]], *, keeps: bool = False
+) -> int:
+    """Serve on the Redis of REDIS_URL, or on an embedded one that ends with this process.
+
+    Args:
+        options: of the command line.
+        companions: make what runs beside the server.
+        keeps: whether the embedded Redis keeps its runs in a folder. A demo leaves nothing behind.
+    """
     server, settings = _server(), _settings(options)
     if settings.is_loopback and not settings.frame_ancestors:
         settings = replace(settings, frame_ancestors=_NOTEBOOKS)
-    has_runs = False
+    end = ""
     try:
         with contextlib.ExitStack() as stack:
             redis = None
             if not settings.redis_url or _is_own_dead_socket(settings):
-                redis = stack.enter_context(EmbeddedRedis(settings))
+                redis = stack.enter_context(EmbeddedRedis(settings, _data(options, settings) if keeps else None))
                 settings = replace(settings, redis_url=redis.url)
+            elif getattr(options, "data", None) or getattr(options, "memory", False):
+                raise ConfigError(
+                    f"--data and --memory are for the Redis that `hud up` starts, and {settings.redis_url_variable} "
+                    "names another: leave one of the two out"
+                )
             listener = stack.enter_context(contextlib.closing(server.bind(settings.host, settings.port)))
             _say(f"HUD  {_link(settings, listener)}  (Ctrl-C ends it)")
             view_listener = _open_view(server, settings, stack)
-            _tell_addresses(settings, _address(settings, listener), redis)
-            has_runs = redis is not None
-            keepers = [] if redis is None else [redis.keep]
+            address = _address(settings, listener)
+            _tell_addresses(settings, address, redis)
+            keepers = []
+            if redis is not None:
+                redis.tell(address)
+                keepers = [redis.keep]
+                end = f"The runs are kept in {redis.data}: the next `hud up` shows them."
+                end = end if redis.data else "The Redis of this HUD has ended, and the runs in it are gone."
             server.serve(settings, listener, [*keepers, *companions(settings)], view_listener=view_listener)
     finally:
-        if has_runs:
-            _say_late("The Redis of `hud up` has ended, and the runs in it are gone.")
+        if end:
+            _say_late(end)
     return 0
 
 
+def _data(options: argparse.Namespace, settings: WebSettings) -> Path:
+    return Path(options.data).expanduser().absolute() if options.data else data_folder.default_folder(settings)
+
+
 def _tell_addresses(settings: WebSettings, address: str, redis: EmbeddedRedis | None) -> None:
-    """Print how training reaches this display."""
+    """Print how training reaches this display, and where its runs are kept."""
     if redis is not None:
         _say("Publish from this machine: no variable is needed. If XDG_RUNTIME_DIR differs there:")
         _say(f"     export REDIS_URL={redis.url}")
     _say("Publish by HTTP" + (", with HUD_TOKEN set too:" if settings.tokens else ":"))
     _say(f"     export HUD_URL={address}")
-    if redis is not None:
-        _say("Runs are lost when this ends. To keep them, set REDIS_URL to your Redis.")
+    if redis is not None and redis.data is not None:
+        _say(f"Runs are kept in {redis.data}")
+    elif redis is not None:
+        _say("Runs are lost when this ends. To keep them, use `hud up` without --memory.")
 
 
 def _is_own_dead_socket(settings: WebSettings) -> bool:

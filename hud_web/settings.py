@@ -99,6 +99,7 @@ class WebSettings(Settings):
         alerts: URLs of the receivers of alerts, or the path of a file that names them (hud_web.alerts.config).
         log_level: of the `hud` commands.
         log_format: "text" for people, "json" for a log store.
+        data_home: a folder of this user, in which `hud up` keeps runs; None: ~/.local/share.
     """
 
     host: str = setting("HUD_HOST", "127.0.0.1", str)
@@ -114,6 +115,7 @@ class WebSettings(Settings):
     alerts: str | None = setting("HUD_ALERTS", None, str, secret=True)
     log_level: str = setting("HUD_LOG_LEVEL", "info", choice("critical", "error", "warning", "info", "debug"))
     log_format: Literal["text", "json"] = setting("HUD_LOG_FORMAT", "text", choice("text", "json"))
+    data_home: str | None = setting("XDG_DATA_HOME", None, str)
 
     @property
     def view_tokens(self) -> tuple[str, ...]:

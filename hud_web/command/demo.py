@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from hud_publisher.protocol.errors import ConfigError
-from hud_web.command.embedded import told_of_our_end
+from hud_web.command.parent_death import told_of_our_end
 
 MODULE = "rllib_integration.demo"
 #: ray takes a few seconds to end its processes.

