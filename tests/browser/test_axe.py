@@ -157,7 +157,7 @@ def test_axe_finds_nothing_with_parts_of_a_run_missing(stack: WebServer, channel
     axe.visit(seen.channel)
     screen.wait_pixel(color_of(1))
     axe.check("frames alone")
-    for part in ("stage", "card"):
+    for part in ("stage", "card", "chart"):
         axe.visit(seen.channel, f"embed={part}")
         axe.screen.wait_state("LIVE")
         axe.check(f"embedded {part}")

@@ -12,8 +12,8 @@ from tests.browser.run import Run, color_of
 Open = Callable[..., Screen]
 
 #: What a viewer can click on or type into.
-_CONTROLS = """() => [...document.querySelectorAll('button, input, select, [tabindex="0"]')]
-  .filter((node) => node.checkVisibility() && !node.disabled && node.tagName !== 'DL')
+_CONTROLS = """() => [...document.querySelectorAll('button, input, select')]
+  .filter((node) => node.checkVisibility() && !node.disabled)
   .map((node) => node.id || node.className || node.textContent)"""
 #: Elements outside of the window, or wider than it.
 _OUTSIDE = (
@@ -43,3 +43,19 @@ def test_a_part_is_live_fits_and_has_no_controls(run: Run, open_page: Open, part
     assert screen.page.evaluate(_CONTROLS) == []
     whole = screen.find("#top-tools a")
     assert whole.get_attribute("href") == f"./?channel={screen.channel}"
+
+
+def test_one_chart_fills_an_embed_and_a_field_that_is_missing_is_named_as_such(run: Run, open_page: Open) -> None:
+    for n in range(5):
+        run.iterate(n, episode_return_mean=20.0 + n, train={"loss": 1.0 / (n + 1)})
+    screen = open_page(query="embed=chart&chart=train/loss", size=(700, 320))
+    screen.wait(lambda: screen.find(".chart-large canvas").count() > 0, "the chart")
+    assert screen.find(".chart:visible").count() == 1
+    assert "loss" in screen.text(".chart:visible h3")
+    assert screen.page.evaluate(_OUTSIDE) is False
+    assert screen.page.evaluate(_CONTROLS) == []
+    screen.page.goto(f"{run.server.url}/?channel={run.channel}&embed=chart&chart=return")  # a key chart
+    screen.wait_text(".chart:visible h3", "Episode return")
+    screen.page.goto(f"{run.server.url}/?channel={run.channel}&embed=chart&chart=nothing")
+    screen.wait_text("#no-charts", "No numeric field of this run has such a name")
+    assert screen.find(".chart:visible").count() == 0

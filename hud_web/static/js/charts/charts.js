@@ -7,6 +7,7 @@
 import { brokenAt, seriesOf } from "../data/leaves.js";
 import { isNumber } from "../data/nested.js";
 import { byId, el, icon, setText } from "../ui/dom.js";
+import { embedded } from "../ui/embed.js";
 import { cut } from "../ui/format.js";
 import { matcher, unusableTerm } from "../ui/match.js";
 import { kept, linkPart, listText, urlList, urlPart, urlNumber } from "../ui/page-url.js";
@@ -16,7 +17,7 @@ import { ChartBar } from "./chart-bar.js";
 import { Chart } from "./chart.js";
 import { addHandles } from "./handles.js";
 import { History } from "./history.js";
-import { Layout } from "./layout.js";
+import { FIELD, Layout } from "./layout.js";
 import { isMachine, machineSections, titleOf } from "./machine.js";
 import { EPISODE_FIELDS, groupPaths, KEY_CHARTS } from "./recipes.js";
 
@@ -36,8 +37,6 @@ const OPEN_SECTIONS = 5;
 const PINNED = "Pinned";
 const KEY = "Key";
 const FOUND = "Found";
-/** The prefix of the id of a chart of one field. */
-const FIELD = "field:";
 const SPECIAL = new Set([KEY, PINNED, FOUND]);
 const AXES = ["step", "time", "episode"];
 
@@ -302,11 +301,10 @@ export class Charts {
     }
     this.bar.setClosed([...layout.closed].filter((id) => this.chart(id)).length);
     const none = byId("no-charts");
-    none.hidden = Boolean(large) || (isSearching ? this.section(FOUND).ids.length > 0 : this.charts.size > 0);
-    setText(
-      none,
-      isSearching ? "No numeric field of this run has such a name." : "Charts appear with the first numbers.",
-    );
+    const isNamed = isSearching || embedded === "chart";
+    const hasAny = isNamed ? isSearching && this.section(FOUND).ids.length > 0 : this.charts.size > 0;
+    none.hidden = Boolean(large) || hasAny;
+    setText(none, isNamed ? "No numeric field of this run has such a name." : "Charts appear with the first numbers.");
     this.markFieldKinds();
     this.sizeRows();
     this.scrollToAsked();

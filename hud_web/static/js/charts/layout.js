@@ -4,8 +4,10 @@
  * opened sections. This browser remembers them, and a link carries them. Holds no elements.
  */
 
+import { embedded } from "../ui/embed.js";
 import { remember } from "../ui/memory.js";
 import { kept, linkPart, listText, urlList, urlPart } from "../ui/page-url.js";
+import { KEY_CHARTS } from "./recipes.js";
 
 /** @typedef {[columns: number, rows: number]} Span */
 
@@ -16,6 +18,8 @@ export const MOST_ROWS = 3;
 const MOST = 300;
 /** Follows the name of a section in the place of a chart that was moved to its end. */
 const END = ">";
+/** The prefix of the id of a chart of one field. */
+export const FIELD = "field:";
 
 export class Layout {
   /** Charts that the viewer pinned, in the order chosen. @type {string[]} */
@@ -34,7 +38,7 @@ export class Layout {
   constructor() {
     const known = kept("chart.layout", /** @type {any} */ ({}));
     this.pins = urlList("pins") ?? this.pins;
-    this.large = urlPart("large") ?? known.large ?? null;
+    this.large = embeddedChart() ?? urlPart("large") ?? known.large ?? null;
     this.closed = new Set(urlList("closed") ?? known.closed);
     this.moves = new Map(pairs(urlList("moves")) ?? known.moves);
     this.open = new Map(known.open);
@@ -147,4 +151,10 @@ function pairs(items) {
   return items?.flatMap((item, i) =>
     i % 2 && items[i - 1] ? [/** @type {[string, string]} */ ([items[i - 1], item])] : [],
   );
+}
+
+/** The id of the chart that another page embeds: `chart=` names a key chart or a field. @returns {string | null} */
+function embeddedChart() {
+  const name = embedded === "chart" ? urlPart("chart") : null;
+  return name && !KEY_CHARTS.some(({ id }) => id === name) ? FIELD + name : name;
 }
