@@ -7,9 +7,9 @@ import { el, fill, icon } from "../ui/dom.js";
 import { cut, date, duration, time } from "../ui/format.js";
 import { recall, remember } from "../ui/memory.js";
 import { channelUrl } from "../ui/page-url.js";
-import { keyOf, MOST_COMPARED } from "../charts/compare.js";
 import { statusLook } from "../ui/status-look.js";
-import { lookOf } from "./verdict.js";
+import { lookOf } from "../ui/verdict-look.js";
+import { keyOf, MOST_COMPARED } from "../charts/compare.js";
 
 /** @import { Channel, Selection, Session } from "../data/types.js" */
 
@@ -121,12 +121,7 @@ export async function openPicker({ api, selection, shown, compared, onChoose, on
           { class: "session-name" },
           el("strong", {}, name),
           el("span", { class: "muted" }, cut(session?.name || "unnamed run", 120)),
-          verdict &&
-            el(
-              "span",
-              { class: "judged", "data-tone": lookOf({ ...verdict, clauses: [] })[0] },
-              cut(verdict.text, 160),
-            ),
+          verdict && el("span", { class: "judged", "data-tone": lookOf(verdict)[0] }, cut(verdict.text, 160)),
         ),
         el(
           "span",

@@ -4,7 +4,8 @@
 import { byId, fill, icon, setText, el } from "../ui/dom.js";
 import { clock, cut, duration, latency, milliseconds } from "../ui/format.js";
 import { painter } from "../ui/paint.js";
-import { lookOf, titleOf } from "./verdict.js";
+import { lookOf } from "../ui/verdict-look.js";
+import { titleOf } from "./verdict.js";
 
 /** @import { Store } from "../data/store.js" */
 /** @typedef {{word: string, icon: string, tone: string, detail: string, banner: string}} State */

@@ -8,21 +8,11 @@ import { byId, el, fill, icon, setText } from "../ui/dom.js";
 import { embedded } from "../ui/embed.js";
 import { cut, inLocalTime, time } from "../ui/format.js";
 import { painter } from "../ui/paint.js";
+import { lookOf, tellsOfDeath } from "../ui/verdict-look.js";
 
 /** @import { Clause, Verdict } from "../data/types.js" */
 /** @import { Store } from "../data/store.js" */
 
-/** Tone, icon, and the word that the line needs beside its text, of each level. */
-const LEVELS = /** @type {Record<Verdict["level"], [string, string, string]>} */ ({
-  early: ["muted", "waiting", ""],
-  good: ["ok", "check", ""],
-  flat: ["info", "chart", ""],
-  warning: ["warn", "warn", "Warning"],
-  bad: ["error", "error", "Problem"],
-  ended: ["muted", "ended", ""],
-});
-/** A clause about a process that died. */
-const DIED = /^died /i;
 const LONGEST_CLAUSE = 240;
 /** A tab's title shows few characters. */
 const LONGEST_HEAD = 28;
@@ -35,20 +25,10 @@ export function headOf(text) {
   return text.split(/: | for | since | of (?=\D)| \d\d:\d\d|, /, 1)[0];
 }
 
-/**
- * Tone, icon and word of a verdict: a run that ended because a process died did not end well.
- * @param {Pick<Verdict, "level" | "clauses">} verdict
- */
-export function lookOf({ level, clauses }) {
-  return level === "ended" && clauses.some(({ text }) => DIED.test(text))
-    ? LEVELS.bad
-    : (LEVELS[level] ?? LEVELS.early);
-}
-
 /** The words for the tab's title; "" where the state of the session says as much. @param {Verdict | null} verdict */
 export function titleOf(verdict) {
   if (!verdict || verdict.level === "early") return "";
-  if (verdict.clauses.some(({ text }) => DIED.test(text))) return "Died";
+  if (tellsOfDeath(verdict)) return "Died";
   return verdict.text.includes("last heard at") ? "Lost" : cut(headOf(verdict.text), LONGEST_HEAD);
 }
 
@@ -78,7 +58,7 @@ export class VerdictLine {
   paint() {
     const { verdict, session, moment } = this.store;
     this.box.hidden = !session?.sid;
-    const [tone, shape, word] = verdict ? lookOf(verdict) : LEVELS.early;
+    const [tone, shape, word] = lookOf(verdict);
     if (this.box.dataset.shape !== shape) {
       this.box.dataset.shape = shape;
       fill(this.mark, icon(shape));

@@ -5,7 +5,7 @@ import { isNumber } from "../data/nested.js";
 import { valueText } from "../data/tree.js";
 import { cut, date, duration, number, value } from "../ui/format.js";
 import { statusLook } from "../ui/status-look.js";
-import { lookOf } from "../shell/verdict.js";
+import { lookOf } from "../ui/verdict-look.js";
 import { isLookedUp } from "./view.js";
 
 /** @import { Run } from "../server/runs.js" */
@@ -52,7 +52,7 @@ function statusCell({ status, verdict, ended_by: endedBy }) {
     icon: shape,
     tone,
     below: judged,
-    belowTone: verdict ? lookOf({ ...verdict, clauses: [] })[0] : undefined,
+    belowTone: verdict ? lookOf(verdict)[0] : undefined,
     title: [verdict?.text, endedBy && `ended by ${endedBy}`].filter(Boolean).join("\n"),
   };
 }

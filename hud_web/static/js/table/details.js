@@ -7,7 +7,7 @@ import { actWithToken, openDialog } from "../ui/dialogs.js";
 import { button, el, fill, icon, setText } from "../ui/dom.js";
 import { cut, date, number } from "../ui/format.js";
 import { statusLook } from "../ui/status-look.js";
-import { lookOf } from "../shell/verdict.js";
+import { lookOf } from "../ui/verdict-look.js";
 
 /** @import { Run } from "../server/runs.js" */
 /** @typedef {{tags?: string[], note?: string, pinned?: boolean}} Labels */
@@ -76,8 +76,7 @@ function facts(run) {
       "p",
       { class: "fact-status" },
       el("span", { class: "status", "data-tone": tone }, icon(shape), run.status),
-      run.verdict &&
-        el("span", { class: "judged", "data-tone": lookOf({ ...run.verdict, clauses: [] })[0] }, run.verdict.text),
+      run.verdict && el("span", { class: "judged", "data-tone": lookOf(run.verdict)[0] }, run.verdict.text),
     ),
     el(
       "dl",
