@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from hud_publisher.protocol.errors import ConfigError, HudError
@@ -37,7 +37,7 @@ from hud_web.api.writing import WritingEndpoints
 from hud_web.doctor.findings import Finding
 from hud_web.http.errors import CrashGuard, answer_http_error, answer_hud_error
 from hud_web.http.headers import SecurityHeaders
-from hud_web.http.page_files import STATIC, PageFiles
+from hud_web.http.page_files import PAGES, PageFiles, serve_page
 from hud_web.http.prefix import PathPrefix
 from hud_web.http.proxies import TrustedProxies
 from hud_web.live.channels import Channels
@@ -148,12 +148,6 @@ def _alerts(settings: WebSettings, store: Store) -> Courier | None:
 def _routes(
     writing: WritingEndpoints, reading: ReadingEndpoints, archive: ArchiveEndpoints, stream: StreamEndpoint
 ) -> list[Route | Mount]:
-    def page(name: str) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(_request: Request) -> FileResponse:
-            return FileResponse(STATIC / name, headers={"Cache-Control": "no-cache"})
-
-        return answer
-
     async def openapi(_request: object) -> Response:
         return Response(OPENAPI.read_bytes(), media_type="application/json")
 
@@ -161,8 +155,7 @@ def _routes(
         return await (writing.describe(request) if request.method == "POST" else archive.config(request))
 
     return [
-        Route("/", page("index.html")),
-        Route("/runs", page("runs.html")),
+        *(Route(path, serve_page) for path in PAGES),
         Route("/stream", stream, methods=["GET"]),
         Route("/openapi.json", openapi),
         Route("/health", reading.health),

@@ -19,14 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hud_publisher.protocol.errors import UnauthorizedError
 from hud_web.http.auth import bears_token
 from hud_web.http.errors import answer_hud_error
+from hud_web.http.page_files import PAGES
 
 COOKIE = "hud_view"
 #: A month: the duration of a large run; the link renews it.
 COOKIE_AGE_S = 30 * 24 * 3600
 #: Probes and scrapers have no cookie, and these paths reveal nothing about a run.
 OPEN_PATHS = frozenset({"/health", "/ready", "/metrics"})
-#: The pages, each of which accepts the viewing link.
-PAGES = frozenset({"/", "/runs", "/wall"})
 _LOCKED_PAGE = (
     "<!doctype html><html lang=en><meta charset=utf-8><title>HUD: locked</title><h1>This HUD needs its link</h1>"
     "<p>Ask whoever runs it for the link with the viewing token, and open that once in this browser.</p></html>"

@@ -14,11 +14,15 @@ from importlib import resources
 from pathlib import Path
 
 from starlette.datastructures import Headers
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
 STATIC = Path(str(resources.files("hud_web"))) / "static"
+
+#: The pages: path → file. Each one may be opened with the viewing token.
+PAGES = {"/": "index.html", "/wall": "wall.html", "/runs": "runs.html"}
 
 #: Comments, types, and indentation; no module has a string that looks like one of them.
 _LEFT_OUT = re.compile(rb"^[ \t]*//[^\n]*|[ \t]+// [^\n]*|/\*(?:(?!\*/).)*\*/[ \t]?|^[ \t]+", re.MULTILINE | re.DOTALL)
@@ -47,6 +51,22 @@ class PageFiles(StaticFiles):
                 response = NotModifiedResponse(response.headers)
         response.headers["Cache-Control"] = "no-cache"
         return response
+
+
+async def serve_page(request: Request) -> Response:
+    """Serve a page. Its ETag covers all files of all pages: a wall that runs for weeks learns of an update by it."""
+    headers = {"Cache-Control": "no-cache", "ETag": _build_tag()}
+    return FileResponse(STATIC / PAGES[request.url.path], headers=headers)
+
+
+@lru_cache(maxsize=1)
+def _build_tag() -> str:
+    """Return a digest of all files of the pages, as this process found them at the first request."""
+    digest = hashlib.sha256()
+    for path in sorted(STATIC.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(STATIC)}\n".encode() + path.read_bytes())
+    return f'"{digest.hexdigest()[:20]}"'
 
 
 @lru_cache(maxsize=256)

@@ -50,7 +50,7 @@ export class RunFeed {
     /** The newest card of each run, by "CHANNEL:SID". @type {Map<string, Card>} */
     this.runs = new Map();
     this.clock = new ServerClock();
-    /** Whether `runs` holds what the server sent, and not just nothing. */
+    /** Whether the server has sent its runs. */
     this.isLoaded = false;
     /** @type {RunFeedStatus} */
     this.status = { state: "connecting", retryAt: null, detail: null, redis: "ok", redisDetail: null };

@@ -6,8 +6,10 @@ import { el } from "../ui/dom.js";
 
 /** @import { Binding } from "./keys.js" */
 
-/** @param {Binding[]} bindings */
-export function openKeySheet(bindings) {
+const OF_CHARTS = "Drag across a chart to zoom all charts; double-click to show the whole run.";
+
+/** @param {Binding[]} bindings @param {string} [hint] below them */
+export function openKeySheet(bindings, hint = OF_CHARTS) {
   openDialog("keys", "Keyboard shortcuts", () => [
     el(
       "dl",
@@ -30,6 +32,6 @@ export function openKeySheet(bindings) {
         ),
       ),
     ),
-    el("p", { class: "muted" }, "Drag across a chart to zoom all charts; double-click to show the whole run."),
+    el("p", { class: "muted" }, hint),
   ]);
 }

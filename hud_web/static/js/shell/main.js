@@ -65,6 +65,7 @@ if (embedded) showPart();
 else {
   fill(
     byId("top-tools"),
+    el("a", { class: "button bare", href: "./wall", title: "Wall: all live runs", "aria-label": "Wall" }, icon("wall")),
     shareButton,
     button("sliders", "Settings", settings, { quiet: true }),
     button("help", "Keyboard shortcuts", keySheet, { quiet: true, key: "?", class: "bare wide-only" }),

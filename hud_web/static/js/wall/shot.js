@@ -1,0 +1,89 @@
+// @ts-check
+/** The newest picture of one run on a canvas: decoded off the main thread, and only while it is in view. */
+
+import { fromBase64 } from "../server/base64.js";
+import { el } from "../ui/dom.js";
+
+/** @import { RunPicture } from "../runs/feed.js" */
+
+/** A picture of a live run that is older than this shows its age: runs send at least one per second. */
+const OLD_MS = 5_000;
+
+export class Shot {
+  /** @param {() => void} onReady a picture waits to be drawn */
+  constructor(onReady) {
+    this.onReady = onReady;
+    this.canvas = el("canvas", { "aria-hidden": "true", hidden: true, width: 1, height: 1 });
+    /** The newest picture that is not decoded yet. @type {RunPicture | null} */
+    this.next = null;
+    /** @type {{bitmap: ImageBitmap, timeMs: number} | null} */
+    this.ready = null;
+    /** The capture of the picture on the canvas. @type {number | null} */
+    this.drawnMs = null;
+    this.isInView = false;
+    this.isDecoding = false;
+  }
+
+  get isDrawn() {
+    return this.drawnMs !== null;
+  }
+
+  /** @param {RunPicture} picture the newest */
+  offer(picture) {
+    this.next = picture;
+    if (this.isInView) this.decode();
+  }
+
+  /** @param {boolean} isInView */
+  setInView(isInView) {
+    this.isInView = isInView;
+    if (isInView) this.decode();
+  }
+
+  /** A run that has ended has a last picture, not a new one. @param {boolean} isLive */
+  setLive(isLive) {
+    this.canvas.classList.toggle("past", !isLive);
+  }
+
+  async decode() {
+    if (this.isDecoding) return;
+    this.isDecoding = true;
+    while (this.next && this.isInView) {
+      const { image, mime, time_ms: timeMs } = this.next;
+      this.next = null;
+      const bytes = fromBase64(image);
+      try {
+        if (!bytes) continue;
+        const bitmap = await createImageBitmap(new Blob([bytes], { type: mime }));
+        this.ready?.bitmap.close();
+        this.ready = { bitmap, timeMs };
+        this.onReady();
+      } catch {
+        // not a picture: the previous one stays
+      }
+    }
+    this.isDecoding = false;
+  }
+
+  draw() {
+    if (!this.ready) return;
+    const { bitmap, timeMs } = this.ready;
+    this.ready = null;
+    const { canvas } = this;
+    if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
+      canvas.width = bitmap.width;
+      canvas.height = bitmap.height;
+    }
+    canvas.getContext("2d", { alpha: false })?.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    this.drawnMs = timeMs;
+    canvas.dataset.timeMs = String(timeMs);
+    if (canvas.hidden) canvas.hidden = false;
+  }
+
+  /** The age of the picture on the canvas, in milliseconds; 0 if it is new, or there is none. @param {number} now */
+  oldMs(now) {
+    const age = this.drawnMs === null ? 0 : now - this.drawnMs;
+    return age > OLD_MS ? age : 0;
+  }
+}
