@@ -1,6 +1,7 @@
 // @ts-check
 /** The state of a run in a word, an icon and a tone, and how badly it needs a look, from its card alone. */
 
+import { statusLook } from "../ui/status-look.js";
 import { lookOf, tellsOfDeath } from "../ui/verdict-look.js";
 
 /** @import { Card } from "./feed.js" */
@@ -13,13 +14,12 @@ const RANKS = ["bad", "warning", "flat", "early", "good", "ended"];
 
 /** @param {Card} card @returns {Look} */
 export function stateOf({ status, verdict }) {
-  if (status === "lapsed") return { word: "LAPSED", icon: "warn", tone: "error" };
-  if (status === "taken over") return { word: "TAKEN OVER", icon: "taken", tone: "warn" };
+  const [icon, tone] = statusLook(status);
   if (status !== "live")
-    return { word: "ENDED", icon: "ended", tone: verdict && tellsOfDeath(verdict) ? "error" : "muted" };
+    return { word: status.toUpperCase(), icon, tone: verdict && tellsOfDeath(verdict) ? "error" : tone };
   if (verdict && HUNG.test(verdict.text)) return { word: "HUNG", icon: "stalled", tone: "error" };
   if (verdict && STALLED.test(verdict.text)) return { word: "STALLED", icon: "stalled", tone: "error" };
-  return { word: "LIVE", icon: "live", tone: "ok" };
+  return { word: "LIVE", icon, tone };
 }
 
 /** Whether a run has a problem: its verdict or its state says so. @param {Card} card */
