@@ -10,8 +10,9 @@ import { parseJson } from "./json.js";
  * @typedef {Card & {columns?: Record<string, unknown>}} Run `columns`: the requested values of the configuration and of
  *   the results
  *
- * @typedef {{runs: Run[], total: number, columns: {name: string, runs: number}[], error: string, isViewOnly: boolean}}
- *   RunsAnswer `error`: why there are no runs, in words; `isViewOnly`: the server refuses changes from this address
+ * @typedef {{runs: Run[], total: number, columns: {name: string, runs: number}[], error: string, isViewOnly: boolean,
+ *   isAway: boolean}} RunsAnswer `error`: why there are no runs, in words; `isViewOnly`: the server refuses changes from
+ *   this address; `isAway`: it may answer later
  *
  * @typedef {{status: number, detail: string, run: Run | null}} Written `status`: of HTTP, 0 without an answer
  */
@@ -24,15 +25,16 @@ const AWAY = "The server does not answer.";
  * @returns {Promise<RunsAnswer | null>} null if it was aborted
  */
 export async function fetchRuns(query, signal) {
-  const none = { runs: [], total: 0, columns: [], isViewOnly: false };
+  const none = { runs: [], total: 0, columns: [], isViewOnly: false, isAway: false };
   try {
     const answer = await fetch(serverUrl(`api/runs?${query}`), { signal, headers: authorization() });
     const isViewOnly = answer.headers.get("HUD-Access") === "view";
     const body = parseJson(await answer.text());
-    if (!answer.ok) return { ...none, isViewOnly, error: body.detail ?? body.error ?? AWAY };
-    return { runs: body.runs, total: body.total, columns: body.columns ?? [], error: "", isViewOnly };
+    if (!answer.ok)
+      return { ...none, isViewOnly, isAway: answer.status >= 429, error: body.detail ?? body.error ?? AWAY };
+    return { runs: body.runs, total: body.total, columns: body.columns ?? [], error: "", isViewOnly, isAway: false };
   } catch {
-    return signal?.aborted ? null : { ...none, error: AWAY };
+    return signal?.aborted ? null : { ...none, isAway: true, error: AWAY };
   }
 }
 

@@ -35,7 +35,7 @@ export async function openChooser(chosen, onChange) {
       "div",
       { class: "columns-bar" },
       find,
-      button("back", "Default columns", () => set([...DEFAULT_COLUMNS])),
+      button("columns", "Default columns", () => set([...DEFAULT_COLUMNS])),
     ),
     told,
     offered,

@@ -21,6 +21,7 @@ import { isLookedUp } from "./view.js";
 const ABSENT_CELL = /** @type {Cell} */ ({ text: "" });
 /** Characters of a text in a cell; its tooltip has all. */
 const LONGEST = 160;
+const LONGEST_NUMBER = 9;
 
 /** When a run had its last entry or its end, for its duration. @param {Run} run @param {number} now */
 function endOf({ status, ended_ms: endedMs, last_ms: lastMs }, now) {
@@ -130,7 +131,7 @@ export function columnOf(name) {
     sort: name,
     isNumber: true,
     firstOrder: "desc",
-    cell: (run) => settingCell(run.columns?.[name]),
+    cell: (run) => settingCell(run.columns?.[name], name.startsWith("config.")),
   };
 }
 
@@ -139,8 +140,15 @@ export function titleOf(name) {
   return OWN[name]?.label ?? name.replace(/^(config|result)\./, "");
 }
 
-/** A value of a run's configuration or results. @param {unknown} given @returns {Cell} */
-export function settingCell(given) {
+/**
+ * A value of a run's configuration or results.
+ * @param {unknown} given
+ * @param {boolean} isExact a setting is shown as it was written, 0.0003, if it is short
+ * @returns {Cell}
+ */
+export function settingCell(given, isExact) {
   if (given === undefined || given === null) return ABSENT_CELL;
-  return { text: value(given, LONGEST), title: cut(valueText(given), 2000) };
+  const written = valueText(given);
+  const isShort = isExact && isNumber(given) && written.length <= LONGEST_NUMBER;
+  return { text: isShort ? written.replace("-", "−") : value(given, LONGEST), title: cut(written, 2000) };
 }

@@ -73,6 +73,6 @@ export class Differences {
   column(path) {
     const name = `config.${path.replace(/^config › /, "").replaceAll(" › ", "/")}`;
     const column = /** @type {Column} */ (columnOf(name));
-    return { ...column, cell: (run) => settingCell(this.settings.get(keyOf(run))?.get(path)) };
+    return { ...column, cell: (run) => settingCell(this.settings.get(keyOf(run))?.get(path), true) };
   }
 }

@@ -74,9 +74,10 @@ export class Grid {
         if (name !== "name") col.style.width = `${width}px`;
         return col;
       }),
+      el("col", { class: "filler" }),
     );
     const wide = columns.reduce((sum, { width }) => sum + width, 0);
-    this.table.style.minWidth = `calc(${wide}px + var(--marks-width) + var(--name-width))`;
+    this.table.style.setProperty("--columns-width", `calc(${wide}px + var(--marks-width) + var(--name-width))`);
     fill(
       this.titles,
       el("th", { scope: "col", class: "marks" }, el("span", { class: "sr" }, "Tick and pin")),
@@ -197,16 +198,19 @@ export class Grid {
       icon("caret"),
       el("strong"),
     );
-    const about = el("span", { class: "about" });
+    const about = el("td", { class: "about" });
+    const cells = this.columns.slice(2).map(() => el("td"));
+    cells.forEach((cell, i) => cell.classList.toggle("number", this.columns[i + 2].isNumber));
     const node = el(
       "tr",
       { class: "group" },
       el("td", { class: "marks" }, el("span", {}, tick)),
       el("th", { scope: "rowgroup", class: "name" }, opener),
-      el("td", { colspan: Math.max(1, this.columns.length - 1) }, about),
+      about,
+      ...cells,
     );
     /** @type {Row} */
-    const row = { node, cells: [], drawn: [], item: PLACE, index: -1, tick, pin: null, link: opener, tags: about };
+    const row = { node, cells, drawn: [], item: PLACE, index: -1, tick, pin: null, link: opener, tags: about };
     return row;
   }
 
@@ -271,8 +275,11 @@ export class Grid {
     row.link.setAttribute("aria-expanded", String(isOpen));
     setText(/** @type {Element} */ (row.link.lastElementChild), cut(label, 80));
     const spread = deviation === null ? "" : ` ± ${number(deviation)}`;
-    const told = mean === null ? "" : ` · return ${number(mean)}${spread}`;
-    setText(/** @type {Element} */ (row.tags), `${runs.length} ${runs.length === 1 ? "run" : "runs"}${told}`);
+    const told = mean === null ? "" : `${number(mean)}${spread}`;
+    const size = `${runs.length} ${runs.length === 1 ? "run" : "runs"}`;
+    const place = this.columns.findIndex(({ name }) => name === "return") - 2;
+    setText(/** @type {Element} */ (row.tags), place < 0 && told ? `${size} · return ${told}` : size);
+    if (place >= 0) setText(row.cells[place], told);
     row.node.title = mean === null ? "" : `Mean${spread && " ± standard deviation"} of the return of ${count} runs`;
   }
 

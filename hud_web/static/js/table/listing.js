@@ -36,6 +36,7 @@ export class Listing {
     this.total = 0;
     this.isLoading = false;
     this.isViewOnly = false;
+    this.isAway = false;
     this.error = "";
     /** When the list was fetched, on the server's clock; runs that start later are not in it. */
     this.loadedMs = 0;
@@ -110,6 +111,7 @@ export class Listing {
     const answer = await fetchRuns(listQuery(view, { limit, offset }), signal);
     if (signal.aborted || !answer) return null;
     this.isViewOnly = answer.isViewOnly;
+    this.isAway = answer.isAway;
     return answer;
   }
 

@@ -81,7 +81,7 @@ addEventListener("popstate", () => show(readView(location.search)));
 setInterval(request, TICK_MS);
 feed.on("runs", (runs) => follow([...runs.values()]));
 feed.on("changes", ({ changes }) => follow(changes.map(({ card }) => card)));
-feed.on("status", ({ state }) => state === "open" && listing.error && reload());
+feed.on("status", ({ state }) => state === "open" && listing.isAway && reload());
 showColumns();
 reload().then(() => {
   if (view.details) openDetails();
