@@ -11,8 +11,8 @@ import { parseJson } from "./json.js";
  *   the results
  *
  * @typedef {{runs: Run[], total: number, columns: {name: string, runs: number}[], error: string, isViewOnly: boolean,
- *   isAway: boolean}} RunsAnswer `error`: why there are no runs, in words; `isViewOnly`: the server refuses changes from
- *   this address; `isAway`: it may answer later
+ *   isAway: boolean}} RunsAnswer `error`: why there are no runs, in words; `isAway`: the server may answer later;
+ *   `isViewOnly`: it refuses changes from this address
  *
  * @typedef {{status: number, detail: string, run: Run | null}} Written `status`: of HTTP, 0 without an answer
  */

@@ -225,8 +225,12 @@ async function label(run, labels) {
     const act = async () => (written = await labelRun(run, labels)).status;
     await actWithToken(act, setToken, "This server requires a token to change labels.");
   }
-  if (written.run) listing.patch(written.run);
-  else if (written.status !== 401) refuse(written.detail);
+  if (written.run) {
+    const { channel, sid, tags, note, pinned } = written.run;
+    Object.assign(run, { tags, note, pinned }); // of a link, it may not be listed
+    listing.patch({ channel, sid, tags, note, pinned });
+  }
+  if (!written.run && written.status !== 401) refuse(written.detail);
   request();
   return written.run ? "" : written.detail || "the server requires a token";
 }
