@@ -198,4 +198,9 @@ def describes_run(role: str | None, begins: bool | None) -> bool | None:
     """
     if role == "driver":
         return begins is not False
-    return False if role and _ENV_RUNNER.fullmatch(role) else begins
+    return False if is_env_runner(role) else begins
+
+
+def is_env_runner(role: str | None) -> bool:
+    """Whether the process with this role samples for a driver."""
+    return bool(role and _ENV_RUNNER.fullmatch(role))

@@ -19,6 +19,7 @@ from hud_publisher import deaths, log_lines
 from hud_publisher.arguments import (
     describes_run,
     host_name,
+    is_env_runner,
     process_name,
     read_config,
     read_flag,
@@ -183,14 +184,14 @@ class Publisher(Lifecycle):
         process = process_name(settings.writer, self._writer)
         if settings.logs:
             log_lines.follow(intake, process)
+        is_main = describes_run(settings.writer, begins)
         describer = Describer(
-            self._description, sink, functools.partial(redactor_of, settings), host_name(),
-            is_first=describes_run(settings.writer, begins),
-        )  # fmt: skip
+            self._description, sink, functools.partial(redactor_of, settings), host_name(), is_first=is_main
+        )
         sender = Sender(
             intake, sink, settings, composer(settings, intake.counters, yield_gil), yield_gil,
             writer=self._writer, takeover=self._takeover, machine=self._make_machine(process), describer=describer,
-            begins=begins, before_release=wait_for_writers,
+            is_main=is_main, follows=is_env_runner(settings.writer), begins=begins, before_release=wait_for_writers,
         )  # fmt: skip
         return intake, sender.run
 
@@ -512,8 +513,8 @@ class Publisher(Lifecycle):
 
     @property
     def channel(self) -> str:
-        """The name of the display."""
-        return self.settings.channel
+        """The name of the display: that of the settings, or the run's own one if another run held it."""
+        return self._report.channel or self.settings.channel
 
     @property
     def status(self) -> Status:

@@ -43,6 +43,7 @@ class Report:
     Attributes:
         status: see Status.
         session: the session that this process writes under.
+        channel: the channel of the newest session; None before the first.
         feedback: the newest reply of the server.
         feedback_at: when it came, on the monotonic clock.
         period_s: seconds between two pictures or views of an env, by stream; None: they are not wanted.
@@ -50,6 +51,7 @@ class Report:
 
     status: Status = "connecting"
     session: Registered | None = None
+    channel: str | None = None
     feedback: Published = field(default_factory=Published)
     feedback_at: float = float("-inf")
     period_s: Mapping[PacedStream, float | None] = field(

@@ -46,12 +46,15 @@ class Batch:
         number: grows by one per batch of this writer, from 1; the same number is stored once. 0 for a heartbeat.
         entries: at most MAX_BATCH_ENTRIES.
         claim: set by a writer that is, or wants to be, the reporter.
+        is_main: sent by the run's main process: its driver, or the process that began the session. Its batches show
+            that the run lives, while env runners may live on for seconds after their driver was killed.
     """
 
     writer: str
     number: int = 0
     entries: tuple[Entry, ...] = ()
     claim: Claim | None = None
+    is_main: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,19 @@ class Registered:
         sid: the public name of the session, its fence.
         joined: whether another process of the same run had begun it.
         ttl_ms: how long it lasts without a write or heartbeat.
+        page: address of the page that shows it, without a slash at its end; None if it is unknown.
     """
 
     session_id: SessionId
     sid: Sid
     joined: bool
     ttl_ms: int
+    page: str | None = None
+
+    @property
+    def channel(self) -> str:
+        """The channel that the session holds: the one that was asked for, or the run's own one beside it."""
+        return self.session_id.rsplit(".", 2)[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,8 @@ def encode_batch(session_id: SessionId, batch: Batch) -> bytes:
     whole: dict[str, Any] = {"session_id": session_id, "writer": batch.writer, "number": batch.number, "entries": heads}
     if batch.claim:
         whole |= {"claim": list(batch.claim.env), "is_preferred": batch.claim.is_preferred}
+    if batch.is_main:
+        whole["is_main"] = True
     header = to_json(whole).encode("ascii")
     return b"".join([MAGIC, struct.pack(">I", len(header)), header, *blobs])
 
@@ -124,7 +126,7 @@ def decode_entries(head: BatchHead, body: bytes) -> Batch:
     env = _env(header.get("claim"))
     claim = Claim(env, header.get("is_preferred") is True) if env else None
     number = _number(header, "number", MAX_NUMBER) or 0
-    return Batch(check_writer(header.get("writer")), number, entries, claim)
+    return Batch(check_writer(header.get("writer")), number, entries, claim, header.get("is_main") is True)
 
 
 def parse_json(text: bytes) -> Any:

@@ -82,12 +82,14 @@ class Holder:
         name: the run's name for people.
         started_ms: Unix time in milliseconds at which the session began.
         retry_after_ms: the remaining time to live of the lock, in milliseconds.
+        silent_ms: time since the run's main process wrote, in milliseconds; None if it is unknown.
     """
 
     sid: str
     name: str
     started_ms: int
     retry_after_ms: int
+    silent_ms: int | None = None
 
 
 class SessionHeldError(HudError):

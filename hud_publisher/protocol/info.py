@@ -21,8 +21,8 @@ MAX_INFO_FIELDS = 64
 MAX_INFO_BYTES = 64 * 1024
 #: HUD's own fields of the session hash.
 RESERVED = frozenset({
-    "run", "name", "started", "ended", "ended_by", "shown", "shown_ms", "info", "roles", "tags", "note", "pinned",
-    "labelled",
+    "run", "name", "started", "ended", "ended_by", "shown", "shown_ms", "main_ms", "info", "roles", "tags", "note",
+    "pinned", "labelled",
 })  # fmt: skip
 
 

@@ -46,6 +46,11 @@ def is_channel(name: str) -> bool:
     return bool(_CHANNEL.fullmatch(name))
 
 
+def aside_channel(channel: str, number: int) -> str:
+    """Return the name of an own channel, `NAME~2` or higher, for a run that found the channel held."""
+    return f"{channel.partition('~')[0]}~{number}"
+
+
 def is_sid(sid: str) -> bool:
     """Return whether a session may have this public name."""
     return bool(_SID.fullmatch(sid))
@@ -117,6 +122,10 @@ class ChannelKeys:
         self.alerts = f"{prefix}alerts"
         self.delivered = f"{prefix}alerts:delivered"
         self.session_prefix = f"{prefix}s:"
+
+    def aside(self, run: str) -> str:
+        """The key of the number of the channel in which a run continues that found this one held; `run` is a digest."""
+        return f"hud:{{{self.channel}}}:aside:{run}"
 
     def session(self, sid: str) -> SessionKeys:
         return SessionKeys(self.session_prefix + sid)

@@ -21,11 +21,7 @@ from hud_publisher.protocol.errors import (
     TooLargeError,
 )
 from hud_publisher.protocol.keys import SessionId, Sid
-
-
-def text(value: object) -> str:
-    """Return a reply's part as text, from bytes, text or a number."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+from hud_publisher.protocol.texts import text as text
 
 
 def parse_register(reply: Sequence[Any]) -> Registered:
@@ -34,10 +30,11 @@ def parse_register(reply: Sequence[Any]) -> Registered:
     Raises:
         SessionHeldError: another run holds the channel.
     """
-    status, session_id, sid, name, started, ttl = (text(part) for part in reply)
+    status, session_id, sid, name, started, ttl, silent = (text(part) for part in reply)
     ttl_ms = max(0, int(ttl))
     if status == "held":
-        raise SessionHeldError(Holder(sid, name, int(started) if started.isdecimal() else 0, ttl_ms))
+        started_ms, silent_ms = int(started) if started.isdecimal() else 0, int(silent) if silent else None
+        raise SessionHeldError(Holder(sid, name, started_ms, ttl_ms, silent_ms))
     return Registered(SessionId(session_id), Sid(sid), status == "joined", ttl_ms)
 
 

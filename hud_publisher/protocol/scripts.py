@@ -49,13 +49,17 @@ MAX_ANNOTATIONS_BYTES = 16 * 1024 * 1024
 MAX_ALERTS = 1_000
 #: The outbox and the progress of its delivery stay this long after their last change: longer than delivery is tried.
 ALERTS_TTL_MS = 3 * 24 * 3600 * 1000
+#: How long Redis knows in which channel a run continues that found its own held, after the last registration of one of
+#: its processes: longer than a run is likely to go without one.
+NOTE_MS = 30 * 24 * 3600 * 1000
 #: Streams that keep a downsampled history after their entries are trimmed.
 DOWNSAMPLED: tuple[StreamName, ...] = ("metrics", "iterations")
 #: Scripts that publishers run without a HUD server.
-PUBLISHER_SCRIPTS = ("register", "publish", "release", "touch", "describe")
+PUBLISHER_SCRIPTS = ("register", "aside", "publish", "release", "touch", "describe")
 #: Files of functions that precede a script.
 _BEFORE = {
     "publish": ("prelude", "downsample"), "register": ("prelude", "parts", "forget"), "release": ("prelude",),
+    "aside": ("prelude",),
     "describe": ("prelude",), "watch": ("prelude",), "touch": ("prelude",), "lease": ("prelude",),
     "annotate": ("prelude",), "claim_alerts": ("prelude", "lanes"), "settle_alerts": ("prelude", "lanes"),
     "unmark_alerts": ("prelude",), "glance": ("prelude",), "label": ("prelude", "parts"),
@@ -107,6 +111,7 @@ def register(
     info: Mapping[str, str] | None = None,
     roles: Mapping[str, str] | None = None,
     takeover: bool = False,
+    continues_only: bool = False,
 ) -> ScriptCall:
     """Take a free channel, join the session of the run, or report the holder.
 
@@ -118,17 +123,63 @@ def register(
         info: further text fields of the session (env, algorithm, host …), at most info.MAX_INFO_FIELDS.
         roles: role → path of the field that plays it, as the user decided.
         takeover: end another run's session instead of being refused.
+        continues_only: join or continue the run's own session, and begin none.
     """
     keys = ChannelKeys(channel)
+    digest = run_digest(run_id)
     return ScriptCall(
         load_script("register"),
-        (keys.lock, keys.fence, keys.events, keys.sessions, keys.session_prefix),
+        (keys.lock, keys.fence, keys.events, keys.sessions, keys.session_prefix, keys.aside(digest)),
         (
-            channel, secrets.token_urlsafe(18), run_digest(run_id), limits.ttl_ms, "1" if takeover else "0",
+            channel, secrets.token_urlsafe(18), digest, limits.ttl_ms, "1" if takeover else "0",
             limits.retention_ms, MAX_EVENTS, limits.past_sessions, limits.past_bytes, clean_name(name),
-            to_json(bounded_info(info or {})), to_json(dict(roles or {})),
+            to_json(bounded_info(info or {})), to_json(dict(roles or {})), "1" if continues_only else "0", NOTE_MS,
         ),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterCalls:
+    """The calls of one process that registers; `registration.register` puts them in order.
+
+    Attributes:
+        channel: that the run asks for; for the others see `register`.
+    """
+
+    channel: str
+    run_id: str | None
+    name: str
+    limits: Limits
+    info: Mapping[str, str]
+    roles: Mapping[str, str]
+
+    def take(self, channel: str | None = None, *, takeover: bool = False, continues_only: bool = False) -> ScriptCall:
+        """Take a channel, or join; see `register`."""
+        return register(
+            channel or self.channel, run_id=self.run_id, name=self.name, limits=self.limits, info=self.info,
+            roles=self.roles, takeover=takeover, continues_only=continues_only,
+        )  # fmt: skip
+
+    def note(self, *, number: int | None = None, ended: int | None = None) -> ScriptCall:
+        """Note the number of the run's own channel; see `note_aside`."""
+        return note_aside(self.channel, run_id=self.run_id, number=number, ended=ended)
+
+    def release(self, session_id: str) -> ScriptCall:
+        """Give a channel up again."""
+        return release(SessionId(session_id))
+
+
+def note_aside(channel: str, *, run_id: str | None, number: int | None = None, ended: int | None = None) -> ScriptCall:
+    """Note the number of the channel in which a run continues that found `channel` held; see aside.lua for the reply.
+
+    Args:
+        channel: the channel that the run asked for.
+        run_id: of the run.
+        number: of its own channel; None: none is noted.
+        ended: a number that is forgotten, since the run's session there has ended.
+    """
+    key = ChannelKeys(channel).aside(run_digest(run_id))
+    return ScriptCall(load_script("aside"), (key,), (number or "", ended or "", NOTE_MS))
 
 
 def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
@@ -140,7 +191,8 @@ def publish(session_id: SessionId, batch: Batch, limits: Limits) -> ScriptCall:
     keys = _publish_keys(session_id)
     args: list[Field] = [session_id, limits.ttl_ms, limits.retention_ms, batch.writer, batch.number]
     claim = batch.claim
-    args += [env_name(claim.env) if claim else "", "1" if claim and claim.is_preferred else "0", len(batch.entries)]
+    args += [env_name(claim.env) if claim else "", "1" if claim and claim.is_preferred else "0"]
+    args += ["1" if batch.is_main else "0", len(batch.entries)]
     state = encode_state([one.data for one in batch.entries if isinstance(one, MetricsEntry) and one.is_merged])
     args.append(len(state))
     for pair in state.items():

@@ -197,6 +197,8 @@ class Settings:
         logs: publish the program's log lines at WARNING and above, the last 200 of each process.
         frame_history_s: how long frames are kept for rewinding, in seconds.
         retention: how long a session is kept after its last write, and how many and how much of past ones.
+        when_held: what a run does whose channel another live run holds: continue in its own channel `NAME~2` ("aside"),
+            wait for the channel, or publish nothing ("off").
         runtime_dir: a folder of this user, in which `hud up` keeps its socket and publishers look for it; None: the
             folder for temporary files.
     """
@@ -221,6 +223,7 @@ class Settings:
     logs: bool = setting("HUD_LOGS", False, flag)
     frame_history_s: float = setting("HUD_FRAME_HISTORY_S", 300.0, seconds(1, 86400))
     retention: Retention = setting("HUD_RETENTION", Retention(), _retention)  # noqa: RUF009  # it is frozen
+    when_held: Literal["aside", "wait", "off"] = setting("HUD_WHEN_HELD", "aside", choice("aside", "wait", "off"))
     runtime_dir: str | None = setting("XDG_RUNTIME_DIR", None, str)
 
     @classmethod

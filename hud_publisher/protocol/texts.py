@@ -26,3 +26,8 @@ def one_line(text: str, most: int = 400) -> str:
         return cut
     escaped = (char if char.isprintable() else ascii(char)[1:-1] for char in cut)
     return "".join(escaped)[:most]
+
+
+def text(value: object) -> str:
+    """Return a part of a reply of Redis as text, from bytes, text or a number."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

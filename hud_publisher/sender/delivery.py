@@ -111,7 +111,7 @@ class Delivery:
 
     def heartbeat(self, session_id: SessionId) -> float:
         """Keep the session and read the viewers' count; return how long to wait before the next call."""
-        return self._publish(session_id, Batch(self._writer, claim=self._intake.claim))
+        return self._publish(session_id, Batch(self._writer, claim=self._intake.claim, is_main=self._session.is_main))
 
     def survive(self, error: Exception) -> None:
         """Handle a bug in HUD or in a library: drop the affected entries and log it once."""
@@ -140,7 +140,7 @@ class Delivery:
         entries, self._ready = self._ready[:count], self._ready[count:]
         self._number += 1
         self._is_retry = False
-        return Batch(self._writer, self._number, entries, self._intake.claim)
+        return Batch(self._writer, self._number, entries, self._intake.claim, self._session.is_main)
 
     def _publish(self, session_id: SessionId, batch: Batch) -> float:
         self._yield_gil()

@@ -66,6 +66,9 @@ LOOK_S = 0.5
 FRAMES_REFRESH_S = 0.8
 #: The same for thumbnails, and how often a claim is renewed; another env may take over after 10 s of silence.
 CLAIM_REFRESH_S = 2.0
+#: How often the main process of a run writes at least: another run that finds the channel held then knows within two
+#: seconds that this one lives.
+MAIN_REFRESH_S = 1.0
 #: For how long a question whether a picture is due counts as interest.
 INTEREST_S = 5.0
 
@@ -81,6 +84,8 @@ class Sender:
         yield_gil: releases the GIL between two pieces of work; shared with `compose`.
         writer: the writer's name.
         takeover: end another run's session once, instead of waiting.
+        is_main: whether this is the run's main process; None: if it was the first to register.
+        follows: leave the choice of a channel to the driver; see Session.
         begins: whether this process began the run and so ends its session; None: if it was the first to register.
         before_release: called with the session before it is ended.
         machine: measures this process and its node; None: nothing is measured.
@@ -99,6 +104,8 @@ class Sender:
         *,
         writer: str,
         takeover: bool = False,
+        is_main: bool | None = None,
+        follows: bool = False,
         begins: bool | None = None,
         before_release: Callable[[Registered], None] = lambda _session: None,
         machine: Machine | None = None,
@@ -113,7 +120,7 @@ class Sender:
         self._yield_gil = yield_gil
         self._batches_frames = settings.batch_frames
         self._is_watched_only = settings.frames == "watched"
-        self._session = Session(intake, sink, settings, draw, takeover=takeover)
+        self._session = Session(intake, sink, settings, draw, takeover=takeover, is_main=is_main, follows=follows)
         self.delivery = Delivery(intake, sink, self._session, compose, writer, yield_gil, draw)
         #: When the last batch was sent.
         self._sent_at = float("-inf")
@@ -142,13 +149,16 @@ class Sender:
         now, is_closing = self._clock(), intake.close_by is not None
         self._yield_gil.restart()
         self._yield_gil.is_off = is_closing
-        if now < self._not_before:
+        if now < self._not_before and not (is_closing and self._is_refused_only()):
             intake.collect(self._yield_gil)
             return self._not_before - now
         session = intake.report.session
         if session is None:
             intake.collect(self._yield_gil)
-            return self._hold(self._session.open())
+            if self._session.has_given_up:
+                intake.clear()
+                return LOOK_S
+            return self._hold(self._session.open(is_closing=is_closing))
         if self._describer is not None and self._describer.tell(
             session, now, is_ours=self._session.is_ours, is_closing=is_closing, rest=self._yield_gil
         ):
@@ -223,6 +233,8 @@ class Sender:
         intake = self._intake
         report = intake.report
         refresh_s = report.session.ttl_ms / 3000 if report.session else 0.0
+        if self._session.is_main:
+            refresh_s = min(refresh_s, MAIN_REFRESH_S)
         if intake.claim is not None or now - intake.pacers["thumbs"].asked_at < INTEREST_S:
             refresh_s = min(refresh_s, CLAIM_REFRESH_S)
         asked_at = max(intake.pacers["frames"].asked_at, intake.pacers["mind"].asked_at)
@@ -247,7 +259,12 @@ class Sender:
         if is_sent and intake.report.session is not None and self._describer is not None:
             is_sent = not self._describer.is_pending()
         # Another run's session will not end in the time that is left.
-        return is_sent or intake.report.status == "refused" or self._clock() >= intake.close_by
+        is_stuck = intake.report.status == "refused" and not self._is_refused_only()
+        return is_sent or is_stuck or self._clock() >= intake.close_by
+
+    def _is_refused_only(self) -> bool:
+        """Whether a registration was refused, and the next one can take a channel beside it."""
+        return self._intake.report.status == "refused" and self._session.may_go_aside
 
     def _end(self) -> None:
         intake, report = self._intake, self._intake.report
@@ -257,7 +274,7 @@ class Sender:
         unsent = sum(
             intake.counters.dropped[f"{stream}/closed"] for stream in ("metrics", "iterations", "vision", "reports")
         )
-        if unsent:
+        if unsent and not self._session.has_given_up:
             is_refused = report.status == "refused"
             why = "another run held the channel" if is_refused else "there was no time left to send them"
             logger.warning("HUD: %d entries were dropped when the publisher closed: %s", unsent, why)

@@ -85,9 +85,11 @@ class HttpSink:
         """The server's address, for logs."""
         return str(self._server)
 
-    def register(self, *, takeover: bool = False) -> Registered:
+    def register(self, *, takeover: bool = False, aside: bool = False) -> Registered:
         """Take the channel or join the run's session; for errors see sink.Sink."""
-        answer = self._post_json("/api/register_session", self._identity | ({"takeover": True} if takeover else {}))
+        wishes = {"takeover": takeover, "aside": aside}
+        body = self._identity | {name: True for name, is_wanted in wishes.items() if is_wanted}
+        answer = self._post_json("/api/register_session", body)
         try:
             return Registered(
                 SessionId(str(answer["session_id"])),
@@ -226,10 +228,11 @@ def _holder(answer: Mapping[str, Any], retry_after_s: float) -> Holder:
     known = holder if isinstance(holder, Mapping) else {}
     with contextlib.suppress(KeyError, ValueError, TypeError):
         retry_after_s = min(600.0, max(0.0, float(answer["retry_after_s"])))
-    started_ms = known.get("started_ms")
+    started_ms, silent_ms = known.get("started_ms"), known.get("silent_ms")
     return Holder(
         one_line(str(known.get("sid", "?")), 20),
         one_line(str(known.get("name", "another")), 256),
         started_ms if isinstance(started_ms, int) else 0,
         int(retry_after_s * 1000),
+        silent_ms if isinstance(silent_ms, int) else None,
     )

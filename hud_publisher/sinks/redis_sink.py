@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import redis.exceptions as redis_errors
 
-from hud_publisher.protocol import replies, scripts
+from hud_publisher.protocol import registration, replies, scripts
 from hud_publisher.protocol.batch import Batch, Published, Registered
 from hud_publisher.protocol.entries import Limits
 from hud_publisher.protocol.errors import (
@@ -51,8 +51,10 @@ class RedisSink:
         connect: Callable[[RedisTarget], Client] = connect_one,
     ) -> None:
         self._target = parse_redis_url(url)
-        self._channel, self._run_id, self._name, self._info, self._limits = channel, run_id, name, dict(info), limits
-        self._roles = dict(roles or {})
+        self._channel, self._limits = channel, limits
+        self._calls = scripts.RegisterCalls(
+            channel=channel, run_id=run_id, name=name, limits=limits, info=dict(info), roles=dict(roles or {})
+        )
         self._connect = connect
         self.destination = Destination(str(self._target), channel, note)
         self._client: Client | None = None
@@ -61,20 +63,13 @@ class RedisSink:
     def __str__(self) -> str:
         return str(self._target)
 
-    def register(self, *, takeover: bool = False) -> Registered:
+    def register(self, *, takeover: bool = False, aside: bool = False) -> Registered:
         """Take the channel or join the run's session; for errors see sink.Sink."""
-        call = scripts.register(
-            self._channel,
-            run_id=self._run_id,
-            name=self._name,
-            limits=self._limits,
-            info=self._info,
-            roles=self._roles,
-            takeover=takeover,
-        )
-        registered = replies.parse_register(self._execute(call))
-        if not registered.joined:
+        procedure = registration.register(self._calls, takeover=takeover, aside=aside)
+        registered = replies.parse_register(registration.run(procedure, self._execute))
+        if not registered.joined or registered.channel != self._channel:
             self._touched_at = float("-inf")  # a Redis that lost the earlier session lost the index too
+        self._channel = registered.channel
         self._touch()
         return registered
 

@@ -44,11 +44,12 @@ class Sink(Protocol):
 
     destination: Destination
 
-    def register(self, *, takeover: bool = False) -> Registered:
-        """Take the channel or join the session of the same run.
+    def register(self, *, takeover: bool = False, aside: bool = False) -> Registered:
+        """Take the channel or join the session of the same run, in whichever channel the run continues.
 
         Args:
             takeover: end another run's session instead of being refused.
+            aside: if another run holds the channel, take a free one beside it, `NAME~2` or higher.
 
         Raises:
             SessionHeldError: another run holds the channel.

@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from hud_publisher.protocol import replies, scripts
+from hud_publisher.protocol import registration, replies, scripts
 from hud_publisher.protocol.batch import Batch, Published, Reporter
 from hud_publisher.protocol.batch_body import BatchHead, check_latency_ms, check_metrics, decode_entries, decode_head
 from hud_publisher.protocol.configuration import MAX_SECTIONS, encode_sections, readable
@@ -76,20 +76,20 @@ class WritingEndpoints:
         except ConfigError as error:
             raise MalformedError(str(error)) from error
         channel = _channel(body, request)
-        call = scripts.register(
-            channel,
+        calls = scripts.RegisterCalls(
+            channel=channel,
             run_id=_text(body, "run_id"),
             name=_text(body, "name") or "unnamed run",
             limits=self._limits,
             info=info,
             roles=roles,
-            takeover=is_takeover,
         )
-        session = replies.parse_register(await self._store.run(call))
-        await self._index.touch(channel, is_new=not session.joined)
+        procedure = registration.register(calls, takeover=is_takeover, aside=body.get("aside") is True)
+        session = await self._store.register(procedure)
+        await self._index.touch(session.channel, is_new=not session.joined)
         return JsonAnswer({
             "session_id": session.session_id, "status": "joined" if session.joined else "registered",
-            "fence": int(session.sid), "ttl_s": self._limits.ttl_ms / 1000,
+            "fence": int(session.sid), "ttl_s": self._limits.ttl_ms / 1000, "channel": session.channel,
         })  # fmt: skip
 
     async def update_training(self, request: Request) -> JsonAnswer:
@@ -118,7 +118,7 @@ class WritingEndpoints:
         """`{session_id}`: keep the session; the answer holds the number of viewers."""
         require_token(request, self._tokens)
         session_id = _session_id((await read_json(request))[0])
-        call = scripts.publish(session_id, Batch(_HTTP_WRITER), self._limits)
+        call = scripts.publish(session_id, Batch(_HTTP_WRITER, is_main=True), self._limits)
         return JsonAnswer(_feedback(await self._publish(session_id, call)))
 
     async def describe(self, request: Request) -> JsonAnswer:
@@ -177,7 +177,7 @@ class WritingEndpoints:
     def _entry_call(
         self, session_id: SessionId, read: Callable[[dict[str, Any]], Entry], body: dict[str, Any]
     ) -> scripts.ScriptCall:
-        return scripts.publish(session_id, Batch(_HTTP_WRITER, 0, (read(body),)), self._limits)
+        return scripts.publish(session_id, Batch(_HTTP_WRITER, 0, (read(body),), is_main=True), self._limits)
 
     def _batch_call(self, head: BatchHead, body: bytes) -> scripts.ScriptCall:
         return scripts.publish(head.session_id, decode_entries(head, body), self._limits)

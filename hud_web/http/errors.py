@@ -53,7 +53,10 @@ async def answer_hud_error(_request: Request, error: Exception) -> JsonAnswer:
     headers: dict[str, str] = {}
     if isinstance(error, SessionHeldError):
         retry_after_s = max(1, math.ceil(error.holder.retry_after_ms / 1000))
-        holder = {"sid": error.holder.sid, "name": error.holder.name, "started_ms": error.holder.started_ms}
+        holder = {
+            "sid": error.holder.sid, "name": error.holder.name, "started_ms": error.holder.started_ms,
+            "silent_ms": error.holder.silent_ms,
+        }  # fmt: skip
         body |= {"holder": holder, "retry_after_s": retry_after_s}
         headers["Retry-After"] = str(retry_after_s)
     elif isinstance(error, TooManyRequestsError):

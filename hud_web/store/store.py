@@ -17,15 +17,16 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from hud_publisher.protocol import scripts
-from hud_publisher.protocol.batch import Reporter
+from hud_publisher.protocol.batch import Registered, Reporter
 from hud_publisher.protocol.entries import START, EntryId, Field, Limits, StreamName
 from hud_publisher.protocol.errors import MalformedError, NotFoundError, SessionNotActiveError, UnavailableError
 from hud_publisher.protocol.keys import CHANNELS, ChannelKeys, SessionId, Sid, is_channel, is_sid, split_session_id
 from hud_publisher.protocol.names import clean_name
-from hud_publisher.protocol.replies import Marks, encode_reporter, parse_marks, text
+from hud_publisher.protocol.registration import Procedure
+from hud_publisher.protocol.replies import Marks, encode_reporter, parse_marks, parse_register
 from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.protocol.stored import decode_state, read_int, read_value
-from hud_publisher.protocol.texts import one_line, without_arguments
+from hud_publisher.protocol.texts import one_line, text, without_arguments
 from hud_publisher.protocol.transport.redis_clients import CLIENT_ERRORS
 from hud_web.store.slices import Turns
 from hud_web.store.sse import ALL_STREAMS, ENTRY_ID
@@ -81,6 +82,15 @@ class Store:
         """
         async with self._translated():
             return await self._execute(call)
+
+    async def register(self, procedure: Procedure) -> Registered:
+        """Execute a registration's calls; raises as it and `run` do."""
+        try:
+            call = next(procedure)
+            while True:
+                call = procedure.send(await self.run(call))
+        except StopIteration as done:
+            return parse_register(done.value)
 
     async def run_all(self, calls: Sequence[ScriptCall]) -> list[Any]:
         """Execute scripts on any channels with few round trips and return their replies.

@@ -155,7 +155,7 @@ def test_the_page_of_the_protocol_names_each_key_and_no_other() -> None:
 
     channel = ChannelKeys("CH")
     session = channel.session("SID")
-    made = {CHANNELS, CHANGES, ALERTS} | names(channel) | names(session)
+    made = {CHANNELS, CHANGES, ALERTS, channel.aside("RUN")} | names(channel) | names(session)
     made |= {session.stream(name) for name in STREAMS}
     made |= {key for name in DOWNSAMPLED for key in (session.past(name), session.piece(name))}
     assert {name for row in table("docs/protocol.md", "Redis keys") for name in code(row[0])} == made

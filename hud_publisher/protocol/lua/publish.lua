@@ -9,7 +9,7 @@
 --      19 events and 20 sessions of the channel, and 21 config of the session: their TTL is renewed with the session's
 -- ARGV  1 session id (holds the fence)  2 ttl in ms  3 retention in ms  4 writer  5 batch number, 0 for a heartbeat
 --       6 env that claims to be the reporter, or ''  7 '1' if it is the one that was asked for
---       8 number of entries  9 number of state fields, then for each: path, JSON
+--       8 '1' if the run's main process writes  9 number of entries  10 number of state fields, then for each: path, JSON
 --       after them for each entry: index in KEYS of its stream, longest stream in entries and in bytes (0: any),
 --         greatest age in ms (0: any), field count, fields …
 -- Reply {'ok' | 'duplicate' | 'lost' | 'full' | 'crowded', viewers, wanted reporter or '', id of the last entry or '',
@@ -18,13 +18,13 @@ local lock, info, state, seq, metrics, iterations, frames = unpack(KEYS, 1, 7)
 local mind, machine, reports = unpack(KEYS, 10, 12)
 local viewers, reporter, metrics_past, metrics_piece, iterations_past, iterations_piece, events, sessions =
   unpack(KEYS, 13, 20)
-local session_id, ttl, retention, writer, batch, env, is_preferred = unpack(ARGV, 1, 7)
-local number, entries, states = tonumber(batch), tonumber(ARGV[8]), tonumber(ARGV[9])
-local first_state, last_state = 10, 9 + 2 * states
+local session_id, ttl, retention, writer, batch, env, is_preferred, is_main = unpack(ARGV, 1, 8)
+local number, entries, states = tonumber(batch), tonumber(ARGV[9]), tonumber(ARGV[10])
+local first_state, last_state = 11, 10 + 2 * states
 local read = arguments_after(last_state)
 
 local SILENT_MS = 10000  -- without a claim for this time, another env may be the reporter
-local CLAIM_MS = 250  -- a claim that repeats the last one is stored at most this often
+local CLAIM_MS = 250  -- a claim that repeats the last one, and a sign of life, are stored at most this often
 local MOST_WRITERS = 2000  -- 150 bytes each
 local FORGOTTEN_MS = 600000  -- above that number, a writer without a batch for this time is removed
 local MOST_FIELDS = 10000  -- values.MAX_STATE_FIELDS: names that change with every step must not fill the memory
@@ -47,13 +47,19 @@ if redis.pcall('GET', lock) ~= session_id then return reply('lost', '') end
 -- streams cannot outgrow the limit; PEXPIRE is never refused, so the lease survives.
 local renewed = redis.pcall('SET', lock, session_id, 'PX', ttl)
 if renewed.err then redis.call('PEXPIRE', lock, ttl) end
-local known = safe_call('HMGET', info, 'shown', 'shown_ms', 'started')
+local known = safe_call('HMGET', info, 'shown', 'shown_ms', 'started', 'main_ms')
 shown = known[1] or ''
 claimed_ms = tonumber(known[2] or 0) or 0  -- in sessions of older versions, a user's field may have that name
 if not (claimed_ms <= now) then claimed_ms = 0 end  -- the clock was set back, or the text was no time
 if not known[3] then  -- the hash was deleted; without it no viewer finds the session
   redis.pcall('HSET', info, 'started', fence_of(session_id) or '0')
   redis.call('PEXPIRE', info, retention)
+end
+local wrote_ms = tonumber(known[4] or 0) or 0
+-- Another run that finds the channel held learns by this that this run lives (register.lua). When memory is full, the
+-- command is refused.
+if is_main == '1' and not (now - wrote_ms <= CLAIM_MS and wrote_ms <= now) then
+  redis.pcall('HSET', info, 'main_ms', digits(now))
 end
 if env ~= '' and (env == shown or is_preferred == '1' or now - claimed_ms > SILENT_MS) then
   if env ~= shown or now - claimed_ms > CLAIM_MS then

@@ -11,7 +11,7 @@ import pytest
 from hud_publisher.protocol import replies, scripts
 from hud_publisher.protocol.batch import Batch, Claim, Reporter
 from hud_publisher.protocol.entries import Limits, MetricsEntry
-from hud_publisher.protocol.errors import ConfigError, SessionHeldError, SessionNotActiveError, StorageFullError
+from hud_publisher.protocol.errors import ConfigError, Holder, SessionHeldError, SessionNotActiveError, StorageFullError
 from hud_publisher.protocol.keys import SessionId
 
 SESSION = SessionId("default.7." + "s" * 24)
@@ -47,7 +47,7 @@ def test_no_name_of_a_user_can_be_taken_for_one_of_the_session_hash() -> None:
     call = scripts.register("default", run_id="r", name="n", limits=Limits(), info=info)
     assert call.args[9] == "n"
     assert json.loads(str(call.args[10])) == info
-    assert call.args[11:] == ("{}",)
+    assert call.args[11] == "{}"
 
 
 def test_any_info_can_be_sent_as_utf_8() -> None:
@@ -95,9 +95,8 @@ def test_lost_and_full_are_separate_errors() -> None:
 
 def test_a_held_channel_names_its_holder() -> None:
     with pytest.raises(SessionHeldError) as refusal:
-        replies.parse_register([b"held", b"", b"7", b"ppo", b"1763800000000", 12_000])
-    holder = refusal.value.holder
-    assert (holder.sid, holder.name, holder.started_ms, holder.retry_after_ms) == ("7", "ppo", 1763800000000, 12_000)
+        replies.parse_register([b"held", b"", b"7", b"ppo", b"1763800000000", 12_000, b"400"])
+    assert refusal.value.holder == Holder("7", "ppo", 1763800000000, 12_000, 400)
     assert "12 s" in str(refusal.value)
 
 

@@ -89,8 +89,8 @@ def test_after_an_outage_the_status_is_restored() -> None:
     assert bench.status == "registered"
 
 
-def test_a_refused_run_waits_at_least_as_long_as_the_holder_has() -> None:
-    bench = Bench(MemorySink(register_errors=deque([held(20_000)])))
+def test_a_refused_run_that_waits_does_so_at_least_as_long_as_the_holder_has() -> None:
+    bench = Bench(MemorySink(register_errors=deque([held(20_000)])), when_held="wait")
     assert bench.sender.turn() >= 20.0
     assert bench.status == "refused"
     assert bench.counters.events["refusals"] == 1
@@ -99,7 +99,7 @@ def test_a_refused_run_waits_at_least_as_long_as_the_holder_has() -> None:
 def test_a_refused_run_asks_ever_less_often() -> None:
     sink = MemorySink()
     sink.register_errors.extend(held(1_000) for _ in range(100))
-    bench = Bench(sink)
+    bench = Bench(sink, when_held="wait")
     bench.run(600)
     assert 6 <= bench.counters.events["refusals"] <= 20
 
@@ -288,11 +288,19 @@ def test_a_wrong_token_is_not_tried_again_at_once() -> None:
 
 
 def test_a_heartbeat_keeps_the_session_within_a_third_of_its_time() -> None:
-    bench = Bench(MemorySink(ttl_ms=30_000))
+    bench = Bench(MemorySink(ttl_ms=30_000, is_joining=True))
     bench.run(60)
     heartbeats = [batch for batch in bench.sink.calls if not batch.entries]
     assert 6 <= len(heartbeats) <= 8
     assert all(batch.number == 0 for batch in heartbeats)
+    assert not any(batch.is_main for batch in heartbeats)
+
+
+def test_the_main_process_of_a_run_shows_each_second_that_the_run_lives() -> None:
+    bench = Bench(MemorySink(ttl_ms=30_000))
+    bench.run(60)
+    assert 58 <= len(bench.sink.calls) <= 62
+    assert all(batch.is_main for batch in bench.sink.calls)
 
 
 def test_no_heartbeat_while_entries_flow() -> None:
@@ -340,7 +348,7 @@ def test_thumbnails_are_due_only_while_somebody_watches() -> None:
 
 
 def test_thumbnails_of_several_envs_share_a_call_soon() -> None:
-    bench = Bench()
+    bench = Bench(MemorySink(is_joining=True))
     bench.sink.viewers = 1
     bench.turns(2)
     bench.intake.begin("thumbs", (2, 0))
@@ -356,7 +364,7 @@ def test_thumbnails_of_several_envs_share_a_call_soon() -> None:
 
 
 def test_a_training_without_frames_asks_for_viewers_only_with_its_heartbeat() -> None:
-    bench = Bench(MemorySink(ttl_ms=30_000))
+    bench = Bench(MemorySink(ttl_ms=30_000, is_joining=True))
     bench.run(30)
     assert len(bench.sink.calls) <= 4
 
@@ -488,7 +496,7 @@ def test_entries_not_sent_by_the_deadline_are_counted() -> None:
 
 
 def test_a_refused_run_closes_at_once() -> None:
-    bench = Bench(MemorySink(register_errors=deque([held()])))
+    bench = Bench(MemorySink(register_errors=deque([held()])), when_held="wait")
     bench.log()
     bench.turns(1)
     bench.close(within_s=1000)

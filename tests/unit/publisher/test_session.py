@@ -37,13 +37,13 @@ class Refusing(MemorySink):
         super().__init__()
         self._rng = rng
 
-    def register(self, *, takeover: bool = False) -> Registered:
+    def register(self, *, takeover: bool = False, aside: bool = False) -> Registered:
         raise SessionHeldError(Holder("1", "other", 0, self._rng.randint(20_000, 30_000)))
 
 
 def test_a_thousand_refused_workers_cost_the_server_a_few_requests_a_second() -> None:
     rng = random.Random(1)
-    sessions = [session_of(Bench(Refusing(rng)), rng.random) for _ in range(1000)]
+    sessions = [session_of(Bench(Refusing(rng), when_held="wait"), rng.random) for _ in range(1000)]
     asks = [(0.0, number) for number in range(1000)]
     heapq.heapify(asks)
     per_second: Counter[int] = Counter()
@@ -141,7 +141,7 @@ def test_a_run_that_may_not_take_over_waits_for_the_channel_like_any_other(caplo
 
 def test_a_held_channel_is_explained_with_remedies_that_need_no_token(caplog: pytest.LogCaptureFixture) -> None:
     held = SessionHeldError(Holder("17", "ppo\nforged", 0, 20_000))
-    bench = Bench(MemorySink(register_errors=deque([held, held])))
+    bench = Bench(MemorySink(register_errors=deque([held, held])), when_held="wait")
     session = session_of(bench)
     session.open()
     session.open()
@@ -158,7 +158,7 @@ def test_entries_that_a_refused_run_could_not_send_are_counted_in_one_line_at_it
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     held = SessionHeldError(Holder("17", "other", 0, 20_000))
-    bench = Bench(MemorySink(register_errors=deque([held] * 100)))
+    bench = Bench(MemorySink(register_errors=deque([held] * 100)), when_held="wait")
     bench.log(5)
     bench.turns(1)
     bench.close()
