@@ -43,6 +43,8 @@ MIND_S = 0.2
 DENIED_WAIT_S = 60.0
 #: A cause that comes and goes, such as a server that refuses every second call, is logged at most once in this time.
 QUIET_S = 60.0
+#: Added to the log line about an address that cannot be used.
+_HELP = ". Training goes on, and the publisher tries again; `hud doctor` finds the cause and the fix"
 
 
 class Session:
@@ -234,7 +236,8 @@ class Session:
             self.warn("busy", str(error))
             return self._busy.next_s(at_least_s=error.retry_after_s)
         self.report(status="connecting")
-        self.warn(type(error).__name__, str(error))
+        is_away = isinstance(error, (UnavailableError, UnauthorizedError))
+        self.warn(type(error).__name__, f"{error}{_HELP}" if is_away else str(error))
         if isinstance(error, UnavailableError):
             return self._away.next_s(at_least_s=error.retry_after_s)
         if isinstance(error, UnauthorizedError):

@@ -85,6 +85,11 @@ def explain(error: Exception, target: RedisTarget, variable: str = "REDIS_URL") 
     return replace(found, text=found.text.replace("REDIS_URL", variable), fix=found.fix.replace("REDIS_URL", variable))
 
 
+def silent(target: RedisTarget, words: str) -> Finding:
+    """Return the finding about a Redis from which nothing comes; `words` say what happens instead."""
+    return problem("redis", f"{target} {words}", "redis-silent", _SILENT_FIX)
+
+
 def _explain(error: Exception, target: RedisTarget) -> Finding:
     is_lost = not (isinstance(error, ResponseError) or _is_silence(error) or target.tls) and target.hosts
     words = ((is_lost and refusal(*target.hosts[0])) or str(error))[:200]
@@ -191,7 +196,7 @@ def _not_reached(target: RedisTarget, error: Exception) -> Finding | None:
                 "start Redis there, or correct REDIS_URL; without REDIS_URL `hud up` starts one",
             )  # fmt: skip
         case "no way":
-            return problem("redis", f"{target} does not answer: {blocked.words}", "redis-silent", _SILENT_FIX)
+            return silent(target, f"does not answer: {blocked.words}")
         case "no tls":
             return problem(
                 "redis", f"{target} does not speak TLS: {blocked.words}", "redis-tls",
@@ -250,7 +255,7 @@ def _is_silence(error: Exception) -> bool:
 
 def _unknown(error: Exception, words: str, target: RedisTarget) -> Finding:
     if _is_silence(error):
-        return problem("redis", f"{target} accepts the connection and does not answer", "redis-silent", _SILENT_FIX)
+        return silent(target, "accepts the connection and does not answer")
     reason = words if isinstance(error, ResponseError) else f"{type(error).__name__}: {words}"
     return problem("redis", f"{target} cannot be used: {reason}", "redis-other", "see docs/troubleshooting.md")
 

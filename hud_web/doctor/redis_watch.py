@@ -22,7 +22,7 @@ from hud_publisher.protocol.transport.redis_clients import CLIENT_ERRORS
 from hud_publisher.protocol.urls import RedisTarget, parse_redis_url
 from hud_web.doctor.findings import Finding
 from hud_web.doctor.reach import TIMEOUT_S
-from hud_web.doctor.redis import examine_rights, explain
+from hud_web.doctor.redis import examine_rights, explain, silent
 from hud_web.store.cancellation import is_cancelled
 from hud_web.store.redis_client import connect_writer
 
@@ -30,6 +30,10 @@ logger = logging.getLogger("hud.redis")
 
 #: Time between two checks of four short commands. After a failover publishers wait this long for the scripts.
 CHECK_S = 1.0
+#: Time of the first check after which a silence is reported; to find its cause takes up to 2 * TIMEOUT_S.
+PATIENCE_S = 1.5
+#: Added to the first line about an address that has never worked.
+_MEANWHILE = " The page starts, and shows runs as soon as this is mended."
 
 
 async def watch_redis(settings: Settings, tell: Callable[[Finding | None], None]) -> None:
@@ -42,20 +46,29 @@ async def watch_redis(settings: Settings, tell: Callable[[Finding | None], None]
     assert settings.redis_url is not None
     target = parse_redis_url(settings.redis_url)
     client = connect_writer(settings.redis_url)
-    cause = ""
+    cause, meanwhile = "", _MEANWHILE
+
+    def report(trouble: Finding | None) -> None:
+        nonlocal cause, meanwhile
+        if trouble is None and cause:
+            logger.warning("%s works again", target)
+        elif trouble is not None and trouble.cause != cause:
+            logger.warning("%s. Fix: %s%s", trouble.text, trouble.fix, meanwhile and f".{meanwhile}")
+        cause, meanwhile = trouble.cause if trouble is not None else "", ""
+        tell(trouble and replace(trouble, text=trouble.text.replace(str(target), "Redis")))
+
+    silence = silent(target, f"has not answered for {PATIENCE_S:g} s")
+    patience = asyncio.get_running_loop().call_later(PATIENCE_S, report, silence)
     try:
         while True:
             trouble = await _examine(client, target, settings)
+            patience.cancel()
             if is_cancelled():
                 return
-            if trouble is None and cause:
-                logger.warning("%s works again", target)
-            elif trouble is not None and trouble.cause != cause:
-                logger.warning("%s. Fix: %s", trouble.text, trouble.fix)
-            cause = trouble.cause if trouble is not None else ""
-            tell(trouble and replace(trouble, text=trouble.text.replace(str(target), "Redis")))
+            report(trouble)
             await asyncio.sleep(CHECK_S)
     finally:
+        patience.cancel()
         await client.aclose()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import http.server
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -266,6 +268,65 @@ def test_a_publisher_whose_redis_is_dead_says_so_at_once_and_again_when_it_works
         poll(lambda: "HUD: publishing to redis://127.0.0.1" in caplog.text, "the recovery to be logged", timeout_s=15)
         hud.close()
     assert caplog.text.count("does not answer") == 1
+
+
+@pytest.mark.usefixtures("no_address")
+def test_a_publisher_names_each_kind_of_unusable_address_within_its_first_call_and_no_secret(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        running_without_a_check(tmp_path, ("--requirepass", "right")) as port,
+        socket.create_server(("127.0.0.1", free_port())) as mute,  # its connections are accepted and never answered
+        other_program() as other,
+        contextlib.ExitStack() as stack,
+    ):
+        quiet = mute.getsockname()[1]
+        expected = {
+            "redis://:QXZV@127.0.0.1:9/0": "Connection refused",
+            "redis://:QXZV@no-such-host.invalid/0": "no-such-host.invalid:6379",
+            f"redis://:QXZV@127.0.0.1:{quiet}/0": "TimeoutError",
+            f"redis://:QXZV@127.0.0.1:{port}/0": "refused the user or password",
+            f"rediss://:QXZV@127.0.0.1:{port}/0": "SSL",
+            f"redis://:QXZV@127.0.0.1:{other}/0": "InvalidResponse",
+            "http://127.0.0.1:9": "Connection refused",
+            "http://no-such-host.invalid": "Name or service not known",
+            f"http://127.0.0.1:{quiet}": "timed out",
+            f"https://127.0.0.1:{other}": "SSL",
+            f"http://127.0.0.1:{other}": "answered 501",
+        }
+        for url in expected:
+            hud = Publisher(**{"redis_url" if url.startswith("redis") else "hud_url": url}, token="QXZV")
+            stack.callback(hud.close, 0.1)
+            assert hud.log({"n": 1}) is None
+        poll(lambda: len(caplog.messages) >= len(expected), "each to be reported", timeout_s=15)
+    assert "QXZV" not in caplog.text
+    for words in expected.values():
+        assert any(words in text and "hud doctor" in text for text in caplog.messages), (words, caplog.text)
+
+
+@contextlib.contextmanager
+def other_program() -> Iterator[int]:
+    """A server that is neither Redis nor a HUD."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), http.server.SimpleHTTPRequestHandler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_server_with_an_address_that_never_answers_says_so_before_it_knows_why(up: Callable[..., Up]) -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as mute:
+        url = f"redis://:QXZV@127.0.0.1:{mute.getsockname()[1]}/0"
+        process = up("serve", "--port", "0", REDIS_URL=url)
+        web = process.web
+        process.read_until(r"redis://127\.0\.0\.1:\d+/0 has not answered for 1\.5 s\. Fix: .* The page starts")
+        assert web.get("/ready")[1]["redis_trouble"]["cause"] == "redis-silent"
+        assert web.get("/")[0] == 200
+        assert "QXZV" not in "".join(process.lines)
 
 
 def test_a_redis_that_repeats_the_password_in_its_error_does_not_bring_it_into_any_output(

@@ -48,7 +48,7 @@ async def test_each_cause_is_logged_once_and_so_is_its_end(
     away, refused = trouble("no-redis"), trouble("redis-password")
     await watch(monkeypatch, [away, away, away, refused, refused, None, None, away])
     assert caplog.messages == [
-        "it is no-redis. Fix: do this",
+        "it is no-redis. Fix: do this. The page starts, and shows runs as soon as this is mended.",
         "it is redis-password. Fix: do this",
         "redis://host:1/0 works again",
         "it is no-redis. Fix: do this",
@@ -66,6 +66,37 @@ async def test_each_result_is_reported_without_the_address(monkeypatch: pytest.M
     away = problem("redis", "nothing listens at redis://host:1/0", "no-redis", "start it")
     told = await watch(monkeypatch, [None, away, None])
     assert [result and result.text for result in told] == [None, "nothing listens at Redis", None]
+
+
+async def test_a_silent_redis_is_reported_before_the_cause_is_known_and_only_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[Finding | None] = []
+    is_reported, is_found = asyncio.Event(), asyncio.Event()
+
+    async def examine(*_arguments: object) -> Finding | None:
+        if not told:
+            await is_reported.wait()
+            return trouble("redis-silent")
+        is_found.set()
+        return trouble("redis-silent")
+
+    def tell(finding: Finding | None) -> None:
+        told.append(finding)
+        is_reported.set()
+
+    monkeypatch.setattr(redis_watch, "_examine", examine)
+    monkeypatch.setattr(redis_watch, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(redis_watch, "CHECK_S", 0.0)
+    task = asyncio.create_task(redis_watch.watch_redis(SETTINGS, tell))
+    await is_found.wait()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert [finding and finding.cause for finding in told[:2]] == ["redis-silent", "redis-silent"]
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("redis://host:1/0 has not answered for 0 s. Fix: check firewalls")
+    assert caplog.messages[0].endswith("The page starts, and shows runs as soon as this is mended.")
 
 
 async def test_it_ends_although_the_client_swallows_the_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
