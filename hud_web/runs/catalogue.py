@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 
-from hud_publisher.protocol.keys import CHANGES, Sid, is_channel, is_sid
+from hud_publisher.protocol.keys import CHANGES, ChannelKeys, Sid, is_channel, is_sid
 from hud_publisher.protocol.replies import text
 from hud_publisher.protocol.scripts import MAX_CHANNELS
 from hud_web.runs.columns import Pool
@@ -103,9 +103,7 @@ class Catalogue:
         channels = await channels_since(store, 0, MAX_CHANNELS)
         if now_s - self._swept_s > SWEEP_S:
             self._swept_s = now_s
-            self._channels.clear()
-            for key in [key for key in self._runs if key[0] not in channels]:
-                del self._runs[key]
+            await self._sweep()
         again = await self._changed()
         active_ms = max(channels.values(), default=0) - LAPSED_MS
         for (channel, sid), run in self._runs.items():
@@ -127,6 +125,15 @@ class Catalogue:
             newest = sorted(self._runs.values(), key=lambda run: run.session.started_ms or 0, reverse=True)
             self._runs = {run.key: run for run in newest[:MAX_RUNS]}
         self._filled = {key: when for key, when in self._filled.items() if key in self._runs}
+
+    async def _sweep(self) -> None:
+        """Remove the runs that Redis does not hold any more, and list all channels again."""
+        self._channels.clear()
+        keys = list(self._runs)
+        found = await self._store.pipelined([("EXISTS", ChannelKeys(name).session(sid).info) for name, sid in keys])
+        for key, is_there in zip(keys, found, strict=True):
+            if not is_there:
+                del self._runs[key]
 
     async def _read(self, keys: Sequence[Key]) -> None:
         for first in range(0, len(keys), GROUP):

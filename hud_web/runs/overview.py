@@ -37,7 +37,7 @@ MAX_CARDS = 1_000
 #: Newest sessions of a channel that are read when the channel appears.
 SESSIONS = 8
 #: Runs in one round trip: their frames are in memory at once.
-GROUP = 25
+GROUP = 50
 #: Larger frames are not shown; a JPEG of 1080p has less.
 MAX_FRAME_BYTES = 1024 * 1024
 #: Ended runs are looked at in every n-th look, for labels and deletions.
