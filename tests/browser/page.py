@@ -46,11 +46,12 @@ class Screen:
         query: str = "",
         size: tuple[int, int] = (1440, 900),
         *,
+        path: str = "",
         init: str = "",
         is_mobile: bool = False,
         **options: Any,
     ) -> None:
-        self.server, self.channel = server, channel
+        self.server, self.channel, self.path = server, channel, path
         self.context = browser.new_context(
             viewport={"width": size[0], "height": size[1]}, has_touch=is_mobile, accept_downloads=True, **options
         )
@@ -71,7 +72,7 @@ class Screen:
 
         page.on("console", note)
         page.on("pageerror", lambda error: self.problems.append(f"{error} {error.stack}"))
-        page.goto(f"{self.server.url}/?channel={self.channel}&{query}")
+        page.goto(f"{self.server.url}/{self.path}?channel={self.channel}&{query}")
         return page
 
     def expect_problem(self, pattern: str) -> None:
