@@ -111,7 +111,7 @@ def ask(server: HudServer, method: str, path: str, body: bytes | None = None) ->
     except ValueError:
         parsed = None
     return Answer(
-        response.status, parsed if isinstance(parsed, dict) else None, text[:20_000].decode("utf-8", "replace"),
+        response.status, parsed if isinstance(parsed, dict) else None, text.decode("utf-8", "replace"),
         response.headers["Location"] if 300 <= response.status < 400 else None, time.monotonic() - began_s,
         response.headers.get("Content-Type", ""),
     )  # fmt: skip

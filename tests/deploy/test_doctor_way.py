@@ -124,6 +124,46 @@ def test_a_login_page_in_the_place_of_a_script_is_not_taken_for_it(examine: Exam
     assert "text/html" in the(found, "page-files").text
 
 
+@pytest.mark.parametrize(
+    ("lost", "named"),
+    [
+        ("/static/js/server/feed-worker.js", "static/js/server/feed-worker.js answered 404"),  # named by a module
+        ("/static/vendor/inter/inter.woff2", "static/vendor/inter/inter.woff2 answered 404"),  # and by a style sheet
+        ("/static/js/charts/chart.js", "static/js/charts/chart.js answered 404"),  # imported when it is needed
+        ("/wall", "wall answered 404 with text/html"),
+    ],
+)
+def test_a_file_or_page_that_a_proxy_leaves_out_is_named_with_its_address(
+    examine: Examine, web: WebServer, lost: str, named: str
+) -> None:
+    class Lossy(Quiet):
+        def do_GET(self) -> None:
+            self.status, media_type, self.body = relay(web, self.path)
+            if self.path == lost:
+                self.status, media_type, self.body = 404, "text/html", b"<h1>no such page here</h1>"
+            self.headers_sent = {"Content-Type": media_type}
+            super().do_GET()
+
+    with serving(Lossy) as port:
+        found = examine(HUD_URL=f"http://127.0.0.1:{port}")
+    assert f"http://127.0.0.1:{port}/{named}" in the(found, "page-files").text
+    assert "404" in the(found, "page-files").text
+    assert "proxy" in the(found, "page-files").fix
+
+
+def test_an_older_hud_without_the_page_of_all_runs_is_no_problem(examine: Examine, web: WebServer) -> None:
+    class Older(Quiet):
+        def do_GET(self) -> None:
+            self.status, media_type, self.body = relay(web, self.path)
+            if self.path in ("/wall", "/runs"):
+                self.status, media_type, self.body = 404, "application/json", b'{"error": "Not Found"}'
+            self.headers_sent = {"Content-Type": media_type}
+            super().do_GET()
+
+    with serving(Older) as port:
+        assert "page-files" not in problems(examine(HUD_URL=f"http://127.0.0.1:{port}"))
+
+
 def test_a_page_whose_url_lacks_its_last_slash(examine: Examine, web: WebServer) -> None:
     class Mapped(Quiet):
         """Maps both `/hud` and `/hud/` to the page, as a rule without a slash does."""
