@@ -87,6 +87,22 @@ def test_the_page_is_live_behind_nginx_with_its_defaults(nginx: str, prefix: str
 
 
 @pytest.mark.parametrize("prefix", [STRIPPED, KEPT])
+@pytest.mark.parametrize("kind", ["haproxy", "nginx"])
+def test_the_wall_and_the_run_table_are_live_below_a_path_prefix(
+    proxy: str, nginx: str, kind: str, prefix: str, run: Run, open_page: Open
+) -> None:
+    run.iterate(1, episode_return_mean=21.5)
+    screen = open_page(server=Below(nginx if kind == "nginx" else proxy, prefix))
+    for path in ("wall", "runs"):
+        screen.page.goto(f"{screen.server.url}/{path}?filter={run.channel}")
+        screen.wait_text("main", "21.5")
+        run.iterate(2, episode_return_mean=22.5)
+        screen.wait_text("main", "22.5", timeout_s=5.0)
+        run.iterate(1, episode_return_mean=21.5)
+        assert screen.page.evaluate(_OUTSIDE) == []
+
+
+@pytest.mark.parametrize("prefix", [STRIPPED, KEPT])
 def test_the_viewing_link_works_below_a_path_prefix(prefix: str, chromium: Browser, tmp_path: Path) -> None:
     with (
         running(redis_binary(), tmp_path / "redis") as redis,
