@@ -18,6 +18,8 @@ from hud_web.store.tally import Tally
 TOGETHER_MS = 1
 #: Tolerance on the requested frame interval: accept a frame at 90 % of it, because capture times jitter.
 EVENNESS = 0.9
+#: A frame of this size is shown however many channels share the memory: 96 KB of JPEG, as base64.
+FRAME_BYTES = 128 * 1024
 #: Envs whose thumbnails are kept for the strip.
 MAX_THUMBS = 256
 
@@ -36,7 +38,6 @@ class Pictures:
     """The pictures of the session on display.
 
     Attributes:
-        frame: the newest frame, as the data of its event; None if there is none.
         frame_at_ms: when Redis received it.
         frame_number: how many frames came; it only grows.
         thumbs_number: the same for thumbnails.
@@ -56,34 +57,40 @@ class Pictures:
     def forget(self) -> None:
         """Drop all pictures; their numbers continue."""
         self.changes += 1
-        self.frame: bytes | None = None
         self.frame_at_ms: int | None = None
         self.vision: bytes | None = None
         self.mind: bytes | None = None
         #: The event of the policy's view without the picture, for viewers that want no pictures.
         self._mind_numbers = b""
-        #: The frames of the newest call: the time of each, in ms, and its event.
+        #: The frames of the newest call: the time of each, in ms, and the data of its event.
         self._frames: deque[tuple[int, bytes]] = deque(maxlen=FRAMES_TOGETHER)
         self._thumbs: dict[Env | None, tuple[int, bytes]] = {}
 
     def limit(self, most_bytes: int) -> None:
-        """Keep at most `most_bytes`: 2/5 each for frames and the vision LLM's picture, 1/10 for thumbnails and mind."""
+        """Keep at most `most_bytes`: 2/5 each for frames and the vision LLM's picture, 1/10 for thumbnails and mind.
+
+        However small that is, the newest frame may have FRAME_BYTES.
+        """
         self._most_bytes = most_bytes
         self._drop_old_thumbs()
+
+    @property
+    def frame(self) -> bytes | None:
+        """The newest frame, as the data of its event; None if there is none."""
+        return self._frames[-1][1] if self._frames else None
 
     def put_frame(self, encoded: bytes, at_ms: int | None = None, taken_ms: int = 0) -> None:
         """Replace the newest frame; `at_ms` is when Redis received it, `taken_ms` its time on the writer's clock."""
         most_bytes = 2 * self._most_bytes // 5
-        if len(encoded) > most_bytes:  # the channel's share of the memory is too small
+        if len(encoded) > max(most_bytes, FRAME_BYTES):  # the channel's share of the memory is too small
             self._tally.drops["frame skipped"] += 1
             return
         before_ms, self.frame_at_ms = self.frame_at_ms, at_ms
         if before_ms is None or at_ms is None or at_ms - before_ms > TOGETHER_MS:
             self._frames.clear()
-        self._frames.append((taken_ms, event("vision_update", encoded)))
-        while sum(len(frame) for _taken_ms, frame in self._frames) > most_bytes + len(encoded):
+        self._frames.append((taken_ms, encoded))
+        while len(self._frames) > 1 and sum(len(frame) for _taken_ms, frame in self._frames) > most_bytes:
             self._frames.popleft()
-        self.frame = encoded
         self.frame_number += 1
         self.changes += 1
 
@@ -130,7 +137,7 @@ class Pictures:
         next_ms = 0
         for taken_ms, encoded in list(self._frames)[-most:][::-1]:
             if not chosen or abs(next_ms - taken_ms) >= interval_s * 1000 * EVENNESS:  # that clock may jump back
-                chosen.append(encoded)
+                chosen.append(event("vision_update", encoded))
                 next_ms = taken_ms
         return chosen[::-1]
 

@@ -359,7 +359,7 @@ def held_bytes(hub: Hub) -> int:
     pictures = hub.pictures
     frames = sum(len(frame) for _taken_ms, frame in pictures._frames)
     thumbs = sum(len(thumb) for _number, thumb in pictures._thumbs.values())
-    newest = pictures.frame, pictures.vision, pictures.mind
+    newest = pictures.vision, pictures.mind
     return hub.ring._bytes + frames + thumbs + sum(len(one or b"") for one in newest)
 
 
