@@ -50,7 +50,7 @@ class ChannelReader:
         self._timeout_s = timeout_s
         self._connection: Any = None
         self._replies: _Replies | None = None
-        self._asks_twice = True
+        self._is_old = True
         if isinstance(client, Redis):
             pool: Any = client.connection_pool
             connection = pool.make_connection()
@@ -60,14 +60,27 @@ class ChannelReader:
                 self._connection = connection
                 connection.socket_timeout = None  # this reader's time-out replaces those of each send and receive
 
-    async def read(self, after: Mapping[bytes, EntryId], *, count: int, block_ms: int) -> list[tuple[bytes, Entries]]:
+    @property
+    def is_direct(self) -> bool:
+        """Whether it reads on a separate connection, not through the client."""
+        return self._connection is not None
+
+    async def read(
+        self, after: Mapping[bytes, EntryId], *, count: int, block_ms: int, is_shared: bool = False
+    ) -> list[tuple[bytes, Entries]]:
         """Return the newer entries of each stream, within block_ms, at most `count` of each stream.
+
+        Args:
+            after: key of each stream → id of the last entry to leave out.
+            count: largest number of entries of each stream.
+            block_ms: how long to wait for the first entry.
+            is_shared: the streams are those of several channels, so no entry waits for those of other streams.
 
         Raises:
             RedisError, RedisClusterException, OSError: Redis is unreachable or refuses; a TimeoutError is an OSError.
         """
         try:
-            return await self._read(after, count=count, block_ms=block_ms)
+            return await self._read(after, count, block_ms, asks_twice=not is_shared)
         except (RedisError, RedisClusterException, OSError):
             raise
         except (*CLIENT_ERRORS, TypeError, ValueError) as error:  # the connection broke, or the server is not Redis
@@ -76,7 +89,9 @@ class ChannelReader:
                 f"Redis sent no answer that can be read ({type(error).__name__}: {error})"
             ) from error
 
-    async def _read(self, after: Mapping[bytes, EntryId], *, count: int, block_ms: int) -> list[tuple[bytes, Entries]]:
+    async def _read(
+        self, after: Mapping[bytes, EntryId], count: int, block_ms: int, *, asks_twice: bool
+    ) -> list[tuple[bytes, Entries]]:
         if self._connection is None:
             keys: Any = dict(after)
             found: Any = await self._client.xread(keys, count=count, block=block_ms)
@@ -85,9 +100,12 @@ class ChannelReader:
             replies = self._replies or await self._connect()
             streams = (b"STREAMS", *after, *after.values())
             command = _pack(b"XREAD", b"COUNT", count, b"BLOCK", block_ms, *streams)
-            if self._asks_twice:
+            asks_twice = asks_twice and self._is_old
+            if asks_twice:
                 command += _pack(b"XREAD", b"COUNT", count, *streams)
-            answers = await replies.ask(command, 2 if self._asks_twice else 1)
+            answers = await replies.ask(command, 2 if asks_twice else 1)
+            if not answers:  # interrupted
+                await self.aclose()
         except BaseException:  # an answer may still be on its way
             await self.aclose()
             raise
@@ -108,9 +126,14 @@ class ChannelReader:
                 version = _VERSION.search(await connection.read_response())
             except ResponseError:  # this user may not run INFO
                 version = None
-        self._asks_twice = version is None or (int(version[1]), int(version[2])) < _ANSWERS_WITH_ALL
+        self._is_old = version is None or (int(version[1]), int(version[2])) < _ANSWERS_WITH_ALL
         replies = self._replies = _Replies(connection._writer.transport, reply_parser(connection), self._timeout_s)
         return replies
+
+    def interrupt(self) -> None:
+        """End the wait for entries, if there is one: the read returns none. Costs a new connection."""
+        if self._replies is not None:
+            self._replies.interrupt()
 
     async def aclose(self) -> None:
         """Close the connection; the next read makes a new one."""
@@ -147,6 +170,11 @@ class _Replies(asyncio.Protocol):
         waiter = self._waiter = self._loop.create_future()
         self._transport.write(command)
         return waiter
+
+    def interrupt(self) -> None:
+        """End the wait for the answers; the caller of `ask` gets none."""
+        if not self._waiter.done():
+            self._waiter.set_result([])
 
     def close(self) -> None:
         """Stop waiting for answers."""

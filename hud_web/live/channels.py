@@ -21,6 +21,7 @@ from hud_publisher.protocol.errors import HudError, TooManyRequestsError, Unavai
 from hud_publisher.protocol.keys import DEFAULT_CHANNEL, Sid
 from hud_web.access.budget import Share
 from hud_web.live.hub import CHANNEL_BYTES, CHANNELS_BYTES, Hub
+from hud_web.live.readers import Readers
 from hud_web.live.subscriber import Subscriber
 from hud_web.live.tailer import CHECK_S, Tailer
 from hud_web.store.store import Store
@@ -30,16 +31,20 @@ logger = logging.getLogger("hud.channels")
 
 #: A channel without viewers is followed this long, so that a reloaded page finds it ready; shorter at the bound below.
 IDLE_S = 60.0
-#: Each channel costs a blocking read of Redis, and any client may name a channel to watch. So there is a bound on the
+#: Each channel costs reads of Redis and memory, and any client may name a channel to watch. So there is a bound on the
 #: channels that have had a session, and a separate one on those that have had none: an invented name displaces no
 #: channel that exists.
-MAX_KNOWN = 256
+MAX_KNOWN = 1_280
 MAX_UNKNOWN = 64
-#: Channels of each kind that one address may have opened and may hold.
-ADDRESS_KNOWN = MAX_KNOWN // 2
+#: Channels of each kind that one address may have opened and may hold: one program may follow a thousand runs, and
+#: leaves channels for the other addresses.
+ADDRESS_KNOWN = MAX_KNOWN * 4 // 5
 ADDRESS_UNKNOWN = MAX_UNKNOWN // 4
 #: How long a viewer of a channel that is not followed yet waits for Redis to tell whether it has had a session.
 LOOK_UP_S = 1.0
+#: Channels that are looked up, opened or checked in Redis at once: a thousand pages may reconnect together, and other
+#: requests need connections too.
+CALLS_AT_ONCE = 64
 #: Wait before the restart of a tailer that failed by a bug.
 RESTART_S = 1.0
 #: A draining replica ends its streams over this time, and fewer in proportion: a single viewer does not wait.
@@ -86,9 +91,12 @@ class Channels:
         self._own_channel = own_channel
         self.tally = tally or Tally()
         self._store = store
-        self._reader = reader
+        self._readers = Readers(reader)
+        self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
         self._replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._channels: dict[str, WatchedChannel] = {}
+        #: Memory of each channel for events and pictures.
+        self._share = CHANNEL_BYTES
         self._group: asyncio.TaskGroup | None = None
         self.is_draining = False
 
@@ -96,6 +104,11 @@ class Channels:
     def viewers(self) -> int:
         """The number of streams that this process serves."""
         return sum(len(watched.hub.subscribers) for watched in self._channels.values())
+
+    @property
+    def connections(self) -> int:
+        """The number of connections to Redis that wait for entries."""
+        return self._readers.connections
 
     @property
     def hubs(self) -> list[Hub]:
@@ -117,6 +130,7 @@ class Channels:
             for watched in list(self._channels.values()):
                 if not watched.hub.subscribers and time.monotonic() - watched.empty_since_s > IDLE_S:
                     self._close(watched)
+                    await asyncio.sleep(0)  # a thousand may be due at once
 
     async def enter(
         self,
@@ -155,7 +169,7 @@ class Channels:
 
     async def _has_had_session(self, channel: str) -> bool:
         try:
-            async with asyncio.timeout(LOOK_UP_S):
+            async with self._slots, asyncio.timeout(LOOK_UP_S):
                 return await self._store.current_sid(channel) is not None
         except (UnavailableError, TimeoutError):
             return False
@@ -177,15 +191,20 @@ class Channels:
         if self._group is None:
             raise TooManyRequestsError("this server is shutting down: connect again", retry_after_s=5.0)
         hub = Hub(channel, self.tally)
-        tailer = Tailer(hub, self._store, self._reader, replica=self._replica)
+        hub.limit(self._share)
+        tailer = Tailer(hub, self._store, self._readers.reader(), replica=self._replica, slots=self._slots)
         watched = self._channels[channel] = WatchedChannel(hub, tailer, opener=address, was_known=is_known)
         watched.task = self._group.create_task(self._keep(watched))
         self._share_memory()
 
     def _share_memory(self) -> None:
-        share = min(CHANNEL_BYTES, CHANNELS_BYTES // max(1, len(self._channels)))
-        for hub in self.hubs:
-            hub.limit(share)
+        # Shares change when their number doubles, since each change costs time for every channel.
+        shares = 1 << (len(self._channels) - 1).bit_length()
+        share = min(CHANNEL_BYTES, CHANNELS_BYTES // shares)
+        if share != self._share:
+            self._share = share
+            for hub in self.hubs:
+                hub.limit(share)
 
     def _close_longest_empty(self, channels: list[WatchedChannel]) -> list[WatchedChannel]:
         """Close the channel that has been without viewers for the longest time, if any; return the others."""

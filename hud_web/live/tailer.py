@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from dataclasses import replace
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -22,15 +21,16 @@ from hud_publisher.protocol import scripts
 from hud_publisher.protocol.entries import START, EntryId, StreamName, parse_env
 from hud_publisher.protocol.errors import NotFoundError, UnavailableError
 from hud_publisher.protocol.keys import ChannelKeys, Sid
-from hud_publisher.protocol.replies import text
+from hud_publisher.protocol.replies import Marks, text
+from hud_publisher.protocol.scripts import ScriptCall
 from hud_publisher.protocol.stored import read_int
-from hud_web.live.channel_reader import ChannelReader
 from hud_web.live.hub import Hub, Remembered
+from hud_web.live.readers import Reader
 from hud_web.live.replay import MAX_SESSIONS, encode_entry
 from hud_web.monitor.annotations import decode
 from hud_web.store import sse
 from hud_web.store.cancellation import is_cancelled
-from hud_web.store.redis_client import BLOCK_MS, READ_TIMEOUT_S
+from hud_web.store.redis_client import BLOCK_MS
 from hud_web.store.slices import Slices
 from hud_web.store.snapshot import PICTURES, encode_mind, encode_picture
 from hud_web.store.sse import Position
@@ -45,7 +45,7 @@ READ_COUNT = 500
 CHECK_S = 2.0
 VIEWERS_LAST_MS = 6_000
 RETRY_S = (0.1, 1.0)
-#: Errors of the store and of ChannelReader while Redis is unreachable.
+#: Errors of the store and of the reader while Redis is unreachable.
 AWAY = (UnavailableError, RedisError, RedisClusterException, OSError)
 #: A read of at least this many entries is followed by a short pause, so that the next one brings more: a read costs the
 #: time of ten entries (docs/decisions/fan-out.md).
@@ -66,19 +66,21 @@ WARM_VISION = 16
 class Tailer:
     """Reads a channel's streams into its hub until cancelled."""
 
-    def __init__(self, hub: Hub, store: Store, reader: Redis, *, replica: str) -> None:
+    def __init__(self, hub: Hub, store: Store, reader: Reader, *, replica: str, slots: asyncio.Semaphore) -> None:
         """Make a tailer.
 
         Args:
             hub: receives the events.
             store: for all calls except the blocking read.
-            reader: a client for the blocking read, which never retries.
+            reader: for the blocking read; closed when the tailer ends.
             replica: this process's name among the replicas.
+            slots: bounds the tailers that open or check their channels at once.
         """
         self._hub = hub
         self._store = store
-        self._reader = ChannelReader(reader, timeout_s=READ_TIMEOUT_S)
+        self._reader = reader
         self._replica = replica
+        self._slots = slots
         self._keys = ChannelKeys(hub.channel)
         self._events_key = self._keys.events.encode()
         self._streams: tuple[Sid | None, dict[bytes, StreamName]] = (None, {})
@@ -124,7 +126,8 @@ class Tailer:
         pause_s = RETRY_S[0]
         while not is_cancelled():
             try:
-                await self._open()
+                async with self._slots:
+                    await self._open()
                 pause_s = RETRY_S[0]
                 while not is_cancelled():
                     await self._step()
@@ -159,9 +162,14 @@ class Tailer:
     async def _verify(self) -> None:
         """Switch to the channel's newest session, and start over if Redis lost entries that viewers have seen."""
         hub = self._hub
-        newest = await self._store.current_sid(hub.channel) or Sid("0")
+        newest = await self._store.current_sid(hub.channel)
+        await self._compare(newest, await self._store.marks(hub.channel, hub.position.sid, self._at))
+
+    async def _compare(self, current: Sid | None, marks: Marks) -> None:
+        """React to the channel's newest session and to the marks of the session that is read."""
+        hub, newest = self._hub, current or Sid("0")
         is_newer = int(newest) > int(hub.position.sid)
-        reason = await self._lost(is_over=is_newer)
+        reason = self._lost(marks, is_over=is_newer)
         if int(newest) < int(hub.position.sid):
             reason = "Redis lost its data"
         if reason is not None:
@@ -169,7 +177,7 @@ class Tailer:
         elif is_newer:
             await self._turn_to_newer(newest)
 
-    async def _lost(self, *, is_over: bool) -> str | None:
+    def _lost(self, marks: Marks, *, is_over: bool) -> str | None:
         """Return the reason to start over: data of the current session that Redis has lost; None if it has all.
 
         After a failover or a crash, the last entries may be missing, and newer ones may already be in their place.
@@ -178,10 +186,9 @@ class Tailer:
         a stream has had fewer entries than were read of it.
 
         Args:
+            marks: of the session, as stored.
             is_over: another session followed, whose beginning may have deleted this one's pictures to make room.
         """
-        hub = self._hub
-        marks = await self._store.marks(hub.channel, hub.position.sid, self._at)
         if self._had_info and not marks.has_info:
             return "Redis lost its data"
         if is_over:
@@ -281,7 +288,8 @@ class Tailer:
         now_s = time.monotonic()
         waited_s, spent_s = began_s - asked_s, now_s - began_s
         if now_s >= self._next_check_s:  # after the delivery, because no viewer waits for the checks
-            await self._check_lease()
+            async with self._slots:
+                await self._check_lease()
             self._hub.wake()
         pause_s = max(min(spent_s, MOST_PAUSE_S), BUSY_PAUSE_S if count >= BUSY_ENTRIES else 0.0) - waited_s
         if pause_s > SHORTEST_PAUSE_S:
@@ -424,14 +432,13 @@ class Tailer:
         """Check that Redis still has the entries that were read, update the session, and report the viewers here."""
         hub = self._hub
         self._next_check_s = time.monotonic() + CHECK_S
-        await self._verify()
+        sid = hub.position.sid
+        check = await self._store.check(hub.channel, sid, self._at, self._watch())
+        await self._compare(check.newest, check.marks)
         if self._no_streams:
             await self._find_streams()
-        session = await self._session()
-        total = hub.viewers_total
-        # A Redis whose memory or disk is full still answers reads.
-        with contextlib.suppress(UnavailableError):
-            total = await self.report_viewers()
+        session = check.session if hub.position.sid == sid else await self._session()
+        total = hub.viewers_total if check.viewers is None else check.viewers
         has_changed = _lasting(session) != _lasting(hub.session)
         is_judged_anew = (session.rhythm, session.verdict) != (hub.session.rhythm, hub.session.verdict)
         hub.set_session(session)
@@ -443,10 +450,12 @@ class Tailer:
 
     async def report_viewers(self) -> int:
         """Write this replica's number of viewers; returns how many there are over all replicas."""
-        call = scripts.watch(
+        return int(await self._store.run(self._watch()))
+
+    def _watch(self) -> ScriptCall:
+        return scripts.watch(
             self._hub.channel, replica=self._replica, viewers=len(self._hub.subscribers), lasts_ms=VIEWERS_LAST_MS
         )
-        return int(await self._store.run(call))
 
 
 def _lasting(session: SessionView) -> SessionView:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
@@ -37,6 +38,7 @@ from hud_web.store.views import ChannelView, Fields, Opening, SessionView, Strea
 PIPELINE = 100
 
 T = TypeVar("T")
+Command = tuple[str | int, ...]
 
 _FOREIGN = ("WRONGTYPE", "exhausted the last possible ID", "invalid start ID")
 #: Fields of the monitor's hash that viewers get.
@@ -45,6 +47,23 @@ _JUDGED = ("rhythm", "not_finite", "verdict")
 _SECTIONS = ("config", "changed", "command", "git", "versions")
 #: Fields of a session that the index of channels shows.
 _ABOUT_CHANNEL = (b"name", b"started", b"ended", b"ended_by")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The answer of Store.check.
+
+    Attributes:
+        newest: the channel's newest session, as of Store.current_sid.
+        marks: which of the reader's entries the session still has.
+        session: the reader's session.
+        viewers: over all replicas; None if Redis refused the report, because its memory or disk is full.
+    """
+
+    newest: Sid | None
+    marks: Marks
+    session: SessionView
+    viewers: int | None
 
 
 class Store:
@@ -98,13 +117,10 @@ class Store:
         Raises:
             UnavailableError: Redis did not answer all of them; which scripts ran is unknown.
         """
-        commands = [("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args) for call in calls]
         async with self._translated():
-            replies = await self._pipelined(commands)
-            for number, reply in enumerate(replies):
-                if isinstance(reply, NoScriptError):
-                    replies[number] = await self._execute(calls[number])
-                elif isinstance(reply, Exception):
+            replies = await self._run_each(calls)
+            for reply in replies:
+                if isinstance(reply, Exception):
                     raise reply
         return replies
 
@@ -125,6 +141,15 @@ class Store:
             replies += await pipe.execute(raise_on_error=False)
         return replies
 
+    async def _run_each(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        """Execute scripts with few round trips; an error reply is returned as an exception."""
+        commands = [("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args) for call in calls]
+        replies = await self._pipelined(commands)
+        for number, reply in enumerate(replies):
+            if isinstance(reply, NoScriptError):
+                replies[number] = await self._execute(calls[number])
+        return replies
+
     async def check_active(self, session_id: SessionId) -> None:
         """Return if this session holds its channel now, or raise SessionNotActiveError."""
         parts = split_session_id(session_id)
@@ -140,19 +165,41 @@ class Store:
 
         Its source is the fence; if that key is lost, the lock or the index of sessions.
         """
-        keys = ChannelKeys(channel)
         async with self._translated():
-            fence, lock, indexed = await self._at_once(
-                ("GET", keys.fence), ("GET", keys.lock), ("ZRANGE", keys.sessions, -1, -1)
-            )
-        holder = split_session_id(text(lock)) if lock else None
-        named = [sid for sid in (text(fence or b""), holder[1] if holder else "") if is_sid(sid)]
-        named = named or [sid for sid in map(text, indexed) if is_sid(sid)]
-        return max(map(Sid, named), key=int, default=None)
+            return _newest_sid(*await self._at_once(*_current_commands(ChannelKeys(channel))))
 
     async def marks(self, channel: str, sid: Sid, seen: Mapping[str, str]) -> Marks:
         """Return which of a reader's entries a session still has; see scripts.marks."""
         return parse_marks(await self.run(scripts.marks(channel, sid, seen)), seen)
+
+    async def check(self, channel: str, sid: Sid, seen: Mapping[str, str], watch: ScriptCall) -> Check:
+        """Return all that a reader checks regularly, with one round trip.
+
+        Args:
+            channel: the display.
+            sid: the session that it reads; "0" if there is none yet.
+            seen: as for `marks`.
+            watch: the call that reports the viewers (scripts.watch).
+        """
+        keys = ChannelKeys(channel)
+        current = _current_commands(keys)
+        commands = (*current, *_session_commands(keys, sid))
+        # The newest session is read after the marks: its beginning may delete pictures of this one.
+        calls = (scripts.marks(channel, sid, seen), scripts.multi_read(*commands), watch)
+        async with self._translated():
+            marks, found, viewers = await self._run_each(calls)
+            for reply in (marks, found):
+                if isinstance(reply, Exception):
+                    raise reply
+            found = _converted(commands, found)
+        if isinstance(viewers, Exception):
+            self.tally.redis_errors[type(viewers).__name__] += 1
+        return Check(
+            _newest_sid(*found[: len(current)]),
+            parse_marks(marks, seen),
+            SessionView(channel) if sid == "0" else view_of(channel, sid, *found[len(current) :]),
+            None if isinstance(viewers, Exception) else int(viewers),
+        )
 
     async def wrong_types(self, keys: list[bytes]) -> set[bytes]:
         """Return those of one channel's stream keys that hold no stream."""
@@ -183,12 +230,8 @@ class Store:
         if sid is None:
             return SessionView(channel)
         async with self._translated():
-            session = keys.session(sid)
-            info, lock, ttl_ms, judged = await self._at_once(
-                ("HGETALL", session.info), ("GET", keys.lock), ("PTTL", keys.lock),
-                ("HMGET", session.monitor, *_JUDGED),
-            )  # fmt: skip
-        return view_of(channel, sid, info, lock, ttl_ms, judged)
+            found = await self._at_once(*_session_commands(keys, sid))
+        return view_of(channel, sid, *found)
 
     async def open(self, channel: str, sid: Sid | None) -> Opening:
         """Return a session's state with the stream positions that belong to it, at one moment.
@@ -342,10 +385,9 @@ class Store:
                 ("XADD", keys.events, "NOMKSTREAM", "MAXLEN", "~", scripts.MAX_EVENTS, "*", *event),
             )
 
-    async def _at_once(self, *commands: tuple[str | int, ...]) -> list[Any]:
+    async def _at_once(self, *commands: Command) -> list[Any]:
         """Run commands on keys of one channel atomically, so that their replies fit together."""
-        replies = await self._execute(scripts.multi_read(*commands))
-        return [_REPLIES.get(command[0], _or_none)(reply) for command, reply in zip(commands, replies, strict=True)]
+        return _converted(commands, await self._execute(scripts.multi_read(*commands)))
 
     async def _ask(self, key: str, reply: Awaitable[Any], absent: Any) -> Any:
         """Return a command's reply, or `absent` if the key holds a value of another type."""
@@ -373,6 +415,25 @@ class Store:
             if isinstance(error, ResponseError):
                 failure = f"Redis answered {one_line(without_arguments(str(error)))}"
             raise UnavailableError(f"{failure}: see /ready and `hud doctor`") from error
+
+
+def _current_commands(keys: ChannelKeys) -> tuple[Command, ...]:
+    return ("GET", keys.fence), ("GET", keys.lock), ("ZRANGE", keys.sessions, -1, -1)
+
+
+def _newest_sid(fence: bytes | None, lock: bytes | None, indexed: list[bytes]) -> Sid | None:
+    holder = split_session_id(text(lock)) if lock else None
+    named = [sid for sid in (text(fence or b""), holder[1] if holder else "") if is_sid(sid)]
+    named = named or [sid for sid in map(text, indexed) if is_sid(sid)]
+    return max(map(Sid, named), key=int, default=None)
+
+
+def _session_commands(keys: ChannelKeys, sid: Sid) -> tuple[Command, ...]:
+    """The commands whose replies `view_of` takes."""
+    session = keys.session(sid)
+    return (
+        ("HGETALL", session.info), ("GET", keys.lock), ("PTTL", keys.lock), ("HMGET", session.monitor, *_JUDGED)
+    )  # fmt: skip
 
 
 def _section_order(name: str) -> tuple[int, str]:
@@ -414,6 +475,10 @@ def _as_mapping(reply: Any) -> Fields:
 
 def _as_entries(reply: Any) -> list[tuple[bytes, Fields]]:
     return [(entry_id, _as_mapping(fields)) for entry_id, fields in _or_absent(reply, [])]
+
+
+def _converted(commands: Sequence[Command], replies: Sequence[Any]) -> list[Any]:
+    return [_REPLIES.get(command[0], _or_none)(reply) for command, reply in zip(commands, replies, strict=True)]
 
 
 #: Converters of the replies within a script, by command.

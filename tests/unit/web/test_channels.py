@@ -37,13 +37,13 @@ async def test_every_stream_ends_once_even_where_the_machine_is_too_busy_to_wake
 ) -> None:
     clock = [1000.0]
     viewers = {Viewer(clock) for _ in range(12)}
+    channels = Channels(cast("Any", None), cast("Any", None))
 
     async def sleep(seconds: float) -> None:
         clock[0] += seconds + lateness_s
 
     monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=sleep))
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    channels = Channels(cast("Any", None), cast("Any", None))
     hub = cast("Any", SimpleNamespace(subscribers=viewers))
     channels._channels["default"] = WatchedChannel(hub, cast("Any", None), empty_since_s=time.monotonic())
     await channels.drain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 from hud_publisher.protocol.entries import START, EntryId
@@ -10,7 +11,7 @@ from hud_publisher.protocol.replies import Marks
 from hud_web.live.hub import Hub
 from hud_web.live.tailer import Tailer
 from hud_web.store.sse import ALL_STREAMS, Position
-from hud_web.store.store import Store
+from hud_web.store.store import Check, Store
 from hud_web.store.views import Opening, SessionView
 
 OLD, NEW = Sid("1000"), Sid("2000")
@@ -32,6 +33,10 @@ class FlushedStore:
         found = Marks(not self.is_flushed, 0, dict.fromkeys(seen, START), frozenset(), dict.fromkeys(seen, 0))
         self.is_flushed = True  # between this read and the next call
         return found
+
+    async def check(self, channel: str, sid: Sid, seen: dict[str, str], _watch: object) -> Check:
+        newest, marks = await self.current_sid(channel), await self.marks(channel, sid, seen)
+        return Check(newest, marks, await self.session(channel, sid), 1)
 
     async def session(self, channel: str, sid: Sid | None) -> SessionView:
         return SessionView(channel, sid, started_ms=5 if sid == NEW else None)
@@ -59,7 +64,7 @@ class FlushedStore:
 
 async def test_a_flush_between_two_reads_of_one_look_is_told_when_the_next_session_begins() -> None:
     hub, store = Hub("default"), FlushedStore()
-    tailer = Tailer(hub, cast("Store", store), cast("Any", None), replica="r")
+    tailer = Tailer(hub, cast("Store", store), cast("Any", None), replica="r", slots=asyncio.Semaphore())
     hub.switch(SessionView("default", OLD, started_ms=1), Position(OLD), {})
     tailer._forget_marks()
     tailer._at = dict.fromkeys(NAMES, EntryId("0-0"))
@@ -75,7 +80,7 @@ async def test_a_flush_between_two_reads_of_one_look_is_told_when_the_next_sessi
 
 async def test_a_client_that_saw_the_next_session_elsewhere_is_not_told_of_a_loss() -> None:
     hub, store = Hub("default"), FlushedStore()
-    tailer = Tailer(hub, cast("Store", store), cast("Any", None), replica="r")
+    tailer = Tailer(hub, cast("Store", store), cast("Any", None), replica="r", slots=asyncio.Semaphore())
     hub.switch(SessionView("default", OLD, started_ms=1), Position(OLD), {})
     tailer._had_info = store.is_flushed = store.has_entries = True
     tailer._at = dict.fromkeys(NAMES, EntryId("0-0"))
