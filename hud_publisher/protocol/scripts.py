@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: Session events kept per channel; one is about 120 bytes.
 MAX_EVENTS = 1_000
 #: Bytes that a session's state may take in Redis; publish.lua has the same number.
-MAX_STATE_BYTES = 2 * 1024 * 1024
+MAX_STATE_BYTES = 4 * 1024 * 1024
 #: Channels in the index; one is about 100 bytes.
 MAX_CHANNELS = 10_000
 #: A writer records its channel in the index at most this often: one short call, which costs next to nothing.

@@ -36,7 +36,7 @@ def to_json(value: Json) -> str:
 
 
 #: Fields that a session's state may have; names that change with every step would fill the memory otherwise.
-MAX_STATE_FIELDS = 10_000
+MAX_STATE_FIELDS = 20_000
 
 
 def merge(base: dict[str, Any], update: Mapping[str, Any], room: int = MAX_STATE_FIELDS) -> int:

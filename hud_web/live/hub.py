@@ -35,7 +35,7 @@ HEARTBEAT_S = 8.0
 CHANNEL_BYTES = 24 * 1024 * 1024
 CHANNELS_BYTES = 192 * 1024 * 1024
 #: Size of a session's state; past it, only the numbers of known fields are updated.
-MAX_STATE_BYTES = 1024 * 1024
+MAX_STATE_BYTES = 2 * 1024 * 1024
 
 #: An event that another replica delivered: encoded, its position, and its kind.
 Remembered = tuple[bytes, Position, Kind]

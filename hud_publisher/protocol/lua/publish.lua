@@ -27,8 +27,8 @@ local SILENT_MS = 10000  -- without a claim for this time, another env may be th
 local CLAIM_MS = 250  -- a claim that repeats the last one, and a sign of life, are stored at most this often
 local MOST_WRITERS = 2000  -- 150 bytes each
 local FORGOTTEN_MS = 600000  -- above that number, a writer without a batch for this time is removed
-local MOST_FIELDS = 10000  -- values.MAX_STATE_FIELDS: names that change with every step must not fill the memory
-local MOST_STATE_BYTES = 2097152  -- beyond it the state takes short values of known fields only
+local MOST_FIELDS = 20000  -- values.MAX_STATE_FIELDS: names that change with every step must not fill the memory
+local MOST_STATE_BYTES = 4194304  -- beyond it the state takes short values of known fields only
 local SHORT_BYTES = 128  -- path and value together
 
 local now = now_ms()
