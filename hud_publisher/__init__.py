@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     from hud_publisher.integrations.sb3 import SB3HudCallback as SB3HudCallback
     from hud_publisher.protocol.batch import Claim
     from hud_publisher.protocol.errors import ConfigError
+    from hud_publisher.protocol.histogram import Histogram
     from hud_publisher.protocol.settings import Settings
     from hud_publisher.publisher import Publisher
 
 # Without HudWrapper and SB3HudCallback: they need gymnasium and Stable-Baselines3, which `import *` must not load.
-__all__ = ["Claim", "ConfigError", "HUDClient", "Publisher", "Settings", "Stats", "watch_openai"]
+__all__ = ["Claim", "ConfigError", "HUDClient", "Histogram", "Publisher", "Settings", "Stats", "watch_openai"]
 
 _HOMES = {
     "Claim": "protocol.batch",
     "ConfigError": "protocol.errors",
     "HUDClient": "integrations.hud_client",
+    "Histogram": "protocol.histogram",
     "HudWrapper": "integrations.gym",
     "Publisher": "publisher",
     "SB3HudCallback": "integrations.sb3",

@@ -1,7 +1,7 @@
 """Copies the caller's values, so that the caller may change them at once.
 
 Runs in the training thread, so it does only the necessary work: plain values are passed on, nested containers and
-arrays are copied, and arrays too large to be shown are not copied at all. The sender cleans the values
+arrays are copied, of large ones a sample for a histogram. The sender cleans the values
 (protocol.cleaning). Knows numpy and torch by their methods only.
 """
 
@@ -18,9 +18,10 @@ from PIL import Image
 from hud_publisher.intake.items import MAX_GIVEN_BYTES, MAX_PICTURES, Env, NoPicture
 from hud_publisher.intake.picture import picture_of
 from hud_publisher.protocol.batch import MAX_ENV_INDEX, MAX_NUMBER
-from hud_publisher.protocol.cleaning import MAX_DEPTH, MAX_LIST_ITEMS
+from hud_publisher.protocol.cleaning import MAX_DEPTH, MAX_LIST_ITEMS, are_numbers, has_numbers
 from hud_publisher.protocol.errors import UnsupportedImageError
 from hud_publisher.protocol.foreign import Unreadable, count_of, fields_of, items_of
+from hud_publisher.protocol.histogram import Histogram, histogram_of
 from hud_publisher.protocol.names import MAX_TEXT_CHARS, text_of
 
 #: Immutable types whose values count as one: nearly every metric has one of them. numpy's scalar types are added at
@@ -100,11 +101,16 @@ def _copy_other(value: Any, depth: int, weight: list[int]) -> Any:
         return value
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
+    if (histogram := histogram_of(value)) is not None:
+        weight[0] += histogram.weight
+        return histogram
     fields = value if isinstance(value, Mapping) else fields_of(value)
     if fields is not None:
         return {name: _copy_value(item, depth - 1, weight) for name, item in fields.items()}
     items = items_of(value)
     if items is not None:
+        if len(items) > MAX_LIST_ITEMS and are_numbers(items):
+            return _copy_other(Histogram(items), depth, weight)
         return [_copy_value(item, depth - 1, weight) for item in islice(items, MAX_LIST_ITEMS)]
     return _copy_foreign(value, weight)
 
@@ -121,6 +127,8 @@ def _copy_foreign(value: Any, weight: list[int]) -> Any:
     count = count_of(value)
     if count is None:
         return value
+    if count > MAX_LIST_ITEMS and has_numbers(value):
+        return _copy_other(Histogram(value), 1, weight)
     if count > MAX_LIST_ITEMS:
         return Unreadable(f"a value of type {kind.__name__} with {count:,} numbers, of at most {MAX_LIST_ITEMS:,}")
     weight[0] += count

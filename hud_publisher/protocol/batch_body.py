@@ -165,7 +165,7 @@ def _decode_entry(head: object, pictures: io.BytesIO) -> Entry:
     if stream in FIELD_STREAMS:
         names = _names(head, "not_finite") + _names(head, "more_not_finite")
         not_finite = decode_not_finite(names[:MAX_NOT_FINITE], head.get("infinite"))
-        return check_metrics(head.get("data"), time_ms, step, stream, not_finite)
+        return check_metrics(head.get("data"), time_ms, step, stream, not_finite, histograms=True)
     if stream not in STREAMS:
         raise MalformedError(f"expected a stream among {', '.join(STREAMS)}, got {brief(stream)}")
     count = _number(head, "bytes", 2**31) or 0
@@ -194,8 +194,18 @@ def check_metrics(
     step: int | None = None,
     kind: Any = "metrics",
     not_finite: Mapping[str, NotFinite] | None = None,
+    *,
+    histograms: bool = False,
 ) -> MetricsEntry:
-    """Return an entry of cleaned fields; `not_finite` has those that the sender has left out itself.
+    """Return an entry of cleaned fields.
+
+    Args:
+        data: the fields.
+        time_ms: Unix time in milliseconds.
+        step: environment steps.
+        kind: the stream.
+        not_finite: the fields that the sender has left out itself.
+        histograms: make histograms of long lists of numbers.
 
     Raises:
         MalformedError: `data` is not an object.
@@ -205,7 +215,7 @@ def check_metrics(
         raise MalformedError(f"expected data to be an object of names and values, got {type(data).__name__}")
     try:
         wrong = dict(not_finite or {})
-        entry = MetricsEntry(clean_metrics(data, not_finite=wrong), time_ms, step, kind, wrong)
+        entry = MetricsEntry(clean_metrics(data, not_finite=wrong, histograms=histograms), time_ms, step, kind, wrong)
         size = len(to_json(dict(entry.data)))
     except RecursionError as error:
         raise MalformedError("the data is nested too deeply: flatten it") from error

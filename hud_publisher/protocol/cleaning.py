@@ -7,12 +7,13 @@ other libraries' types. Called by the sender thread and by the web tier's old en
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hud_publisher.protocol.foreign import Unreadable, count_of, fields_of, items_of, plain_of
+from hud_publisher.protocol.histogram import Histogram, histogram_of, is_field
 from hud_publisher.protocol.names import MAX_NAME_CHARS, Paths, clean_text, field_name, numbered
 from hud_publisher.protocol.values import name_not_finite
 
@@ -24,6 +25,8 @@ RESERVED_FIELD = "_hud"
 
 MAX_DEPTH = 8
 MAX_LIST_ITEMS = 1_024
+#: A list of more numbers becomes a histogram; fewer, such as a position or the actions of a game, are read one by one.
+MAX_SHOWN_NUMBERS = 32
 #: Non-finite fields of one entry that are reported by name: every layer of a large network may break at once.
 MAX_NOT_FINITE = 500
 
@@ -43,13 +46,16 @@ def clean_metrics(
     on_unusable: Callable[[str, object], None] | None = None,
     not_finite: dict[str, NotFinite] | None = None,
     paths: Paths | None = None,
+    *,
+    histograms: bool = False,
 ) -> dict[str, Json]:
     """Return the fields of `data` that can be shown, as plain JSON values.
 
     Numbers, bools and text stay. Mappings, dataclasses, named tuples, attrs classes and pydantic models become nested
     fields; lists, sets, deques, ranges, arrays and tensors of up to MAX_LIST_ITEMS values become lists, those of one
-    value a number. Enums become their names, paths and UUIDs text, dates and times ISO 8601, durations seconds. None,
-    missing values and non-finite numbers are left out.
+    value a number, and with `histograms` those of more than MAX_SHOWN_NUMBERS numbers histograms. Enums become their
+    names, paths and UUIDs text, dates and times ISO 8601, durations seconds. None, missing values and non-finite
+    numbers are left out.
 
     Args:
         data: names to values; names that are not text are turned into text.
@@ -57,8 +63,9 @@ def clean_metrics(
         not_finite: receives path (`a/b`) → value of the first MAX_NOT_FINITE fields that are NaN or infinite.
         paths: remembers which field owns which path between calls; without it only the fields of one call are told
             apart.
+        histograms: make histograms of long lists of numbers, which are shown over time.
     """
-    notes = _Notes(on_unusable or (lambda _name, _value: None), {} if not_finite is None else not_finite)
+    notes = _Notes(on_unusable or (lambda _name, _value: None), {} if not_finite is None else not_finite, histograms)
     return (Paths() if paths is None else paths).tell_apart(_clean_mapping(data, notes, "", MAX_DEPTH))
 
 
@@ -67,6 +74,7 @@ class _Notes(NamedTuple):
 
     unusable: Callable[[str, object], None]
     not_finite: dict[str, NotFinite]
+    histograms: bool
 
 
 def _clean_mapping(data: Mapping[Any, Any], notes: _Notes, prefix: str, depth: int) -> dict[str, Json]:
@@ -113,15 +121,25 @@ def _clean_other(value: Any, notes: _Notes, name: str, depth: int) -> Any:
         if isinstance(value, str):
             return clean_text(value)
         return _clean_int(value) if isinstance(value, int) else _clean_value(float(value), notes, name, depth)
+    if (histogram := histogram_of(value)) is not None:
+        if not notes.histograms:
+            raise TypeError("expected a value of few numbers")
+        return histogram.field()
     fields = value if isinstance(value, Mapping) else fields_of(value)
     if fields is not None:
         # An empty mapping holds no value; a mapping whose fields are all absent is absent itself.
         return _clean_mapping(fields, notes, f"{name}/", depth - 1) or _ABSENT
     items = items_of(value)
     if items is not None:
+        if notes.histograms and len(items) > MAX_SHOWN_NUMBERS and are_numbers(items):
+            return Histogram(items).field()
+        if notes.histograms and is_field(items):  # cleaned before: its counts are no list of numbers
+            notes = notes._replace(histograms=False)
         cleaned = (_clean_value(item, notes, name, depth - 1) for item in islice(items, MAX_LIST_ITEMS))
         return [None if item is _ABSENT or type(item) is _NotFinite else item for item in cleaned]
     count = count_of(value)
+    if notes.histograms and count is not None and count > MAX_SHOWN_NUMBERS and has_numbers(value):
+        return Histogram(value).field()
     if isinstance(value, Unreadable) or (count is not None and count > MAX_LIST_ITEMS):
         raise TypeError("expected a value that can be shown")
     plain = plain_of(value)
@@ -129,6 +147,28 @@ def _clean_other(value: Any, notes: _Notes, name: str, depth: int) -> Any:
         plain = plain[0]
     # The item of a long double is a long double.
     return _clean_value(float(plain) if type(plain) is type(value) else plain, notes, name, depth - 1)
+
+
+def are_numbers(items: Sequence[Any]) -> bool:
+    """Whether a list holds numbers, or None for NaN; of a long one a sample is looked at."""
+    kinds = set(map(type, items[:: 1 + len(items) // MAX_LIST_ITEMS])) - {type(None)}
+    return bool(kinds) and all(map(_is_numeric, kinds))
+
+
+def _is_numeric(kind: type) -> bool:
+    if issubclass(kind, (int, float)):
+        return kind is not bool and not issubclass(kind, Enum)
+    return kind.__module__ == "numpy" and kind.__name__.startswith(("float", "int", "uint"))
+
+
+def has_numbers(value: object) -> bool:
+    """Whether an array, a tensor or a series holds numbers, by its type of values."""
+    dtype = getattr(value, "dtype", None)
+    kind = getattr(dtype, "kind", None)
+    is_number = (
+        kind in ("u", "i", "f") if isinstance(kind, str) else str(dtype).startswith(("torch.float", "torch.int"))
+    )
+    return is_number or (kind is None and str(dtype).startswith(("torch.bfloat", "torch.uint")))
 
 
 def _clean_int(value: int) -> int | str:

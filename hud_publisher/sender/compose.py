@@ -108,7 +108,7 @@ def compose(
 
 def _metrics(item: Fields, counters: Counters, paths: Paths) -> MetricsEntry:
     not_finite: dict[str, NotFinite] = {}
-    data = clean_metrics(item.data, counters.cannot_show, not_finite, paths)
+    data = clean_metrics(item.data, counters.cannot_show, not_finite, paths, histograms=True)
     make = MetricsEntry if item.weight <= LIGHT else check_metrics
     return make(data, item.time_ms, copy_step(item.step), item.stream, not_finite)
 

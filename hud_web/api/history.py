@@ -22,6 +22,7 @@ from hud_publisher.protocol.scripts import DOWNSAMPLED
 from hud_publisher.protocol.stored import MAX_PATH_STEPS, read_int
 from hud_publisher.protocol.values import NotFinite
 from hud_web.api.entry_index import EntryIndex
+from hud_web.api.histograms import MOST_COLUMNS, Columns, histograms
 from hud_web.api.series import Place, Point, Series, describe, width_for
 from hud_web.monitor.annotations import decode
 from hud_web.store.pages import pages
@@ -37,8 +38,11 @@ READ_PIECES = 100
 EXACT_ENTRIES = 6_000
 #: The stream of the machine is read for requests that name its fields: it is long, and most page loads need none of it.
 OF_MACHINE = "machine/"
-#: Greatest number of metrics with a chart; further ones are only in the table and the export.
-MAX_FIELDS = 1_000
+#: Greatest number of metrics with a chart, as many as a session's state has fields. With that many, each has some 40
+#: points (MAX_SESSION_POINTS).
+MAX_FIELDS = 20_000
+#: Size of a series besides its points, in points.
+SERIES_POINTS = 8
 #: The newest changes of one field to NaN or infinity and back.
 MAX_TURNS = 400
 #: Points that the histories of a replica hold together, of 32 bytes each: 64 MB. The least recently used are dropped.
@@ -50,6 +54,9 @@ POINT_BYTES = 32
 MAX_HISTORIES = 256
 #: Points of an answer: about 100 KB of JSON, and the same size when a larger answer is compressed.
 ANSWER_POINTS, COMPRESSED_ANSWER_POINTS = 3_000, 8_000
+#: Fields with histograms over time, and the points of an answer that take the space of one histogram.
+MAX_HISTOGRAM_FIELDS = 200
+POINTS_PER_HISTOGRAM = 8
 #: Fewer points of a field are useless: if not every field can have this number, the last fields are only named.
 LEAST_POINTS = 50
 
@@ -112,6 +119,7 @@ class History:
         self._channel = channel
         self._sid = sid
         self._courses: dict[StreamName, _Course] = {}
+        self._histograms: dict[str, Columns] = {}
         self.frames = EntryIndex(channel, sid, "frames", _describe_frame)
         self.minds = EntryIndex(channel, sid, "mind", _describe_mind)
         #: Of each field that was NaN or infinite: the step, the time and the value of each change, None for a number.
@@ -124,7 +132,9 @@ class History:
     @property
     def size(self) -> int:
         """Its size in memory, in points."""
-        points = sum(len(series) for course in self._courses.values() for series in course.series.values())
+        all_series = (series for course in self._courses.values() for series in course.series.values())
+        points = sum(SERIES_POINTS + len(series) for series in all_series)
+        points += sum(columns.size for columns in self._histograms.values()) // POINT_BYTES
         return points + (self.frames.size + self.minds.size) // POINT_BYTES
 
     async def series(self, store: Store, fields: list[str] | None, points: int, most_points: int) -> dict[str, Any]:
@@ -145,14 +155,17 @@ class History:
             await self._follow_turns(store)
             roles = await self._learn_roles(store)
         present = self._present()
-        known = sorted(present)
-        wanted = known if fields is None else [path for path in dict.fromkeys(fields) if path in present]
-        wanted = wanted[: max(1, most_points // LEAST_POINTS)]
+        known = sorted(present | self._histograms.keys())
+        asked = known if fields is None else list(dict.fromkeys(fields))
+        wanted = [path for path in asked if path in present][: max(1, most_points // LEAST_POINTS)]
         each = min(points, max(2, most_points // max(1, len(wanted))))
+        over_time = [path for path in asked if path in self._histograms]
+        most_columns = min(MOST_COLUMNS, points, most_points // POINTS_PER_HISTOGRAM // max(1, len(over_time)))
         return {
             "fields": known,
             "roles": roles,
             "series": {path: describe(self._points(path, each)) for path in wanted},
+            "histograms": {path: self._histograms[path].describe(max(2, most_columns)) for path in over_time},
             "not_finite": {path: self._describe_turns(path, each) for path in wanted if path in self._turns},
         }
 
@@ -175,6 +188,7 @@ class History:
         seen: dict[str, str] = {name: course.at for name, course in self._courses.items() if course.at != START}
         if seen and len((await store.marks(self._channel, self._sid, seen)).kept) < len(seen):
             self._courses.clear()
+            self._histograms.clear()
 
     async def _follow(self, store: Store, name: StreamName) -> None:
         course = self._courses.get(name)
@@ -193,7 +207,7 @@ class History:
                 self._take(course, entry_id, fields, data)
                 course.at = entry_id
                 await slices.rest()
-            self._thin()
+            await self._thin(slices)
 
     async def _read_pieces(self, store: Store, name: StreamName, course: _Course) -> None:
         span, slices = None, Slices(store.turns)
@@ -213,18 +227,19 @@ class History:
                     self._take_span(course, span)
                     span = piece
                 await slices.rest()
-            self._thin()
+            await self._thin(slices)
             if len(pieces) < READ_PIECES:
                 self._take_span(course, span)
                 return
 
-    def _thin(self) -> None:
+    async def _thin(self, slices: Slices) -> None:
         before = 0
         while MAX_SESSION_POINTS < self.size != before:
             before = self.size
             for course in self._courses.values():
                 for series in course.series.values():
                     series.thin()
+                    await slices.rest()
 
     def _take(self, course: _Course, entry_id: EntryId, fields: Fields, data: Any) -> None:
         step, time_ms = _float(fields, b"step", math.nan), float(time_ms_of(entry_id))
@@ -236,6 +251,13 @@ class History:
             series = self._series(course, path)
             if series is not None:
                 series.add(at, step, time_ms, value)
+        if b'"histogram"' in fields.get(b"data", b""):
+            for path, found in histograms(data):
+                columns = self._histograms.get(path)
+                if columns is None and len(self._histograms) < MAX_HISTOGRAM_FIELDS:
+                    columns = self._histograms[path] = Columns()
+                if columns is not None:
+                    columns.add(step, time_ms, found)
 
     def _take_span(self, course: _Course, span: _Span | None) -> None:
         if span is None:

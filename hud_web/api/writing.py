@@ -203,7 +203,7 @@ def _feedback(reply: Published) -> dict[str, Any]:
 
 def _metrics(body: dict[str, Any]) -> MetricsEntry:
     data, step = body.get("data"), _step(body)
-    return check_metrics(data, _now_ms(), _step(data) if step is None else step)
+    return check_metrics(data, _now_ms(), _step(data) if step is None else step, histograms=True)
 
 
 def _picture(body: dict[str, Any]) -> FrameEntry | VisionEntry:

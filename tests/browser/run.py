@@ -69,7 +69,7 @@ class Run:
         """Publish fields; non-finite values are named and left out, as a publisher does."""
         self.step = self.step + 1 if step is None else step
         not_finite: dict[str, NotFinite] = {}
-        cleaned = clean_metrics(data, not_finite=not_finite)
+        cleaned = clean_metrics(data, not_finite=not_finite, histograms=True)
         self.publish(MetricsEntry(cleaned, now_ms(), self.step, kind, not_finite))
 
     def iterate(self, iteration: int, **data: Any) -> None:

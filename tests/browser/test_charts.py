@@ -636,3 +636,25 @@ def test_a_chart_moves_to_another_section_and_an_invalid_expression_is_searched_
     screen.wait_text("#chart-bar", "“sample(” is searched for as text")
     find.fill("")
     screen.wait(lambda: titles(screen)[0] == "learn", "the layout as before")
+
+
+def test_many_numbers_are_a_histogram_over_time(run: Run, open_page: Open) -> None:
+    for n in range(1, 41):
+        run.log({"net/weights": [n + index / 10 for index in range(100)], "position": [1.5, 2.5]}, step=n * 100)
+    screen = open_page()
+    screen.wait_metric("net/weights", "44.95 ± 2.887")
+    assert screen.metric("position") == "[1.500, 2.500]"
+    wait_drawn(screen, "weights", 4_000)
+    screen.wait_text(".chart[aria-label='weights'] .legend", "mean 44.95")
+    hover(screen, "weights", 0.0)
+    screen.wait(lambda: readout(screen, "weights").get("mean") == "5.950", "the first histogram")
+    assert readout(screen, "weights").items() >= {"step": "100", "mean": "5.950", "values": "100"}.items()
+    plot = chart(screen, "weights").locator(".u-over").bounding_box()
+    assert plot is not None
+    screen.page.mouse.move(plot["x"] + 1, plot["y"] + 0.9 * plot["height"])
+    shares = lambda: [text for name, text in readout(screen, "weights").items() if " to " in name]  # noqa: E731
+    screen.wait(lambda: shares() in (["1 %"], ["2 %"], ["1.0 %"], ["2.0 %"]), "the share of the interval")
+    run.log({"net/weights": [7.0] * 50}, step=4_100)
+    screen.wait_text(".chart[aria-label='weights'] .legend", "mean 7")
+    screen.find(".row", has_text="weights").click()
+    screen.wait(lambda: titles(screen) == ["weights"], "the chart of the row")

@@ -83,7 +83,7 @@ def test_a_value_that_raises_hides_none_of_its_neighbours() -> None:
 
 def test_an_array_too_large_to_be_shown_is_not_copied_but_named() -> None:
     named: list[str] = []
-    copied, weight = copy_fields({"image": np.zeros((500, 500)), "ok": 1})
+    copied, weight = copy_fields({"image": np.zeros((500, 500), complex), "ok": 1})
     assert clean_metrics(copied, lambda name, _value: named.append(name)) == {"ok": 1}
     assert named == ["image"]
     assert weight < 10
@@ -92,7 +92,9 @@ def test_an_array_too_large_to_be_shown_is_not_copied_but_named() -> None:
 def test_the_log_says_why_a_value_cannot_be_shown(caplog: pytest.LogCaptureFixture) -> None:
     endless: list[Any] = []
     endless.append(endless)
-    copied, _weight = copy_fields({"image": np.zeros((500, 500)), "bad": Treacherous(), "endless": endless, "f": len})
+    copied, _weight = copy_fields(
+        {"image": np.full((500, 500), "x"), "bad": Treacherous(), "endless": endless, "f": len}
+    )
     clean_metrics(copied, Counters().cannot_show)
     assert [message.partition(": ")[0] for message in caplog.messages] == [
         "HUD cannot show 'image', a value of type ndarray with 250,000 numbers, of at most 1,024",
@@ -117,7 +119,9 @@ def test_a_list_that_never_ends_and_one_that_holds_itself_come_to_an_end() -> No
     endless: list[Any] = []
     endless.append(endless)
     copied, _weight = copy_fields({"endless": endless, "long": list(range(100_000))})
-    assert len(clean_metrics(copied)["long"]) == 1024  # type: ignore[arg-type]
+    assert clean_metrics(copied, histograms=True)["long"][1]["n"] == 100_000  # type: ignore[index]
+    texts, _weight = copy_fields({"long": ["a"] * 100_000})
+    assert len(clean_metrics(texts)["long"]) == 1024  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

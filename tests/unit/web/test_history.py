@@ -7,10 +7,12 @@ from typing import Any, cast
 
 import pytest
 
+from hud_publisher.protocol.cleaning import clean_metrics
 from hud_publisher.protocol.entries import EntryId
 from hud_publisher.protocol.keys import Sid
 from hud_publisher.protocol.values import to_json
 from hud_web.api import history as module
+from hud_web.api.histograms import MOST_COLUMNS
 from hud_web.api.history import MAX_HISTORIES, MAX_TURNS, Histories, History
 from hud_web.monitor.annotations import Annotation
 from hud_web.store.slices import Turns
@@ -106,3 +108,50 @@ async def test_the_index_of_frames_counts_as_points(monkeypatch: pytest.MonkeyPa
     first.frames.size = 32 * 200
     second = histories.of("default", Sid("2"))
     assert list(histories._kept.values()) == [second]
+
+
+class WithHistograms(Stored):
+    """A stored session whose every entry has a number and a histogram of the numbers from 0 to its own."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(0, 0)
+        for number in range(1, count + 1):
+            data = clean_metrics({"net": {"weights": [*range(number + 40)]}, "loss": number}, histograms=True)
+            text = to_json(data).encode()
+            self._entries.append((EntryId(f"{number}-0"), {b"data": text, b"time": b"1", b"step": b"%d" % number}))
+
+
+async def test_the_histograms_of_a_field_come_in_columns_over_the_whole_run() -> None:
+    stored = WithHistograms(1_000)
+    history = History("default", Sid("7"))
+    found = await history.series(cast("Store", stored), ["net/weights"], 2_000, 3_000)
+    assert found["fields"] == ["loss", "net/weights"]
+    assert found["series"] == {}
+    columns = found["histograms"]["net/weights"]
+    assert 100 <= len(columns["step"]) <= MOST_COLUMNS
+    assert columns["step"][0] <= 8
+    assert columns["step"][-1] == 1_000, "the newest one is always there"
+    assert columns["step"] == sorted(columns["step"])
+    for step, n, high, counts in zip(*(columns[name] for name in ("step", "n", "high", "counts")), strict=True):
+        assert n == sum(counts) == step + 40
+        assert high == pytest.approx(step + 39, abs=0.5)
+    assert history.size < 20_000
+    history = History("default", Sid("7"))
+    several = await history.series(cast("Store", stored), ["net/weights", "loss"], 2_000, 100)
+    assert len(several["histograms"]["net/weights"]["step"]) <= 13, "an answer with little space has few columns"
+
+
+async def test_what_has_not_the_form_of_a_histogram_is_left_out() -> None:
+    stored = Stored(0, 0)
+    wrong = [
+        {},
+        {"n": 1},
+        {"n": 1, "low": 0, "high": "x", "counts": [1]},
+        {"n": 1, "low": 0, "high": 1, "counts": [-1]},
+    ]
+    for number, about in enumerate([*wrong, {"n": 1, "low": 0, "high": 1, "counts": [1]}], start=1):
+        text = to_json({"h": ["histogram", about], "x": 1.0}).encode()
+        stored._entries.append((EntryId(f"{number}-0"), {b"data": text, b"time": b"1"}))
+    found = await History("default", Sid("7")).series(cast("Store", stored), None, 2_000, 3_000)
+    assert found["histograms"]["h"]["counts"] == [[1]]
+    assert len(found["series"]["x"]["value"]) == 5

@@ -4,7 +4,8 @@
  * is made when it is first shown, so thousands of fields cost only thousands of names.
  */
 
-import { brokenAt, seriesOf } from "../data/leaves.js";
+import { brokenAt, columnsOf, hasChart, seriesOf } from "../data/leaves.js";
+import { histogramOf } from "../data/histograms.js";
 import { isNumber } from "../data/nested.js";
 import { byId, el, icon, setText } from "../ui/dom.js";
 import { embedded } from "../ui/embed.js";
@@ -16,6 +17,7 @@ import { onTheme } from "../ui/theme.js";
 import { ChartBar } from "./chart-bar.js";
 import { Chart } from "./chart.js";
 import { addHandles } from "./handles.js";
+import { HistogramChart } from "./histogram.js";
 import { History } from "./history.js";
 import { FIELD, Layout } from "./layout.js";
 import { isMachine, machineSections, titleOf } from "./machine.js";
@@ -157,7 +159,7 @@ export class Charts {
     for (const name of Object.keys(fields)) {
       const value = fields[name];
       const path = prefix + name;
-      if (isNumber(value)) for (const chart of this.byPath.get(path) ?? []) chart.request();
+      if (isNumber(value) || histogramOf(value)) for (const chart of this.byPath.get(path) ?? []) chart.request();
       else if (value !== null && typeof value === "object" && !Array.isArray(value)) this.touch(value, `${path}/`);
     }
   }
@@ -216,7 +218,7 @@ export class Charts {
   reveal(paths, at) {
     const path = paths.find((one) => {
       const leaf = this.store.leaves.get(one);
-      return leaf && (isNumber(leaf.live) || leaf.turns);
+      return leaf && hasChart(leaf);
     });
     if (path === undefined) return false;
     this.scene.mark = at;
@@ -259,7 +261,7 @@ export class Charts {
     this.scene.startMs = this.store.session?.started_ms ?? this.scene.startMs;
     this.placeKey();
     const paths = [];
-    for (const leaf of this.store.leaves.values()) if (isNumber(leaf.live) || leaf.turns) paths.push(leaf.path);
+    for (const leaf of this.store.leaves.values()) if (hasChart(leaf)) paths.push(leaf.path);
     if (paths.length !== this.paths.length || paths.some((path) => !this.known.has(path))) {
       this.paths = byName(paths);
       this.known = new Set(paths);
@@ -409,19 +411,21 @@ export class Charts {
     const known = this.charts.get(id);
     if (known || !id.startsWith(FIELD)) return known;
     const leaf = this.store.leaves.get(id.slice(FIELD.length));
-    if (!leaf || (!isNumber(leaf.live) && !leaf.turns)) return undefined;
-    const chart = this.makeChart(id, isMachine(leaf.path) ? titleOf(leaf.name) : leaf.name);
+    if (!leaf || !hasChart(leaf)) return undefined;
+    const isHistogram = !isNumber(leaf.live) && !leaf.turns;
+    const title = isMachine(leaf.path) ? titleOf(leaf.name) : leaf.name;
+    const chart = this.makeChart(id, title, isHistogram ? HistogramChart : Chart);
     chart.heading.title = leaf.path;
     const above = leaf.path.slice(0, leaf.path.length - leaf.name.length);
     chart.heading.dataset.above = cut(above, 120); // shown outside of its section
-    chart.setLines([this.lineOf(leaf, leaf.name)]);
+    chart.setLines([this.lineOf(leaf, leaf.name, isHistogram ? { series: columnsOf(leaf) } : {})]);
     this.connect(leaf.path, chart);
     return chart;
   }
 
-  /** @param {string} id @param {string} title */
-  makeChart(id, title) {
-    const chart = new Chart(id, title, this.scene);
+  /** @param {string} id @param {string} title @param {typeof Chart} [Kind] */
+  makeChart(id, title, Kind = Chart) {
+    const chart = new Kind(id, title, this.scene);
     this.handles.set(chart, addHandles(chart, this.actions));
     this.charts.set(id, chart);
     this.byNode.set(chart.node, chart);
@@ -544,7 +548,7 @@ export class Charts {
       this.sizeChart(chart);
     },
     spanOf: (chart) => this.layout.spanOf(chart.id),
-    columns: (chart) => columnsOf(chart.node),
+    columns: (chart) => gridColumns(chart.node),
     hold: (isHeld) => {
       this.isHeld = isHeld;
       if (!isHeld) this.arrange();
@@ -646,7 +650,7 @@ export class Charts {
   sizeChart(chart) {
     const [columns, rows] = this.layout.spanOf(chart.id);
     const { style } = chart.node;
-    const column = columns > 1 ? `span ${Math.min(columns, columnsOf(chart.node))}` : "";
+    const column = columns > 1 ? `span ${Math.min(columns, gridColumns(chart.node))}` : "";
     if (style.gridColumn !== column) style.gridColumn = column;
     const row = rows > 1 ? `span ${rows}` : "";
     if (style.gridRow !== row) style.gridRow = row;
@@ -800,7 +804,7 @@ function byName(paths) {
 }
 
 /** The columns of the grid that a chart is in. @param {HTMLElement} node */
-function columnsOf(node) {
+function gridColumns(node) {
   const grid = node.closest(".chart-grid");
   return grid ? getComputedStyle(grid).gridTemplateColumns.split(" ").length : 1;
 }

@@ -1,6 +1,8 @@
 // @ts-check
 /** Fetches the points from before the page was opened, for the charts in view: once per field and session. */
 
+import { columnsOf } from "../data/leaves.js";
+
 /** @import { Store } from "../data/store.js" */
 
 /** Fields of one request: servers limit the length of a URL. */
@@ -50,9 +52,16 @@ export class History {
     const answer = await this.api().history(paths);
     for (const path of paths) {
       if (!answer && this.asked.delete(path)) this.wanted.add(path);
+      const leaf = this.store.leaves.get(path);
+      const histograms = answer?.histograms?.[path];
+      if (histograms && leaf) {
+        this.store.rewind.addSteps(histograms);
+        columnsOf(leaf).prependAll(histograms);
+        this.onPoints(path);
+      }
       const past = answer?.series?.[path];
       if (past) this.store.rewind.addSteps(past);
-      const series = this.store.leaves.get(path)?.series;
+      const series = leaf?.series;
       if (!past || !series) continue;
       series.prepend(past.time_ms, past.step, past.value);
       this.onPoints(path);

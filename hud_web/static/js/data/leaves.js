@@ -4,6 +4,7 @@
  * values at an earlier moment come from rewind.js.
  */
 
+import { Columns, histogramOf } from "./histograms.js";
 import { isMapping, isNumber } from "./nested.js";
 import { Series, Spark } from "./rings.js";
 
@@ -14,9 +15,10 @@ import { Series, Spark } from "./rings.js";
  *   or a number again (`value` is "")
  *
  * @typedef {{path: string, name: string, value: any, live: any, changedMs: number, usualMs: number,
- *   spark: Spark | null, series: Series | null, turns: Turn[] | null}} Leaf `path`: joined by "/"; `value`: at the
- *   moment shown, undefined before the field existed; `live`: the newest; `changedMs`: when it last came, 0 if unknown;
- *   `usualMs`: its longest usual interval, 0 if unknown; `turns`: in order of time, null if it always was a number
+ *   spark: Spark | null, series: Series | null, columns: Columns | null, turns: Turn[] | null}} Leaf `path`: joined by
+ *   "/"; `columns`: its histograms; `value`: at the moment shown, undefined before the field existed; `live`: the
+ *   newest; `changedMs`: when it last came, 0 if unknown; `usualMs`: its longest usual interval, 0 if unknown; `turns`:
+ *   in order of time, null if it always was a number
  */
 
 /** Turns kept for one field: the newest. */
@@ -86,7 +88,10 @@ export class Leaves extends Map {
     if (isNumber(value)) {
       (leaf.spark ??= new Spark()).add(value, timeMs);
       leaf.series?.add(timeMs, step, value);
+      return;
     }
+    const histogram = histogramOf(value);
+    if (histogram) (leaf.columns ??= new Columns()).put(timeMs, step, histogram);
   }
 
   /** @param {string} path @param {number} timeMs @returns {Leaf | undefined} undefined beyond MOST_LEAVES */
@@ -109,6 +114,7 @@ export class Leaves extends Map {
       usualMs: 0,
       spark: null,
       series: null,
+      columns: null,
       turns: null,
     };
     this.set(path, leaf);
@@ -156,6 +162,16 @@ export class Leaves extends Map {
   showLive() {
     for (const leaf of this.values()) leaf.value = leaf.live;
   }
+}
+
+/** Whether a field has a chart: it is a number, was NaN or infinite, or holds histograms. @param {Leaf} leaf */
+export function hasChart({ live, turns, columns }) {
+  return isNumber(live) || turns !== null || columns !== null || histogramOf(live) !== null;
+}
+
+/** The histograms of a field for a chart. @param {Leaf} leaf */
+export function columnsOf(leaf) {
+  return (leaf.columns ??= new Columns());
 }
 
 /** The points of a field for a chart, kept from the first call on. @param {Leaf} leaf */

@@ -46,6 +46,11 @@ export class Series {
     this.version++;
   }
 
+  /** Keep the oldest points only. @param {number} length how many */
+  truncate(length) {
+    this.length = length;
+  }
+
   /** Have the line drawn again, because a gap in it began or ended. */
   touch() {
     this.version++;

@@ -4,11 +4,12 @@
  * are elements, so 20,000 rows fit.
  */
 
-import { brokenAt } from "../data/leaves.js";
+import { histogramOf } from "../data/histograms.js";
+import { brokenAt, hasChart } from "../data/leaves.js";
 import { isNumber } from "../data/nested.js";
 import { copyText } from "../ui/clipboard.js";
 import { button, byId, el, fill, icon, setText } from "../ui/dom.js";
-import { cut, duration, inTwo, time, value } from "../ui/format.js";
+import { cut, duration, histogramText, inTwo, number, time, value } from "../ui/format.js";
 import { matcher } from "../ui/match.js";
 import { remember } from "../ui/memory.js";
 import { kept, linkPart, urlNumber, urlPart } from "../ui/page-url.js";
@@ -242,8 +243,7 @@ export class Table {
   /** Show the chart of a row's field, if it is a number. @param {number} index */
   open(index) {
     const item = this.rows[index];
-    if (item && "path" in item && (isNumber(item.live) || item.turns) && !getSelection()?.toString())
-      this.onOpen(item.path);
+    if (item && "path" in item && hasChart(item) && !getSelection()?.toString()) this.onOpen(item.path);
   }
 
   /** Move between rows with the arrow keys; open a row's chart with Enter. @param {KeyboardEvent} event */
@@ -313,16 +313,27 @@ function paintLeaf(row, leaf, now, store) {
     ? brokenText(broken)
     : leaf.value === undefined
       ? ""
-      : cut(String(leaf.value), 2000) + (age ? ` (${duration(age)} old)` : "");
+      : fullText(leaf.value) + (age ? ` (${duration(age)} old)` : "");
   if (row.cell.title !== full) row.cell.title = full;
-  row.node.classList.toggle("opens", isNumber(leaf.live) || leaf.turns !== null);
+  row.node.classList.toggle("opens", hasChart(leaf));
   row.node.classList.toggle("fresh", now - leaf.changedMs < FRESH_MS);
-  const spark = leaf.spark;
-  const drawn = spark ? `${leaf.path} ${spark.version}` : "-";
+  const { spark } = leaf;
+  const counts = spark ? null : histogramOf(leaf.value)?.counts;
+  const drawn = counts ? `${leaf.path} ${counts}` : spark ? `${leaf.path} ${spark.version}` : "-";
   if (drawn !== row.drawn) {
     row.drawn = drawn;
-    drawSpark(row.canvas, spark?.values ?? [], spark?.length ?? 0, "--series-2");
+    if (counts) drawSpark(row.canvas, counts, counts.length, "--series-1");
+    else drawSpark(row.canvas, spark?.values ?? [], spark?.length ?? 0, "--series-2");
   }
+}
+
+/** A value for a tooltip. @param {unknown} now */
+function fullText(now) {
+  const histogram = histogramOf(now);
+  if (!histogram) return cut(String(now), 2000);
+  const { n, low, high, nan, infinite } = histogram;
+  const odd = [nan && `${nan} NaN`, infinite && `${infinite} infinite`].filter(Boolean);
+  return [`${histogramText(histogram)}: ${number(n)} values from ${number(low)} to ${number(high)}`, ...odd].join(", ");
 }
 
 /** A field's value as text, with its unit if it has one. @param {Leaf} leaf */

@@ -6,6 +6,7 @@
 import { serverUrl } from "./address.js";
 import { parseJson } from "./json.js";
 
+/** @import { PastHistograms } from "../data/histograms.js" */
 /** @import { Roles, Selection } from "../data/types.js" */
 /** @typedef {{step: (number | null)[], time_ms: number[], value: (number | null)[]}} Points of one field, by time */
 
@@ -67,7 +68,8 @@ export class Api {
   /**
    * Fetch the points of these fields over the whole run, down-sampled by the server.
    * @param {string[]} fields @param {number} [points]
-   * @returns {Promise<{series: Record<string, Points>, fields: string[], roles?: Roles} | null>}
+   * @returns {Promise<{series: Record<string, Points>, histograms?: Record<string, PastHistograms>, fields: string[],
+   *   roles?: Roles} | null>}
    */
   history(fields, points = 2000) {
     return this.get("api/history", { field: fields, points });

@@ -1,7 +1,10 @@
 // @ts-check
 /** Formats values as text. A missing or non-finite number becomes "—", never 0, NaN or undefined. */
 
+import { histogramOf } from "../data/histograms.js";
 import { isNumber } from "../data/nested.js";
+
+/** @import { Histogram } from "../data/histograms.js" */
 
 export const ABSENT = "—";
 
@@ -80,9 +83,16 @@ export function value(value, longest = 200) {
   if (value === null || value === undefined) return ABSENT;
   if (typeof value === "number") return number(value);
   if (typeof value === "boolean") return value ? "yes" : "no";
+  const histogram = histogramOf(value);
+  if (histogram) return histogramText(histogram);
   if (Array.isArray(value)) return cut(`[${value.map(itemText).join(", ")}]`, longest);
   if (typeof value === "object") return cut(JSON.stringify(value), longest);
   return cut(String(value), longest) || ABSENT;
+}
+
+/** A histogram as "0.021 ± 0.13". @param {Histogram} histogram */
+export function histogramText({ n, mean, deviation }) {
+  return isNumber(mean) ? `${number(mean)} ± ${number(deviation)}` : `${number(n)} values, none of them finite`;
 }
 
 /** @param {unknown} item @returns {string} */
