@@ -51,7 +51,7 @@ export class Board {
     this.tileOf = new WeakMap();
     feed.on("runs", () => this.onRuns());
     feed.on("changes", (all) => this.onChanges(all));
-    feed.on("picture", (picture) => this.tiles.get(picture.run)?.shot.offer(picture));
+    feed.on("picture", (picture) => this.tiles.get(picture.run)?.shot.offer(picture, feed.now()));
     for (const type of ["pointermove", "pointerdown", "focusin"])
       node.addEventListener(type, () => (this.pointedAt = performance.now()), { passive: true });
     setInterval(() => this.tick(), 1_000);
@@ -72,7 +72,10 @@ export class Board {
 
   onRuns() {
     for (const [key, card] of this.feed.runs) this.take(key, card);
-    for (const key of this.tiles.keys()) if (!this.feed.runs.has(key)) this.remove(key);
+    for (const [key, { shot }] of this.tiles) {
+      shot.isFirst = true;
+      if (!this.feed.runs.has(key)) this.remove(key);
+    }
     this.arrangeSoon();
   }
 

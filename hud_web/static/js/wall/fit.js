@@ -12,15 +12,15 @@
 /** The smallest cards of both layouts, in units: of text, with a picture above it or beside it. */
 const SMALLEST = { stacked: { width: 13.5, height: 13 }, side: { width: 25, height: 8 } };
 /** The part of a card that is no picture, in units. */
-const TEXT = { stacked: { width: 1, height: 7.2 }, side: { width: 14, height: 1 } };
+const TEXT = { stacked: { width: 1, height: 7.2 }, side: { width: 14.5, height: 1 } };
 /** The shape of most pictures, which decides the layout of large cards. */
 const PICTURE = 4 / 3;
 
 /**
- * Type of this share of the screen's shorter side can be read from 5 m: 2.2 % of a 55 inch TV are 15 mm, 10 minutes of
+ * Type of this share of the board's shorter side can be read from 5 m: 2.2 % of a 55 inch TV are 15 mm, 10 minutes of
  * arc. ISO 9241-303 requires 16 for text that is read for long, and 10 for a few words.
  */
-const READABLE = 0.0225;
+const READABLE = 0.023;
 const SMALLEST_UNIT_PX = 13;
 
 /**

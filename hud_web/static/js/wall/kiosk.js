@@ -182,7 +182,7 @@ export class Kiosk {
 /** The tag of the server's version of this page's files; "" if it is unknown. */
 async function buildTag() {
   try {
-    const answer = await fetch(location.pathname, { method: "HEAD", cache: "no-store" });
+    const answer = await fetch(location.href, { method: "HEAD", cache: "no-store" });
     return answer.ok ? (answer.headers.get("ETag") ?? "").replace(/^W\//, "") : "";
   } catch {
     return "";

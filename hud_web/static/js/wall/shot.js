@@ -18,19 +18,30 @@ export class Shot {
     this.next = null;
     /** @type {{bitmap: ImageBitmap, timeMs: number} | null} */
     this.ready = null;
-    /** The capture of the picture on the canvas. @type {number | null} */
+    /** The time at which the newest picture was captured, on the server's clock. */
+    this.madeMs = 0;
+    /** Of the picture on the canvas, on the writer's clock. @type {number | null} */
     this.drawnMs = null;
     this.isInView = false;
     this.isDecoding = false;
+    /** Whether the next picture may be as old as its capture says. */
+    this.isFirst = true;
   }
 
   get isDrawn() {
     return this.drawnMs !== null;
   }
 
-  /** @param {RunPicture} picture the newest */
-  offer(picture) {
+  /**
+   * Take the newest picture. The first one after a connection may be old; a later one has just been made, so a large
+   * difference between the clocks is the fault of the writer's clock.
+   * @param {RunPicture} picture @param {number} now on the server's clock
+   */
+  offer(picture, now) {
     this.next = picture;
+    const age = now - picture.time_ms;
+    this.madeMs = this.isFirst || (age > 0 && age < OLD_MS) ? picture.time_ms : now;
+    this.isFirst = false;
     if (this.isInView) this.decode();
   }
 
@@ -81,9 +92,9 @@ export class Shot {
     if (canvas.hidden) canvas.hidden = false;
   }
 
-  /** The age of the picture on the canvas, in milliseconds; 0 if it is new, or there is none. @param {number} now */
+  /** The age of the newest picture, in milliseconds; 0 if it is new, or there is none. @param {number} now */
   oldMs(now) {
-    const age = this.drawnMs === null ? 0 : now - this.drawnMs;
+    const age = this.drawnMs === null ? 0 : now - this.madeMs;
     return age > OLD_MS ? age : 0;
   }
 }
