@@ -251,7 +251,7 @@ def test_a_run_that_lost_its_channel_trains_on_and_comes_back(
 
 def test_processes_of_one_run_share_its_session(redis_server: Server, publish: Callable[..., Publisher]) -> None:
     driver, runner = (publish(redis_url=redis_server.url, run_id="one") for _ in range(2))
-    stranger = publish(redis_url=redis_server.url, run_id="two")
+    stranger = publish(redis_url=redis_server.url, run_id="two", when_held="wait")
     for hud in (driver, runner):
         hud.log({"a": 1}, step=1)
     wait_until(lambda: driver.is_active and runner.is_active, "both to have the session")
@@ -269,7 +269,7 @@ def test_the_runs_end_frees_the_channel_for_the_one_that_waits(
     first = publish(redis_url=redis_server.url, run_id="one", session_ttl_s=1)
     first.start()
     wait_until(lambda: first.is_active, "the first run")
-    second = publish(redis_url=redis_server.url, run_id="two")
+    second = publish(redis_url=redis_server.url, run_id="two", when_held="wait")
     second.log({"a": 1}, step=1)
     wait_until(lambda: second.status == "refused", "the second run to be refused")
     first.close()
