@@ -47,6 +47,7 @@ from hud_web.runs.endpoints import RunsEndpoints
 from hud_web.runs.overview import Overview
 from hud_web.runs.stream import RunsStream
 from hud_web.settings import WebSettings
+from hud_web.store.page_address import tell_address
 from hud_web.store.redis_client import connect_reader, connect_writer
 from hud_web.store.store import Store
 from hud_web.store.tally import Tally
@@ -69,12 +70,13 @@ class Web:
     tell_redis: Callable[[Finding | None], None]
 
 
-def create_app(settings: WebSettings, *, view_port: int | None = None) -> Web:
+def create_app(settings: WebSettings, *, view_port: int | None = None, page: str | None = None) -> Web:
     """Return the web tier for these settings; it connects when its life cycle starts.
 
     Args:
         settings: with a redis_url.
         view_port: connections to this port may view and never write.
+        page: address of the page, if the settings do not have it.
 
     Raises:
         ConfigError: REDIS_URL is missing or wrong.
@@ -89,7 +91,10 @@ def create_app(settings: WebSettings, *, view_port: int | None = None) -> Web:
     channels = Channels(store, reader, tally, own_channel=settings.channel)
     answers = Budget(ANSWER_BYTES, ADDRESS_ANSWER_BYTES)
     index = ChannelIndex(store, settings.limits)
-    writing = WritingEndpoints(store, index, settings.limits, settings.tokens)
+    page = settings.page_url or page
+    writing = WritingEndpoints(
+        store, index, settings.limits, settings.tokens, settings.page_url if settings.hud_url else None
+    )
     reading = ReadingEndpoints(store, channels)
     overview = Overview(store, is_draining=lambda: channels.is_draining)
 
@@ -97,6 +102,8 @@ def create_app(settings: WebSettings, *, view_port: int | None = None) -> Web:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(channels.run()), asyncio.create_task(monitor.run())]
         tasks.append(asyncio.create_task(overview.run()))
+        if page is not None:
+            tasks.append(asyncio.create_task(tell_address(store, page)))
         if alerts is not None:
             tasks.append(asyncio.create_task(alerts.run(monitor.token)))
         try:

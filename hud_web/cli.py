@@ -272,7 +272,8 @@ def _with_redis(
                 keepers = [redis.keep]
                 end = f"The runs are kept in {redis.data}: the next `hud up` shows them."
                 end = end if redis.data else "The Redis of this HUD has ended, and the runs in it are gone."
-            server.serve(settings, listener, [*keepers, *companions(settings)], view_listener=view_listener)
+            beside = [*keepers, *companions(settings)]
+            server.serve(settings, listener, beside, view_listener=view_listener, page=address)
     finally:
         if end:
             _say_late(end)

@@ -15,7 +15,6 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import ray
 
@@ -23,7 +22,6 @@ from hud_publisher import Publisher
 from hud_publisher.arguments import host_name, read_settings
 from hud_publisher.deaths import mark_as_noted
 from hud_publisher.protocol.errors import ConfigError
-from hud_publisher.protocol.settings import Settings
 from rllib_integration.attachment import AttachableCallbacks, Attachment, attach_callbacks, our_callbacks
 from rllib_integration.configuration import configuration_of
 from rllib_integration.failures import of_lost_runner, of_restart, of_step, watch_group, watch_step
@@ -91,8 +89,6 @@ class DriverHud:
             wanted=quiet.attempt("the env to show", env_to_show, settings, algorithm.config) or (0, 0),
             last_worker=quiet.attempt("num_env_runners", lambda: int(algorithm.config.num_env_runners or 0)) or 0,
         )  # fmt: skip
-        if callbacks.channel == "auto" or settings.hud_url:
-            tell_display(settings, name)
         slot = quiet.attempt("the place among the callbacks", our_callbacks(algorithm).index, callbacks) or 0
         hud = cls(algorithm, slot, publisher, attachment)
         try:
@@ -264,7 +260,6 @@ class DriverHud:
         )  # fmt: skip
         publisher = Publisher(name=name, info=info, roles=self._attachment.roles, settings=settings, writer="driver")
         self._claimants.append(self._claim(publisher))
-        tell_display(settings, name)
         self._evaluation = (publisher, attachment)
 
     def _end_with(self, algorithm: Any) -> None:
@@ -357,20 +352,3 @@ def _leave_forgotten(claimants: list[Claimant], groups: Groups, slot: int, at_ex
         quiet.attempt("detaching", _detach, group, slot)
     for claimant in claimants:
         claimant.leave(waits=False)
-
-
-def tell_display(settings: Settings, name: str) -> None:
-    """Log the address of a run's display: the link if HUD_URL names it, else the channel and how to open it.
-
-    It is logged as a warning: Ray's worker processes, which run the trials of Tune, print no lower level.
-    """
-    if settings.hud_url:
-        # Only the parts that lead to the page: a URL may hold secrets.
-        parts = urlsplit(settings.hud_url)
-        address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
-        logger.warning("HUD: %s is shown at %s/?channel=%s", name, address, settings.channel)
-    else:
-        logger.warning(
-            "HUD: %s is shown on channel %s: open the page with ?channel=%s, or choose it there with Ctrl+K",
-            name, settings.channel, settings.channel,
-        )  # fmt: skip

@@ -26,6 +26,8 @@ _SID = re.compile(r"[0-9]{1,16}")
 DEFAULT_CHANNEL = "default"
 #: Index of all channels: a ZSET, channel → time of its last activity in ms.
 CHANNELS = "hud:channels"
+#: Address of the page, by which publishers name the link of their display: a STRING with a TTL, which servers renew.
+PAGE = "hud:page"
 #: Index of the channels with alerts to deliver: a ZSET, channel → time of its newest alert in ms.
 ALERTS = "hud:alerts"
 #: Stream of the sessions that people labelled or deleted: channel, sid. By it each replica's index of runs stays right.

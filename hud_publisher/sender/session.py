@@ -162,7 +162,8 @@ class Session:
             self.is_ours = not registered.joined
             self._troubles.clear()
             to = self._sink.destination
-            level = logging.WARNING if self.is_ours else logging.INFO  # a warning is visible without any logging set-up
+            # A warning is visible without any logging set-up, and from Ray's workers.
+            level = logging.WARNING if self.is_ours or self.is_main else logging.INFO
             logger.log(level, "HUD: publishing to %s, channel %s%s", to.address, registered.channel, to.note)
             if self.is_main and (link := page_link(registered)):
                 logger.warning("HUD: %s", link)

@@ -96,9 +96,16 @@ class HttpSink:
                 Sid(str(answer["fence"])),
                 answer["status"] == "joined",
                 int(float(answer["ttl_s"]) * 1000),
+                self._page_of(answer),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise self._strange(answer) from error
+
+    def _page_of(self, answer: Mapping[str, Any]) -> str:
+        """Return the page's address: the one that the server tells, since HUD_URL may be one within a cluster."""
+        told = answer.get("page")
+        is_url = isinstance(told, str) and told.startswith(("http://", "https://"))
+        return one_line(str(told), 200) if is_url else self._server.page
 
     def publish(self, session_id: SessionId, batch: Batch) -> Published:
         """Append a batch; for errors see sink.Sink."""

@@ -6,6 +6,7 @@ Owns the mapping from redis-py's errors to ours. Called by the sender thread onl
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 
@@ -21,8 +22,8 @@ from hud_publisher.protocol.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from hud_publisher.protocol.keys import SessionId
-from hud_publisher.protocol.texts import one_line
+from hud_publisher.protocol.keys import PAGE, SessionId
+from hud_publisher.protocol.texts import one_line, text
 from hud_publisher.protocol.transport.redis_clients import CLIENT_ERRORS
 from hud_publisher.protocol.urls import RedisTarget, parse_redis_url
 from hud_publisher.sinks.redis_client import Client, connect_one, execute
@@ -71,7 +72,7 @@ class RedisSink:
             self._touched_at = float("-inf")  # a Redis that lost the earlier session lost the index too
         self._channel = registered.channel
         self._touch()
-        return registered
+        return dataclasses.replace(registered, page=self._read_page())
 
     def publish(self, session_id: SessionId, batch: Batch) -> Published:
         """Append a batch; for errors see sink.Sink."""
@@ -94,6 +95,13 @@ class RedisSink:
                 self._client.close()
             self._client = None
 
+    def _read_page(self) -> str | None:
+        """Return the address of the page, if a server told it; without it no link is logged."""
+        with contextlib.suppress(*CLIENT_ERRORS):
+            found = text((self._client or self._connect(self._target)).execute_command("GET", PAGE) or "")
+            return one_line(found, 200) if found.startswith(("http://", "https://")) else None
+        return None
+
     def _touch(self) -> None:
         """Record the channel in the index of channels, at most every TOUCH_S; a failure only delays the record."""
         now = time.monotonic()
@@ -113,22 +121,22 @@ class RedisSink:
 
     def _translate(self, error: Exception) -> HudError:
         """Return our error for one of redis-py's."""
-        text = one_line(self._target.hide_secrets(str(error)), 200)
+        said = one_line(self._target.hide_secrets(str(error)), 200)
         where = f"Redis at {self._target}"
         if isinstance(error, redis_errors.OutOfMemoryError) or " OOM " in f" {str(error)[:400]}":
             return StorageFullError(f"{where} has reached maxmemory: raise it or shorten HUD_RETENTION")
         if isinstance(error, redis_errors.NoPermissionError):
-            return UnauthorizedError(f"{where} does not give this user the rights of a publisher: {text}")
+            return UnauthorizedError(f"{where} does not give this user the rights of a publisher: {said}")
         if isinstance(error, redis_errors.AuthenticationError):
-            return UnauthorizedError(f"{where} refused the user or password of its URL: {text}")
+            return UnauthorizedError(f"{where} refused the user or password of its URL: {said}")
         if isinstance(error, redis_errors.NoScriptError):
             return UnavailableError(
                 f"{where} does not have the scripts of this version yet: start the HUD server, which loads them, with "
                 "the same version of rl-hud as here, or set HUD_URL instead of REDIS_URL"
             )
         if isinstance(error, redis_errors.DataError):
-            return MalformedError(f"{where} was not asked: {text}")
+            return MalformedError(f"{where} was not asked: {said}")
         is_answer = isinstance(error, redis_errors.ResponseError) and not isinstance(error, redis_errors.ReadOnlyError)
-        if is_answer and text.partition(" ")[0] not in _PASSING:
-            return MalformedError(f"{where} refused the batch: {text}")
-        return UnavailableError(f"{where} does not answer ({type(error).__name__}: {text})")
+        if is_answer and said.partition(" ")[0] not in _PASSING:
+            return MalformedError(f"{where} refused the batch: {said}")
+        return UnavailableError(f"{where} does not answer ({type(error).__name__}: {said})")

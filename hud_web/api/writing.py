@@ -55,11 +55,15 @@ _VISION_FIELDS = frozenset({"session_id", "image_base64", "response_time", "prom
 class WritingEndpoints:
     """All POST endpoints under `/api`."""
 
-    def __init__(self, store: Store, index: ChannelIndex, limits: Limits, tokens: tuple[str, ...]) -> None:
+    def __init__(
+        self, store: Store, index: ChannelIndex, limits: Limits, tokens: tuple[str, ...], page: str | None = None
+    ) -> None:
         self._store = store
         self._index = index
         self._limits = limits
         self._tokens = tokens
+        #: The address that the settings give for the page; a publisher knows one by which it reaches this server.
+        self._page = page
 
     async def register_session(self, request: Request) -> JsonAnswer:
         """Take or join a channel; the body may be empty."""
@@ -90,6 +94,7 @@ class WritingEndpoints:
         return JsonAnswer({
             "session_id": session.session_id, "status": "joined" if session.joined else "registered",
             "fence": int(session.sid), "ttl_s": self._limits.ttl_ms / 1000, "channel": session.channel,
+            "page": self._page,
         })  # fmt: skip
 
     async def update_training(self, request: Request) -> JsonAnswer:

@@ -177,6 +177,7 @@ def serve(
     companions: Sequence[Companion] = (),
     *,
     view_listener: socket.socket | None = None,
+    page: str | None = None,
     http: type[asyncio.Protocol] = Wire,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
@@ -186,6 +187,7 @@ def serve(
         listener: from `bind`.
         companions: coroutine functions that run beside it; cancelled before it ends.
         view_listener: from `bind` too; its connections can view and never write.
+        page: address of the page, if the settings do not have it.
         http: uvicorn's class for connections; with any other than ours, streams use ASGI messages.
     """
     _allow_many_files()
@@ -198,7 +200,7 @@ def serve(
             files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource is not None else OPEN_FILES
             most = ADDRESS_CONNECTIONS if files < 0 else min(ADDRESS_CONNECTIONS, files // 2)  # -1: any number
             http.peers = Connections(Trust(settings.trusted_proxies), most)
-    web = create_app(settings, view_port=view_listener.getsockname()[1] if view_listener else None)
+    web = create_app(settings, view_port=view_listener.getsockname()[1] if view_listener else None, page=page)
     config = uvicorn.Config(
         web.app,
         http=protocol,

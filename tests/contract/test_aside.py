@@ -8,7 +8,7 @@ from hud_publisher.protocol import scripts
 from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.entries import MetricsEntry
 from hud_publisher.protocol.errors import SessionHeldError, SessionNotActiveError
-from hud_publisher.protocol.keys import ChannelKeys
+from hud_publisher.protocol.keys import PAGE, ChannelKeys
 from tests.contract.conftest import Place
 
 FIELDS = MetricsEntry({"a": 1}, 1_700_000_000_000, 1)
@@ -149,3 +149,13 @@ def test_garbage_under_the_key_of_a_note_is_ignored(place: Place, garbage: str) 
     place.redis.set(key, garbage)
     assert place.sink("two").register(aside=True).channel == "default~2"
     assert place.redis.get(key) == b"2"
+
+
+def test_a_registration_tells_the_address_of_the_page(place: Place) -> None:
+    if place.name == "http":
+        assert place.sink("one").register().page == place.options["hud_url"]
+        return
+    assert place.sink("one").register().page is None
+    for stored, page in (("https://hud.example/team", "https://hud.example/team"), ("javascript:x", None)):
+        place.redis.set(PAGE, stored)
+        assert place.sink("one").register().page == page

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from hud_publisher import Publisher
-from hud_publisher.protocol.keys import CHANNELS, ChannelKeys
+from hud_publisher.protocol.keys import CHANNELS, PAGE, ChannelKeys
 from tests.fixtures.servers import Server, wait_until
 from tests.fixtures.web import WebServer
 
@@ -151,3 +151,22 @@ def test_a_run_whose_channel_was_taken_over_continues_in_its_own_with_all_its_pr
     wait_until(lambda: driver.channel == runner.channel == "default~2", "the run's own channel")
     wait_until(lambda: steps(redis_server, "default~2") == [1, 1], "the entries")
     assert steps(redis_server, "default") == [0, 0, 9]
+
+
+def test_a_run_logs_the_link_of_its_display_once(
+    redis_server: Server,
+    serve: Callable[..., WebServer],
+    publish: Callable[..., Publisher],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    web = serve()
+    port = web.url.rpartition(":")[2]
+    with redis.Redis.from_url(redis_server.url) as link:
+        wait_until(lambda: link.get(PAGE) == f"http://localhost:{port}".encode(), "the address of the page")
+        assert 0 < int(link.pttl(PAGE)) <= 60_000  # type: ignore[arg-type]
+    first, second = (publish(redis_url=redis_server.url, run_id=name) for name in ("one", "two"))
+    for hud in (first, second):
+        hud.log({"a": 1}, step=1)
+        wait_until(lambda hud=hud: hud.is_active, "the run")  # type: ignore[misc]
+    links = [line for line in caplog.messages if line.startswith("HUD: http")]
+    assert links == [f"HUD: http://localhost:{port}/?channel={name}" for name in ("default", "default~2")]

@@ -13,7 +13,6 @@ import pytest
 from hud_publisher import Settings
 from hud_publisher.protocol.internals import report_missing
 from hud_publisher.protocol.keys import check_channel
-from rllib_integration.driver import tell_display
 from rllib_integration.run import (
     RUN_ID_FILE,
     channel_of,
@@ -78,27 +77,6 @@ def test_long_names_that_begin_alike_get_different_channels() -> None:
     channels = {channel_of("x" * 80 + end) for end in "abc"}
     assert len(channels) == 3
     assert all(check_channel(channel) for channel in channels)
-
-
-@pytest.mark.parametrize(
-    ("url", "link"),
-    [
-        ("http://hud:8086", "http://hud:8086/?channel=PPO_1"),
-        ("https://hub.example/user/ada/proxy/8086/", "https://hub.example/user/ada/proxy/8086/?channel=PPO_1"),
-        ("http://[::1]:8086/?x=secret", "http://[::1]:8086/?channel=PPO_1"),
-        ("http://ada:secret@hud", "http://hud/?channel=PPO_1"),
-    ],
-)
-def test_the_driver_logs_the_link_of_its_display(url: str, link: str, caplog: pytest.LogCaptureFixture) -> None:
-    tell_display(Settings(hud_url=url, channel="PPO_1"), "trial 1")
-    assert f"trial 1 is shown at {link}" in caplog.text
-    assert "secret" not in caplog.text
-
-
-def test_without_the_address_of_a_page_the_driver_logs_the_channel(caplog: pytest.LogCaptureFixture) -> None:
-    tell_display(Settings(redis_url="redis://:secret@host", channel="PPO_1"), "trial 1")
-    assert "trial 1 is shown on channel PPO_1: open the page with ?channel=PPO_1" in caplog.text
-    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from hud_publisher import Publisher
 from hud_publisher.protocol.entries import STREAMS
-from hud_publisher.protocol.keys import ALERTS, CHANGES, CHANNELS, ChannelKeys, SessionKeys
+from hud_publisher.protocol.keys import ALERTS, CHANGES, CHANNELS, PAGE, ChannelKeys, SessionKeys
 from hud_publisher.protocol.scripts import DOWNSAMPLED
 from hud_publisher.protocol.settings import RETIRED, Settings
 from hud_web.cli import _parser
@@ -155,7 +155,7 @@ def test_the_page_of_the_protocol_names_each_key_and_no_other() -> None:
 
     channel = ChannelKeys("CH")
     session = channel.session("SID")
-    made = {CHANNELS, CHANGES, ALERTS, channel.aside("RUN")} | names(channel) | names(session)
+    made = {CHANNELS, CHANGES, ALERTS, PAGE, channel.aside("RUN")} | names(channel) | names(session)
     made |= {session.stream(name) for name in STREAMS}
     made |= {key for name in DOWNSAMPLED for key in (session.past(name), session.piece(name))}
     assert {name for row in table("docs/protocol.md", "Redis keys") for name in code(row[0])} == made

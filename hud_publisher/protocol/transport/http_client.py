@@ -42,9 +42,18 @@ class HudServer:
 
     def __str__(self) -> str:
         """The address for messages; a path may be a secret link of a proxy, so it is not shown."""
+        return f"{self._origin}{'/…' if self.path else ''}"
+
+    @property
+    def page(self) -> str:
+        """The address of the page, with its path and without a slash at its end: for the person who runs a training."""
+        return f"{self._origin}{self.path.rstrip('/')}"
+
+    @property
+    def _origin(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == (443 if self.is_tls else 80) else f":{self.port}"
-        return f"{'https' if self.is_tls else 'http'}://{host}{port}{'/…' if self.path else ''}"
+        return f"{'https' if self.is_tls else 'http'}://{host}{port}"
 
     def connect(self, timeout_s: float) -> Connection:
         """Return a connection that is not open yet; `timeout_s` limits connecting, a request, and an answer."""
