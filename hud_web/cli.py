@@ -135,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--channel", help="the display (HUD_CHANNEL, default 'default')")
     for name in ("status", "sessions", "channels", "reset", "doctor"):
         querying[name].add_argument("--json", action="store_true", help="print it as JSON, for scripts")
+    querying["sessions"].add_argument("--all", action="store_true", help="the sessions of all channels")
     querying["export"].add_argument("--session", help="number of a session (hud sessions), default the newest")
     querying["export"].add_argument("--format", choices=["csv", "json"], default="csv", help="default csv")
     querying["export"].add_argument("--output", help="file to write, default standard output")

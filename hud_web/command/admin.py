@@ -20,13 +20,15 @@ from hud_publisher.protocol.errors import HudError, UnauthorizedError, Unavailab
 from hud_publisher.protocol.texts import one_line
 from hud_publisher.protocol.transport.http_client import Connection, HudServer, parse_hud_url
 from hud_publisher.protocol.values import flatten
-from hud_web.command.printing import print_json, print_line
+from hud_web.command.printing import print_json, print_line, print_table
 from hud_web.settings import DEFAULT_URL, WebSettings
 
 TIMEOUT_S = 5.0
 _CHUNK_BYTES = 64 * 1024
 #: The largest JSON answer that is read, in bytes: a thousand sessions have a few hundred kB.
 _ANSWER_BYTES = 64 * 1024 * 1024
+#: Runs in one answer, the most that a server gives.
+_RUNS_AT_ONCE = 500
 
 
 def status(options: argparse.Namespace) -> int:
@@ -66,12 +68,14 @@ def _shown(value: float | str, since: dict[str, Any] | None) -> str:
     if since is None:
         return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}"
     step = "" if since["step"] is None else f", step {since['step']:,}"
-    return f"{value} since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(since['time_ms'] / 1000))}{step}"
+    return f"{value} since {_moment(since['time_ms'])}{step}"
 
 
 def sessions(options: argparse.Namespace) -> int:
-    """Print the channel's sessions, newest first."""
+    """Print the sessions of the channel, or of all channels, newest first."""
     settings, server = _where(options)
+    if options.all:
+        return _all_sessions(server, is_json=options.json)
     answer = fetch(server, "/api/sessions", "sessions", channel=settings.channel)
     if options.json:
         print_json(json.dumps(answer))
@@ -83,6 +87,27 @@ def sessions(options: argparse.Namespace) -> int:
     return 0
 
 
+def _all_sessions(server: HudServer, *, is_json: bool) -> int:
+    runs: list[dict[str, Any]] = []
+    offset: int | None = 0
+    while offset is not None:
+        answer = fetch(server, "/api/runs", "runs", limit=str(_RUNS_AT_ONCE), offset=str(offset), pinned_first="0")
+        runs += answer["runs"]
+        offset = answer["next_offset"]
+    if is_json:
+        print_json(json.dumps({"runs": runs}))
+        return 0
+    rows = [
+        (run["channel"], run["sid"], run["status"], run["name"], _moment(run["started_ms"]), _text_of(run["verdict"]))
+        for run in runs
+    ]
+    if rows:
+        print_table(("CHANNEL", "SESSION", "STATE", "RUN", "SINCE", "VERDICT"), rows)
+    else:
+        print_line(f"no run has published to {server} yet")
+    return 0
+
+
 def channels(options: argparse.Namespace) -> int:
     """Print the channels with recent activity, the newest activity first."""
     _settings, server = _where(options)
@@ -90,14 +115,19 @@ def channels(options: argparse.Namespace) -> int:
     if options.json:
         print_json(json.dumps(answer))
         return 0
+    rows = []
     for channel in answer["channels"]:
-        session = channel["session"]
-        about = f"{session['status']}  {session['name']}" if session else "no session is kept"
-        seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(channel["last_activity_ms"] / 1000))
-        print_line(f"{channel['name']}  {about}  last activity {seen}  {server}/?channel={channel['name']}")
-    if not answer["channels"]:
+        session = channel["session"] or {"status": "no session kept", "name": "", "started_ms": None}
+        rows.append((
+            channel["name"], session["status"], session["name"], _moment(session["started_ms"]),
+            _moment(channel["last_activity_ms"]), _text_of(channel.get("verdict")),
+        ))  # fmt: skip
+    if rows:
+        print_table(("CHANNEL", "STATE", "RUN", "SINCE", "ACTIVE", "VERDICT"), rows)
+        print_line(f"page of a channel: {server}/?channel={answer['channels'][0]['name']}")
+    else:
         print_line(f"no run has published to {server} recently")
-    elif answer["next_offset"]:
+    if answer["next_offset"]:
         print_line(f"and {answer['total'] - len(answer['channels'])} more: {server}/api/channels?offset=200")
     return 0
 
@@ -218,9 +248,17 @@ def _where(options: argparse.Namespace) -> tuple[WebSettings, HudServer]:
     return settings, parse_hud_url(settings.hud_url or DEFAULT_URL, token)
 
 
+def _text_of(verdict: dict[str, Any] | None) -> str:
+    return str((verdict or {}).get("text") or "")
+
+
+def _moment(at_ms: int | None) -> str:
+    return "" if at_ms is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1000))
+
+
 def _line(session: dict[str, Any]) -> str:
     if session["sid"] is None:
         return "waiting for its first session"
-    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((session["started_ms"] or 0) / 1000))
+    began = _moment(session["started_ms"] or 0)
     ended = f", {session['ended_by']}" if session["ended_by"] else ""
     return f"{session['sid']}  {session['status']}{ended}  {session['name']}  since {began}"

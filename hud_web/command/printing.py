@@ -8,13 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hud_publisher.protocol.errors import HudError
 from hud_publisher.protocol.texts import one_line
 
 #: The longest line that is printed, in characters; JSON is printed whole.
 MAX_LINE = 10_000
+#: The longest cell of a table, in characters.
+MAX_CELL = 60
 #: The exit status of a program whose standard output was closed by its reader: 128 and SIGPIPE, as a shell reports it.
 PIPE_STATUS = 141
 
@@ -27,6 +29,16 @@ def print_line(text: str) -> None:
         HudError: it cannot be written, for example because a disk is full.
     """
     _write(one_line(text, MAX_LINE) + "\n")
+
+
+def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below the names of their columns; all but the last column are padded to the same width."""
+    shown = [[one_line(cell, MAX_CELL) for cell in row[:-1]] + [row[-1]] for row in (names, *rows)]
+    widths = [max(len(row[at]) for row in shown) for at in range(len(names) - 1)]
+    for row in shown:
+        print_line(
+            "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+        )
 
 
 def print_json(text: str) -> None:

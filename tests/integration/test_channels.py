@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import redis
 
 from hud_publisher.protocol.keys import CHANNELS
 from hud_web.cli import main
+from hud_web.command import admin
 from tests.fixtures.redundant import running_cluster
-from tests.fixtures.web import WebServer
+from tests.fixtures.web import WebServer, poll
 
 
 def test_the_channels_in_use_are_listed_with_their_newest_sessions(web: WebServer) -> None:
@@ -48,21 +50,47 @@ def test_a_page_that_cannot_be_is_refused(standing_web: WebServer, query: str) -
     assert standing_web.get(f"/api/channels?{query}")[0] == 400
 
 
-def test_the_command_prints_a_line_with_a_link_for_each_channel(
-    web: WebServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_a_table_of_the_channels(web: WebServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["channels", "--url", web.url]) == 0
     assert "no run has published" in capsys.readouterr().out
     web.post("/api/register_session", {"channel": "team-a", "name": "PPO on Breakout"})
+    with redis.Redis.from_url(web.redis_url) as direct:
+        direct.zadd(CHANNELS, {"an-older-channel": 1_000_000})
     assert main(["channels", "--url", web.url]) == 0
-    line = capsys.readouterr().out
-    assert line.startswith("team-a  live  PPO on Breakout")
-    assert f"{web.url}/?channel=team-a" in line
+    names, newest, older, link = capsys.readouterr().out.splitlines()
+    assert names.split() == ["CHANNEL", "STATE", "RUN", "SINCE", "ACTIVE", "VERDICT"]
+    assert newest[: names.index("RUN")].split() == ["team-a", "live"]
+    assert newest[names.index("RUN") :].startswith("PPO on Breakout")
+    assert older.split()[:2] == ["an-older-channel", "no"]
+    assert link.endswith(f"{web.url}/?channel=team-a")
     assert main(["channels", "--url", web.url, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["total"] == 1
+    assert json.loads(capsys.readouterr().out)["total"] == 2
 
 
-def test_a_cluster_lists_channels_of_all_its_nodes(tmp_path: Path, serve: object) -> None:
+def test_the_command_prints_the_sessions_of_all_channels_newest_first(
+    web: WebServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "_RUNS_AT_ONCE", 2)
+    assert main(["sessions", "--all", "--url", web.url]) == 0
+    assert "no run has published" in capsys.readouterr().out
+    for channel in ("team-a", "team-b", "team-c"):
+        web.post("/api/register_session", {"channel": channel, "name": f"run of {channel}"})
+        time.sleep(0.002)  # sessions are ordered by the millisecond of their start
+    web.post("/api/reset_session", {"channel": "team-b"})
+    assert poll(lambda: len(web.get("/api/runs")[1]["runs"]) == 3, "the index of runs")
+    assert main(["sessions", "--all", "--url", web.url]) == 0
+    names, *lines = capsys.readouterr().out.splitlines()
+    assert names.split() == ["CHANNEL", "SESSION", "STATE", "RUN", "SINCE", "VERDICT"]
+    assert [line.split()[0] for line in lines] == ["team-c", "team-b", "team-a"]
+    assert [line.split()[2] for line in lines] == ["live", "ended", "live"]
+    assert main(["sessions", "--all", "--url", web.url, "--json"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [run["name"] for run in runs] == ["run of team-c", "run of team-b", "run of team-a"]
+
+
+def test_a_cluster_lists_channels_and_sessions_of_all_its_nodes(
+    tmp_path: Path, serve: object, capsys: pytest.CaptureFixture[str]
+) -> None:
     with running_cluster(tmp_path) as cluster:
         web = serve(redis_url=cluster.url)  # type: ignore[operator]
         for name in ("a", "b", "c", "d", "e"):
@@ -71,3 +99,7 @@ def test_a_cluster_lists_channels_of_all_its_nodes(tmp_path: Path, serve: object
         assert {channel["name"]: channel["session"]["name"] for channel in channels} == {
             name: f"run {name}" for name in ("a", "b", "c", "d", "e")
         }
+        for command in (["channels"], ["sessions", "--all"]):
+            assert main([*command, "--url", web.url]) == 0
+            told = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+            assert {"a", "b", "c", "d", "e"} <= told
