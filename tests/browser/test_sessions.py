@@ -80,6 +80,28 @@ def test_the_picker_lists_all_channels_with_those_that_have_a_run_first(
     screen.wait_metric("lr", "0")
 
 
+def test_an_open_picker_follows_the_runs_of_all_channels_and_compares_any_of_them(
+    run: Run, stack: WebServer, open_page: Open
+) -> None:
+    run.log({"loss": 1.0})
+    screen = open_page()
+    screen.wait_text("#run-name", "ppo-breakout")
+    screen.press("Control+k")
+    screen.find("dialog [aria-label='Filter sessions and channels']").fill(f"{run.channel}-late tuned")
+    screen.wait_text("dialog .sessions", "No session of this channel matches.")
+    late = Run(stack, f"{run.channel}-late", "tuned")
+    late.log({"loss": 2.0})
+    row = screen.find("dialog .channels li", has_text=late.channel)
+    row.get_by_text("live").wait_for()
+    row.get_by_label("Compare with tuned").check()
+    row.locator("a").focus()
+    late.end()
+    row.get_by_text("ended").wait_for()
+    assert row.get_by_label("Compare with tuned").is_checked()
+    screen.press("Escape")
+    screen.wait(lambda: screen.find(".compared").count() == 1, "the run of the other channel")
+
+
 def test_a_page_whose_channel_is_empty_leads_to_those_that_have_a_run(
     stack: WebServer, channel: str, open_page: Open
 ) -> None:

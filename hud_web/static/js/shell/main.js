@@ -66,6 +66,11 @@ else {
   fill(
     byId("top-tools"),
     el("a", { class: "button bare", href: "./wall", title: "Wall: all live runs", "aria-label": "Wall" }, icon("wall")),
+    el(
+      "a",
+      { class: "button bare", href: "./runs", title: "Run table: all runs", "aria-label": "Runs" },
+      icon("table"),
+    ),
     shareButton,
     button("sliders", "Settings", settings, { quiet: true }),
     button("help", "Keyboard shortcuts", keySheet, { quiet: true, key: "?", class: "bare wide-only" }),
@@ -227,7 +232,6 @@ async function chooseEnv(env) {
 async function pick() {
   const [{ openPicker }, sessions] = await Promise.all([import("./picker.js"), comparing()]);
   openPicker({
-    api,
     selection,
     shown: store.session?.sid ?? "",
     compared: sessions.chosen,

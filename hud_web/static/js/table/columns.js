@@ -47,7 +47,8 @@ function dateCell(ms) {
 /** @param {Run} run @returns {Cell} */
 function statusCell({ status, verdict, ended_by: endedBy }) {
   const [shape, tone] = statusLook(status);
-  const judged = verdict ? cut(verdict.text, LONGEST) : "";
+  const isSaid = verdict?.text.toLowerCase() === status;
+  const judged = verdict && !isSaid ? cut(verdict.text, LONGEST) : "";
   return {
     text: status,
     icon: shape,

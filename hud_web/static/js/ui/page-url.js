@@ -86,11 +86,15 @@ function readable(text) {
   return encodeURIComponent(text).replace(/%(?:2F|3A|2C|40|24|3B)/g, decodeURIComponent);
 }
 
-/** The page's URL for a channel, for links that can be opened in another tab. @param {string} name */
-export function channelUrl(name) {
+/**
+ * The page's URL for a channel or a session, for links that can be opened in another tab.
+ * @param {string} name @param {string} [session] "" follows the channel
+ */
+export function channelUrl(name, session = "") {
   const query = new URLSearchParams(location.search);
   query.delete("session");
   query.delete("t");
   query.set("channel", name);
+  if (session) query.set("session", session);
   return `?${query}`;
 }
