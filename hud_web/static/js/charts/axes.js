@@ -1,6 +1,7 @@
 // @ts-check
 /** The marks of a chart's axes: their steps, their texts and their width. */
 
+import { day, time } from "../ui/format.js";
 import { theme } from "../ui/theme.js";
 import { withUnit } from "./machine.js";
 
@@ -37,6 +38,22 @@ export function unitTexts(unit) {
     splits.map((value) =>
       value === null ? "" : withUnit(value, unit, (size) => axisText(size, value ? (apart * size) / value : 1)),
     );
+}
+
+const DAY_S = 86_400;
+
+/**
+ * The texts of times of day; with the date if the axis covers more than a day.
+ * @param {number[]} splits Unix seconds @param {number | null} single the only one with a text
+ */
+export function clockTexts(splits, single) {
+  const apart = splits.length > 1 ? splits[1] - splits[0] : 1;
+  const isLong = splits.length > 1 && splits[splits.length - 1] - splits[0] >= DAY_S;
+  return splits.map((x) => {
+    if (single !== null && x !== single) return "";
+    const text = apart >= DAY_S ? "" : time(x * 1000).slice(0, apart >= 60 ? 5 : 8);
+    return isLong || apart >= DAY_S ? `${day(x * 1000)} ${text}`.trim() : text;
+  });
 }
 
 /**

@@ -1,29 +1,30 @@
 // @ts-check
-/** The bar above the charts: the settings that all charts share, and the sessions that the run is compared with. */
+/** The bar above the charts: the settings that all charts share, and below them the runs that are drawn. */
 
 import { button, byId, el, fill, setText } from "../ui/dom.js";
-import { cut } from "../ui/format.js";
 import { remember } from "../ui/memory.js";
-import { COMPARED } from "./chart.js";
+import { AXIS_NAMES } from "./chart.js";
+import { RunLegend } from "./run-legend.js";
 
-/** @import { Session } from "../data/types.js" */
 /** @import { Scene } from "./chart.js" */
+/** @import { Compare } from "./compare.js" */
 
 export class ChartBar {
   /**
-   * @param {Scene} scene @param {() => void} onChange @param {(session: Session) => void} onCompare a session leaves
+   * @param {Scene} scene @param {() => void} onChange
+   * @param {() => void} onLight the viewer points at a run
+   * @param {() => Compare | null} compare
    * @param {() => void} onFind something else is looked for
    * @param {() => void} onMachine the charts of the machine are wanted, or those of training again
    * @param {() => void} onClosed the list of closed charts is wanted
    */
-  constructor(scene, onChange, onCompare, onFind, onMachine, onClosed) {
+  constructor(scene, onChange, onLight, compare, onFind, onMachine, onClosed) {
     this.scene = scene;
     this.onChange = onChange;
-    this.onCompare = onCompare;
     this.axis = el(
       "select",
       { "aria-label": "Horizontal axis", onchange: () => this.set("x", this.axis.value) },
-      ...["step", "time", "episode"].map((x) => el("option", { value: x, selected: x === scene.x }, x)),
+      ...Object.entries(AXIS_NAMES).map(([x, name]) => el("option", { value: x, selected: x === scene.x }, name)),
     );
     this.slider = el("input", {
       type: "range",
@@ -53,7 +54,10 @@ export class ChartBar {
     this.closed = el("button", { type: "button", hidden: true, onclick: onClosed });
     this.machine = button("server", "Machine", onMachine, { pressed: false });
     this.machine.hidden = true;
-    this.compared = el("span", { class: "compared-box" });
+    this.runs = new RunLegend(compare, (key) => {
+      scene.highlight = key;
+      onLight();
+    });
     fill(
       byId("chart-bar"),
       el("h2", { class: "eyebrow" }, "Charts"),
@@ -65,7 +69,8 @@ export class ChartBar {
       this.machine,
       this.unzoom,
       this.closed,
-      this.compared,
+      this.runs.byLabel,
+      this.runs.node,
     );
     this.paint();
   }
@@ -101,26 +106,8 @@ export class ChartBar {
     this.unzoom.hidden = this.scene.zoom === null;
   }
 
-  /**
-   * Show the compared sessions, each in its colour and with a button that removes it.
-   * @param {{session: Session, slot: number}[]} all
-   */
-  setCompared(all) {
-    fill(
-      this.compared,
-      ...all.map(({ session, slot }) => {
-        const name = cut(session.name || `…${session.sid?.slice(-5)}`, 24);
-        const leave = () => this.onCompare(session);
-        const mark = el("i");
-        mark.style.background = `var(${COMPARED[slot % COMPARED.length]})`;
-        return el(
-          "span",
-          { class: "chip compared" },
-          mark,
-          el("span", { class: "text" }, `vs ${name}`),
-          button("close", `Stop comparing with ${name}`, leave, { quiet: true }),
-        );
-      }),
-    );
+  /** List the runs that are drawn. @param {{key: string, name: string}} own the run that the page shows */
+  showRuns(own) {
+    this.runs.show(own);
   }
 }

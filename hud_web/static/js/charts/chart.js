@@ -1,48 +1,50 @@
 // @ts-check
 /**
- * One chart: a few fields on one plot, smoothed or not, over step, time or episode. Draws with uPlot, and only in view.
+ * One chart: a few fields on one plot, smoothed or not, over step, time or episode, with the lines of other runs below
+ * them. Draws with uPlot, and only in view.
  */
 
 import uPlot from "../../vendor/uplot/uplot.js";
 import { isNumber } from "../data/nested.js";
 import { lastAt } from "../data/rings.js";
 import { el, fill, setText } from "../ui/dom.js";
-import { ABSENT, clock, cut, inTwo, number, time } from "../ui/format.js";
+import { ABSENT, clock, cut, inDays, inTwo, number, time } from "../ui/format.js";
 import { painter } from "../ui/paint.js";
 import { theme } from "../ui/theme.js";
-import { axisSize, axisText, axisTexts, SECONDS, unitTexts, WHOLE } from "./axes.js";
+import { axisSize, axisText, axisTexts, clockTexts, SECONDS, unitTexts, WHOLE } from "./axes.js";
 import { quantity, unitOf } from "./machine.js";
+import { Overlay } from "./overlay.js";
+import { colourOf, dashOf } from "./run-names.js";
 import { inOrder, isDiscrete, restartsOf, smooth } from "./segments.js";
 
 /** @import { Turn } from "../data/leaves.js" */
 /** @import { Series } from "../data/rings.js" */
 /** @import { Other } from "./compare.js" */
+/** @import { Curve } from "./overlay.js" */
+/** @import { Group } from "./run-names.js" */
 /**
  * @typedef {{path: string, label: string, right?: boolean, rate?: boolean, isNamed?: boolean, series: Series,
  *   turns: () => Turn[], brokenAt: (moment: number | null) => Turn | null}} Line `isNamed`: its label says more than
  *   the title of the chart; `turns`: the times at which it became NaN or infinite, or a number again
  *
- * @typedef {"step" | "time" | "episode"} Axis
+ * @typedef {"step" | "time" | "relative" | "episode"} Axis `time`: of day; `relative`: since the start of each run
  *
  * @typedef {{x: Axis, axis: () => Axis, smoothing: number, log: boolean, zoom: [number, number] | null,
  *   startMs: number, episodeAt: (timeMs: number) => number, stepAt: (timeMs: number) => number | null,
  *   moment: () => number | null, mark: {t: number, step: number | null} | null, others: (path: string) => Other[],
+ *   groups: () => Group[], own: () => {key: string, name: string}, highlight: string | null,
  *   onZoom: (zoom: [number, number] | null) => void}} Scene the state that all charts share; `x`: the chosen axis;
- *   `axis`: the available one, time if no entry ever had a step; `mark`: of the evidence that a viewer chose
+ *   `axis`: the available one, relative time if no entry ever had a step; `mark`: of the evidence that a viewer chose;
+ *   `own`: the run that the page shows; `highlight`: the key of the run or group that the viewer points at
  *
- * @typedef {{xs: number[], ys: number[], line: number, other: Other | null, isNewest: boolean, isSmooth: boolean}} Part
+ * @typedef {{name: string, shown: string, colour: string, dash?: number, y?: number | null, right?: boolean,
+ *   title?: string}} Told an entry of the legend, or a row at the pointer; `y`: its first value
+ *
+ * @typedef {{xs: number[], ys: number[], line: number, isNewest: boolean, isSmooth: boolean}} Part
  *   a line, or one segment of it, as a column of the plot's data: a restored run counts its steps again, and each pass
  *   over the same steps is a segment
  */
 
-/** Colours of the compared sessions; their dashes follow. */
-export const COMPARED = ["--series-6", "--series-5", "--series-4", "--text-2"];
-const DASHES = [
-  [6, 3],
-  [2, 3],
-  [9, 3, 2, 3],
-  [4, 6],
-];
 const COLOURS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6"];
 /** Nobody can follow a line that grows more often than 5 times a second, and each painting costs 1 to 2 ms. */
 const EVERY_MS = 200;
@@ -54,6 +56,17 @@ const LEAST_SPAN = 1e-9;
 const MOST_VALUE = 1e150;
 /** Entries of a legend that fit without scrolling. */
 const LEGEND_FITS = 6;
+/** Other runs whose values the legend shows; those of more runs, and of groups, are at the pointer only. */
+const LEGEND_RUNS = 3;
+/** The height of a row of values at the pointer, in pixels; and of the rows that there are always. */
+const ROW_HEIGHT = 15;
+const LEAST_ROWS = 4;
+/** How the axes are called. */
+export const AXIS_NAMES = { step: "step", time: "time", relative: "relative time", episode: "episode" };
+/** A band that was too recent to compute again is repainted after this time. */
+const STALE_MS = 1_000;
+/** The share of opacity that is left to the run shown while the viewer points at another one. */
+const FADED = 0.25;
 const SYNC = uPlot.sync("hud");
 
 export class Chart {
@@ -66,6 +79,9 @@ export class Chart {
     this.lines = [];
     /** Columns of the plot's data, in its order. @type {Part[]} */
     this.parts = [];
+    this.overlay = new Overlay();
+    /** The part of the x axis that is shown. @type {[number, number]} */
+    this.span = [0, 1];
     /** The appearance of the columns; a change needs another plot. */
     this.shape = "";
     /** Where the steps began again. @type {number[]} */
@@ -133,71 +149,83 @@ export class Chart {
 
   paint() {
     if (!this.seen || !this.area.clientWidth || !this.area.clientHeight) return;
-    const others = this.lines.map((line) => this.scene.others(line.path));
+    const { scene } = this;
+    const others = this.lines.map((line) => scene.others(line.path));
+    const groups = others.some((some) => some.length) ? scene.groups() : [];
     const drawn = [
-      this.scene.axis(),
+      scene.axis(),
       ...this.lines.map((line) => line.series.version),
-      ...others.flat().map((other) => `${other.key} ${other.version}`),
+      ...others.flat().map((other) => `${other.key} ${other.version} ${other.name}`),
+      ...groups.map(({ key, keys }) => `${key} ${keys.join(" ")}`),
     ].join();
-    if (drawn === this.drawn && this.plot) return;
+    if (drawn === this.drawn && this.plot && !this.overlay.isStale) return;
     this.drawn = drawn;
-    const data = this.data(others);
-    const shape = this.parts
-      .map(({ line, other, isNewest, isSmooth }) => [line, other?.key, isNewest, isSmooth].join(" "))
-      .join();
+    const data = this.data();
+    this.overlay.update({
+      lines: this.lines,
+      others,
+      groups,
+      own: {
+        key: scene.own().key,
+        segments: this.lines.map((_, i) => this.segmentsOf(i)),
+        stamp: `${this.lines.map((line) => line.series.version).join(" ")} ${scene.axis()}`,
+      },
+      stamp: scene.axis(),
+      smoothing: scene.smoothing,
+      columns: (other, { rate }) => this.columns(other.series, other.startMs, rate, other),
+    });
+    if (this.overlay.isStale) setTimeout(this.request, STALE_MS);
+    const shape = [
+      ...this.parts.map(({ line, isNewest, isSmooth }) => [line, isNewest, isSmooth].join(" ")),
+      this.overlay.shape,
+    ].join();
     if (shape !== this.shape) {
       this.drop();
       this.shape = shape;
       fill(this.legend);
-      this.node.classList.toggle("multi", this.lines.length > 1 || others.some((some) => some.length > 0));
+      this.node.classList.toggle("multi", this.lines.length > 1 || (this.overlay.curves.length > 0 && this.areFew));
     }
-    this.empty.hidden = data[0].length > 0;
+    this.empty.hidden = data[0].length > 0 || this.overlay.curves.length > 0;
     const isNew = !this.plot;
     if (isNew) this.plot = new /** @type {any} */ (uPlot)(this.options(data), data, this.area);
     else this.plot.setData(data, false);
     this.scaleX(data[0]);
     if (isNew && this.area.matches(":hover")) this.plot.setCursor(this.cursor);
-    this.paintLegend(this.plot.cursor.left >= 0 ? this.plot.posToIdx(this.plot.cursor.left) : null);
+    this.paintLegend(this.placeOf(this.plot));
   }
 
   /** @param {ArrayLike<number>} xs */
   scaleX(xs) {
-    const zoom = this.scene.zoom;
-    const first = xs[0];
-    const last = xs[xs.length - 1];
-    if (zoom) this.plot.setScale("x", { min: zoom[0], max: zoom[1] });
-    else if (!xs.length) this.plot.setScale("x", { min: 0, max: 1 });
+    const { zoom } = this.scene;
+    let [first, last] = this.overlay.extent();
+    if (xs.length) {
+      first = Math.min(first, xs[0]);
+      last = Math.max(last, xs[xs.length - 1]);
+    }
+    if (zoom) this.span = zoom;
+    else if (first > last) this.span = [0, 1];
     else if (first === last)
-      this.plot.setScale("x", { min: first - 1, max: first + 1 }); // one point: only its mark has a text
-    else this.plot.setScale("x", { min: first, max: Math.max(last, first + Math.abs(first) * LEAST_SPAN) });
+      this.span = [first - 1, first + 1]; // one point: only its mark has a text
+    else this.span = [first, Math.max(last, first + Math.abs(first) * LEAST_SPAN)];
+    this.plot.setScale("x", { min: this.span[0], max: this.span[1] });
   }
 
   /**
-   * Columns for uPlot: x, then each part; with smoothing, the values of this session's lines and then the smoothed
-   * ones. Sets `parts`.
-   * @param {Other[][]} others for each line
+   * Columns for uPlot: x, then each part; with smoothing, the values of the lines and then the smoothed ones. Sets
+   * `parts`.
    */
-  data(others) {
+  data() {
     const { startMs, smoothing } = this.scene;
     this.restarts = [];
     /** @type {Part[]} */
     const raw = [];
-    const put = (
-      /** @type {number} */ line,
-      /** @type {Other | null} */ other,
-      /** @type {number[][][]} */ segments,
-    ) => {
+    this.lines.forEach((line, number) => {
+      const segments = this.columns(line.series, startMs, line.rate, null, line.rate ? [] : line.turns());
       segments.forEach(([xs, ys], i) =>
-        raw.push({ xs, ys, line, other, isNewest: i === segments.length - 1, isSmooth: false }),
+        raw.push({ xs, ys, line: number, isNewest: i === segments.length - 1, isSmooth: false }),
       );
-      if (!other && !line) this.restarts = segments.slice(1).map(([xs]) => xs[0]);
-    };
-    this.lines.forEach((line, i) =>
-      put(i, null, this.columns(line.series, startMs, line.rate, null, line.rate ? [] : line.turns())),
-    );
-    this.lines.forEach((line, i) =>
-      others[i].forEach((other) => put(i, other, this.columns(other.series, other.startMs, line.rate, other))),
-    );
+      if (!number) this.restarts = segments.slice(1).map(([xs]) => xs[0]);
+    });
     const [xs, ...columns] =
       raw.length === 1
         ? [raw[0].xs, raw[0].ys]
@@ -205,13 +233,18 @@ export class Chart {
     const smoothed = /** @type {[Part, any][]} */ ([]);
     const shown = /** @type {[Part, any][]} */ ([]);
     raw.forEach((part, i) => {
-      const isSmooth = smoothing > 0 && !isDiscrete(this.lines[part.line].path, part.ys);
-      if (!part.other || !isSmooth) shown.push([part, columns[i]]);
-      if (isSmooth) smoothed.push([{ ...part, isSmooth }, smooth(columns[i], smoothing)]);
+      shown.push([part, columns[i]]);
+      if (smoothing > 0 && !isDiscrete(this.lines[part.line].path, part.ys))
+        smoothed.push([{ ...part, isSmooth: true }, smooth(columns[i], smoothing)]);
     });
     const all = [...shown, ...smoothed];
     this.parts = all.map(([part]) => part);
     return [xs, ...all.map(([, column]) => column)];
+  }
+
+  /** The values of a line of the run shown. @param {number} line @returns {number[][][]} */
+  segmentsOf(line) {
+    return this.parts.filter((part) => part.line === line && !part.isSmooth).map(({ xs, ys }) => [xs, ys]);
   }
 
   /**
@@ -233,7 +266,11 @@ export class Chart {
     for (let i = 0; i < series.length; i++) {
       for (; turn < turns.length && turns[turn].t <= series.time[i]; turn++) isBroken ||= turns[turn].value !== "";
       const at =
-        x === "step" ? stepOf(i) : x === "time" ? (series.time[i] - startMs) / 1000 : episodeAt(series.time[i]);
+        x === "step"
+          ? stepOf(i)
+          : x === "episode"
+            ? episodeAt(series.time[i])
+            : (series.time[i] - (x === "time" ? 0 : startMs)) / 1000;
       if (Number.isNaN(at)) continue;
       let y = series.value[i];
       if (rate) {
@@ -271,20 +308,19 @@ export class Chart {
     const hasSmooth = (/** @type {Part} */ part) =>
       this.parts.some((one) => one.isSmooth && one.line === part.line && one.xs === part.xs);
     const line = (/** @type {Part} */ part) => ({
-      label: part.other?.name ?? this.lines[part.line].label,
+      label: this.lines[part.line].label,
       scale: this.lines[part.line].right ? "right" : "y",
       stroke:
-        theme(this.colourOf(part)) +
-        (!part.other && !part.isSmooth && hasSmooth(part) ? "55" : part.isNewest ? "" : "99"),
+        theme(COLOURS[part.line % COLOURS.length]) +
+        (!part.isSmooth && hasSmooth(part) ? "55" : part.isNewest ? "" : "99"),
       width: 1, // 1.5 px lines cost a quarter of the rate
-      ...(part.other ? { dash: DASHES[part.other.slot % DASHES.length] } : {}),
       points: { show: (/** @type {any} */ plot) => plot.data[0].length < 3, size: 5 },
       spanGaps: false, // undefined (no point at this x) joins, null makes a gap
     });
     const hasRight = this.lines.some((one) => one.right);
     const side = (/** @type {boolean} */ right) =>
       data.slice(1).filter((_, i) => Boolean(this.lines[this.parts[i].line].right) === right);
-    const single = data[0].length === 1 ? data[0][0] : null;
+    const single = data[0].length === 1 && !this.overlay.curves.length ? data[0][0] : null;
     const unit = unitOf(this.lines[0]?.path ?? "");
     return {
       ...this.size(),
@@ -298,17 +334,19 @@ export class Chart {
       },
       scales: {
         x: { time: false },
-        y: this.scale(side(false)),
-        ...(hasRight ? { right: this.scale(side(true)) } : {}),
+        y: this.scale(side(false), false),
+        ...(hasRight ? { right: this.scale(side(true), true) } : {}),
       },
       axes: [
         {
           ...axis,
           size: 24,
-          space: 46,
-          incrs: this.scene.axis() === "time" ? SECONDS : WHOLE,
+          space: this.scene.axis() === "time" ? 70 : 46,
+          incrs: this.scene.axis() === "time" || this.scene.axis() === "relative" ? SECONDS : WHOLE,
           values: (/** @type {any} */ _, /** @type {number[]} */ splits) =>
-            splits.map((x) => (single === null || x === single ? this.xText(x, true) : "")),
+            this.scene.axis() === "time"
+              ? clockTexts(splits, single)
+              : splits.map((x) => (single === null || x === single ? this.xText(x, true) : "")),
           ...(single === null ? {} : { splits: () => [single] }),
         },
         { ...axis, size: axisSize, space: 32, values: unit ? unitTexts(unit) : axisTexts },
@@ -329,17 +367,25 @@ export class Chart {
       ],
       series: [{}, ...this.parts.map(line)],
       hooks: {
-        setCursor: [(/** @type {any} */ plot) => this.paintLegend(plot.cursor.idx)],
+        // uPlot reports the cursor later, perhaps of a plot that has a successor by then.
+        setCursor: [(/** @type {any} */ plot) => plot === this.plot && this.paintLegend(this.placeOf(plot))],
         setSelect: [(/** @type {any} */ plot) => this.select(plot)],
+        drawAxes: [(/** @type {any} */ plot) => this.overlay.draw(plot, this.scene.highlight)],
         draw: [(/** @type {any} */ plot) => this.drawMarks(plot)],
         ready: [(/** @type {any} */ plot) => plot.over.addEventListener("dblclick", () => this.scene.onZoom(null))],
       },
     };
   }
 
-  /** @param {(number | null)[][]} columns */
-  scale(columns) {
-    const calm = (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => {
+  /** @param {(number | null)[][]} columns @param {boolean} right */
+  scale(columns, right) {
+    /** With the lines of other runs. @returns {[number, number]} */
+    const whole = (/** @type {number | null} */ low, /** @type {number | null} */ high) => {
+      const [lowest, highest] = this.overlay.range(right, ...this.span);
+      return [Math.min(low ?? Infinity, lowest), Math.max(high ?? -Infinity, highest)];
+    };
+    const calm = (/** @type {any} */ _, /** @type {number | null} */ from, /** @type {number | null} */ to) => {
+      const [low, high] = whole(from, to);
       if (!isNumber(low) || !isNumber(high)) return [0, 1];
       // uPlot would add axis marks without end if doubles could not tell them apart.
       const size = Math.max(Math.abs(low), Math.abs(high));
@@ -347,9 +393,16 @@ export class Chart {
       return [low - pad, high + pad];
     };
     if (!this.scene.log) return { range: calm };
-    const positive = columns.every((column) => column.every((y) => y === null || y === undefined || y > 0));
+    const isPositive =
+      columns.every((column) => column.every((y) => y === null || y === undefined || y > 0)) &&
+      !(this.overlay.range(right, -Infinity, Infinity)[0] <= 0);
+    const logarithmic = (/** @type {any} */ _, /** @type {number | null} */ from, /** @type {number | null} */ to) => {
+      const [low, high] = whole(from, to);
+      if (!isNumber(low) || !isNumber(high)) return [1, 10];
+      return /** @type {any} */ (uPlot)[isPositive ? "rangeLog" : "rangeAsinh"](low, high, 10, true);
+    };
     // asinh: a logarithm for both signs, if a value is zero or negative.
-    return positive ? { distr: 3 } : { distr: 4, asinh: 0.01 };
+    return isPositive ? { distr: 3, range: logarithmic } : { distr: 4, asinh: 0.01, range: logarithmic };
   }
 
   /** @param {any} plot */
@@ -366,9 +419,13 @@ export class Chart {
     this.paintLegend(null);
   }
 
-  /** The custom property of a part's colour. @param {Part} part */
-  colourOf(part) {
-    return part.other ? COMPARED[part.other.slot % COMPARED.length] : COLOURS[part.line % COLOURS.length];
+  /** Draw the run or group that the viewer points at stronger than the others. */
+  light() {
+    if (!this.plot || !this.overlay.curves.length) return;
+    const { highlight, own } = this.scene;
+    const isFaded = highlight !== null && highlight !== own().key;
+    for (const series of this.plot.series.slice(1)) series.alpha = isFaded ? FADED : 1;
+    this.plot.redraw(false, false);
   }
 
   /**
@@ -390,7 +447,8 @@ export class Chart {
   xOf(timeMs) {
     const { startMs, episodeAt, stepAt } = this.scene;
     const x = this.scene.axis();
-    if (x === "time") return (timeMs - startMs) / 1000;
+    if (x === "time") return timeMs / 1000;
+    if (x === "relative") return (timeMs - startMs) / 1000;
     if (x === "episode") return episodeAt(timeMs);
     return stepAt(timeMs) ?? NaN;
   }
@@ -402,26 +460,30 @@ export class Chart {
 
   /** @param {number} x @param {boolean} short */
   xText(x, short) {
-    if (this.scene.axis() === "time")
+    if (this.scene.axis() === "time") return inDays(x * 1000);
+    if (this.scene.axis() === "relative")
       return short ? clock(x * 1000) : `${clock(x * 1000)} (${time(this.scene.startMs + x * 1000)})`;
     return short ? axisText(x, 1) : number(x);
   }
 
+  /** The place of the point under the cursor, of any line; null without a cursor. @param {any} plot */
+  placeOf({ cursor, data, posToVal }) {
+    if (!(cursor.left >= 0)) return null;
+    const at = posToVal(cursor.left, "x");
+    const own = isNumber(cursor.idx) && data?.[0].length ? data[0][cursor.idx] : NaN;
+    const other = this.overlay.nearest(at);
+    const x = !(Math.abs(own - at) <= Math.abs(other - at)) && !Number.isNaN(other) ? other : own;
+    return isNumber(x) ? x : null;
+  }
+
   /**
-   * The value of a line: under the cursor, else at the moment shown.
-   * @param {any} data @param {number} line @param {Other | null} other
-   * @param {number | null | undefined} index under the cursor
+   * The value of a line of the run shown: under the cursor, else at the moment shown.
+   * @param {number} line @param {number | null} x under the cursor
    * @returns {number | null}
    */
-  valueOf(data, line, other, index) {
-    const all = this.parts.filter((part) => part.line === line && part.other?.key === other?.key);
-    if (isNumber(index)) {
-      const x = data[0][index];
-      // The newest pass over this place counts; between two points of a line, the earlier point.
-      const over = all.findLast(({ xs }) => xs.length && xs[0] <= x && x <= xs[xs.length - 1]);
-      return over ? over.ys[lastAt(over.xs.length, (i) => over.xs[i], x)] : null;
-    }
-    const moment = other ? null : this.scene.moment();
+  valueOf(line, x) {
+    if (x !== null) return valueAt(this.segmentsOf(line), x);
+    const moment = this.scene.moment();
     const { series, rate } = this.lines[line];
     if (moment !== null) {
       const at = series.indexAt(moment);
@@ -429,41 +491,80 @@ export class Chart {
       const until = Object.assign(Object.create(series), { length: at + 1 });
       return this.columns(until, 0, rate).at(-1)?.[1].at(-1) ?? null;
     }
-    return all.findLast(({ isNewest }) => isNewest)?.ys.at(-1) ?? null;
+    return this.segmentsOf(line).at(-1)?.[1].at(-1) ?? null;
   }
 
-  /** @param {number | null | undefined} index of the point under the cursor; nothing: of the moment, or the newest */
-  paintLegend(index) {
-    const data = this.plot?.data ?? this.plot?._data;
-    /** @type {{line: number, other: Other | null}[]} */
-    const entries = [];
-    for (const { line, other } of this.parts)
-      if (!entries.some((one) => one.other?.key === other?.key && (other || one.line === line)))
-        entries.push({ line, other });
-    if (!entries.length) this.lines.forEach((_, line) => entries.push({ line, other: null }));
-    const isSingle = entries.length < 2;
-    this.legend.tabIndex = entries.length > LEGEND_FITS ? 0 : -1; // the keyboard must reach a legend that scrolls
-    const told = entries.map(({ line, other }) => {
-      const name = other ? other.name : this.lines[line].label;
-      // All lines of a compared session share a colour, so it has one entry with its values in the order of the lines.
-      const values = (other ? this.lines.map((_, i) => i) : [line]).map((one) =>
-        data ? this.valueOf(data, one, other, index) : null,
-      );
-      const text = values.some(isNumber) ? values.map((y) => quantity(this.lines[line].path, y)).join(" · ") : "";
-      const broken = other || isNumber(index) ? null : this.lines[line].brokenAt(this.scene.moment());
-      const colour = other ? COMPARED[other.slot % COMPARED.length] : COLOURS[line % COLOURS.length];
+  /** The lines of the run shown. @param {number | null} x under the cursor @returns {Told[]} */
+  ownTold(x) {
+    const isSingle = this.lines.length === 1 && this.overlay.curves.length > 0;
+    return this.lines.map((line, number) => {
+      const y = this.valueOf(number, x);
+      const broken = x === null ? line.brokenAt(this.scene.moment()) : null;
       return {
-        name: cut(name, 24),
-        title: cut(this.lines[line].path, 300),
-        shown: broken ? `${broken.value} since ${time(broken.t)}` : text,
-        colour,
+        name: cut(isSingle && !line.isNamed ? this.scene.own().name : line.label, 24),
+        title: cut(line.path, 300),
+        shown: broken ? `${broken.value} since ${time(broken.t)}` : isNumber(y) ? quantity(line.path, y) : "",
+        colour: COLOURS[number % COLOURS.length],
+        dash: 0,
+        y,
+        right: Boolean(line.right),
       };
     });
-    told.forEach(({ name, title, shown, colour }, i) => {
+  }
+
+  /** The other runs and groups, each with the values of its lines. @param {number | null} x @returns {Told[]} */
+  otherTold(x) {
+    /** @type {Map<string, Curve[]>} */
+    const byKey = new Map();
+    for (const curve of this.overlay.curves) {
+      const known = byKey.get(curve.key);
+      if (known) known.push(curve);
+      else byKey.set(curve.key, [curve]);
+    }
+    return [...byKey.values()].map((curves) => {
+      const [first] = curves;
+      const ys = this.lines.map((_, line) => {
+        const curve = curves.find((one) => one.line === line);
+        return curve ? (x === null ? newestOf(curve) : valueAt(curve.segments, x)) : null;
+      });
+      const texts = ys.map((y, line) => {
+        const curve = curves.find((one) => one.line === line);
+        return (
+          quantity(this.lines[line].path, y) +
+          (curve?.band && isNumber(y) ? spreadText(curve, x, this.lines[line].path) : "")
+        );
+      });
+      return {
+        name: cut(first.name, 24),
+        title: first.band ? `${first.name}: mean ± standard deviation of ${first.members.length} runs` : first.name,
+        shown: ys.some(isNumber) ? texts.join(" · ") : "",
+        colour: colourOf(first.slot),
+        dash: dashOf(first.slot),
+        y: ys.find(isNumber) ?? null,
+        right: curves[0].right,
+      };
+    });
+  }
+
+  /** Whether the legend has room for the other runs. */
+  get areFew() {
+    const { curves } = this.overlay;
+    return new Set(curves.map(({ key }) => key)).size <= LEGEND_RUNS && !curves.some(({ band }) => band);
+  }
+
+  /** @param {number | null} x of the point under the cursor; null: of the moment, or the newest */
+  paintLegend(x) {
+    const own = this.ownTold(x);
+    const isHere = x !== null && this.area.matches(":hover");
+    const hasOthers = this.overlay.curves.length > 0;
+    const others = isHere || this.areFew ? this.otherTold(x) : [];
+    const entries = this.areFew ? [...own, ...others] : own;
+    const isSingle = entries.length < 2;
+    this.legend.tabIndex = entries.length > LEGEND_FITS ? 0 : -1; // the keyboard must reach a legend that scrolls
+    entries.forEach(({ name, title, shown, colour, dash }, i) => {
       let item = this.legend.children[i];
       if (!item) {
-        item = el("span", { title }, el("i"), el("span"));
-        /** @type {HTMLElement} */ (item.firstElementChild).style.color = `var(${colour})`;
+        item = el("span", { title }, swatch(colour, dash ?? 0), el("span"));
         /** @type {HTMLElement} */ (item.lastElementChild).style.minWidth = isSingle
           ? ""
           : `${Math.round(name.length * 0.8 + 6)}ch`; // the entries must not move while their numbers change
@@ -472,30 +573,50 @@ export class Chart {
       item.classList.toggle("absent", !shown);
       setText(
         /** @type {Element} */ (item.lastElementChild),
-        (isSingle && !this.lines[0].isNamed ? "" : `${name} `) + shown,
+        (isSingle && !this.lines[0].isNamed && !hasOthers ? "" : `${name} `) + shown,
       );
     });
-    if (isNumber(index) && data) this.legend.title = `${this.scene.axis()} ${this.xText(data[0][index], false)}`;
-    this.paintReadout(isNumber(index) ? index : null, data, told);
+    if (x !== null) this.legend.title = `${AXIS_NAMES[this.scene.axis()]} ${this.xText(x, false)}`;
+    this.paintReadout(isHere ? x : null, own, others);
   }
 
   /**
-   * Show x and every value under the pointer, in the chart that contains the pointer.
-   * @param {number | null} index @param {any} data @param {{name: string, shown: string, colour: string}[]} told
+   * Show x and the values under the pointer, in the chart that contains the pointer: the run shown, then the other runs
+   * in the order of their values, as many as fit around the one nearest to the pointer.
+   * @param {number | null} x @param {Told[]} own @param {Told[]} [others]
    */
-  paintReadout(index, data, told) {
-    const isHere = index !== null && data && this.area.matches(":hover");
-    this.readout.hidden = !isHere;
-    if (!isHere) return;
-    const row = (/** @type {string} */ name, /** @type {string} */ text, /** @type {string} */ colour) => {
-      const label = el("dt", {}, name);
-      if (colour) label.style.color = `var(${colour})`;
-      return el("div", {}, label, el("dd", {}, text));
-    };
+  paintReadout(x, own, others = []) {
+    this.readout.hidden = x === null;
+    if (x === null) return;
+    const distance = (/** @type {Told} */ { y, right }) =>
+      isNumber(y) ? Math.abs(this.plot.valToPos(y, right ? "right" : "y") - this.plot.cursor.top) : Infinity;
+    const known = others.filter(({ shown }) => shown).sort((a, b) => (b.y ?? 0) - (a.y ?? 0));
+    const nearest = [...own, ...known].reduce(
+      (/** @type {Told | null} */ best, one) => (distance(one) < (best ? distance(best) : Infinity) ? one : best),
+      null,
+    );
+    const fitting = Math.max(LEAST_ROWS, Math.floor(this.area.clientHeight / ROW_HEIGHT) - own.length - 2);
+    const first = Math.max(
+      0,
+      Math.min(known.length - fitting, known.findIndex((one) => one === nearest) - (fitting >> 1)),
+    );
+    const shown = known.slice(first, first + fitting);
+    const row = (/** @type {Told} */ one) =>
+      el(
+        "div",
+        { class: one === nearest && known.length ? "near" : null },
+        el("dt", {}, one.colour && swatch(one.colour, one.dash ?? 0), one.name),
+        el("dd", {}, one.shown || ABSENT),
+      );
+    const more = (/** @type {number} */ count, /** @type {string} */ where) =>
+      count > 0 && el("div", { class: "more" }, el("dt", {}, `${count} ${where}`), el("dd"));
     fill(
       this.readout,
-      row(this.scene.axis(), this.xText(data[0][index], false), ""),
-      ...told.map(({ name, shown, colour }) => row(name, shown || ABSENT, colour)),
+      el("div", {}, el("dt", {}, AXIS_NAMES[this.scene.axis()]), el("dd", {}, this.xText(x, false))),
+      ...own.map(row),
+      more(first, "above"),
+      ...shown.map(row),
+      more(known.length - first - shown.length, "below"),
     );
     const isLeft = this.plot.cursor.left > this.plot.over.clientWidth / 2;
     this.readout.classList.toggle("left", isLeft);
@@ -508,6 +629,39 @@ export class Chart {
     fill(this.area);
     this.node.remove();
   }
+}
+
+/** A short piece of a line in its colour and dash. @param {string} colour custom property @param {number} dash */
+export function swatch(colour, dash) {
+  const mark = el("i", { class: `swatch dash-${dash}` });
+  mark.style.color = `var(${colour})`;
+  return mark;
+}
+
+/**
+ * The value at a place: the newest pass over it counts; between two points, the earlier one.
+ * @param {number[][][]} segments @param {number} x
+ * @returns {number | null}
+ */
+function valueAt(segments, x) {
+  const over = segments.findLast(([xs]) => xs.length && xs[0] <= x && x <= xs[xs.length - 1]);
+  return over ? over[1][lastAt(over[0].length, (i) => over[0][i], x)] : null;
+}
+
+/** @param {Curve} curve */
+function newestOf({ segments }) {
+  return segments.at(-1)?.[1].findLast(isNumber) ?? null;
+}
+
+/**
+ * The standard deviation and the number of runs of a group.
+ * @param {Curve} curve @param {number | null} x null: at its newest place @param {string} path
+ */
+function spreadText({ band }, x, path) {
+  if (!band) return "";
+  const at = x === null ? band.mean.findLastIndex(isNumber) : lastAt(band.xs.length, (i) => band.xs[i], x);
+  const [mean, high] = [band.mean[at], band.high[at]];
+  return isNumber(mean) && isNumber(high) ? ` ± ${quantity(path, high - mean)} (${band.count[at]})` : "";
 }
 
 /**

@@ -22,6 +22,7 @@ import { History } from "./history.js";
 import { FIELD, Layout } from "./layout.js";
 import { isMachine, machineSections, titleOf } from "./machine.js";
 import { EPISODE_FIELDS, groupPaths, KEY_CHARTS } from "./recipes.js";
+import { keyOf } from "./run-names.js";
 
 /** @import { Leaf } from "../data/leaves.js" */
 /** @import { Store } from "../data/store.js" */
@@ -40,7 +41,7 @@ const PINNED = "Pinned";
 const KEY = "Key";
 const FOUND = "Found";
 const SPECIAL = new Set([KEY, PINNED, FOUND]);
-const AXES = ["step", "time", "episode"];
+const AXES = ["step", "time", "relative", "episode"];
 
 export class Charts {
   /**
@@ -60,11 +61,14 @@ export class Charts {
       zoom: askedZoom(),
       startMs: 0,
       episodeAt: (timeMs) => this.episodeAt(timeMs),
-      axis: () => (this.scene.x === "step" && !store.rewind.steps.length ? "time" : this.scene.x),
+      axis: () => (this.scene.x === "step" && !store.rewind.steps.length ? "relative" : this.scene.x),
       stepAt: (timeMs) => store.rewind.stepAt(timeMs),
       moment: () => store.moment,
       mark: null,
       others: (path) => compare()?.of(path) ?? [],
+      groups: () => compare()?.groups() ?? [],
+      own: () => ({ key: store.session ? keyOf(store.session) : "", name: this.ownName() }),
+      highlight: null,
       onZoom: (zoom) => this.zoom(zoom),
     };
     /** @type {Map<string, Chart>} by id */
@@ -79,7 +83,10 @@ export class Charts {
     this.bar = new ChartBar(
       this.scene,
       () => this.rebuild(),
-      (session) => this.stopComparing(session),
+      () => {
+        for (const chart of this.charts.values()) if (chart.seen) chart.light();
+      },
+      compare,
       () => this.search(),
       () => this.showMachine(!this.isMachineShown),
       () => this.openClosed(),
@@ -117,7 +124,10 @@ export class Charts {
     store.on("update", ({ fields }) => this.touch(fields, ""));
     store.on("cleared", () => this.clear());
     store.on("snapshot", () => this.reload());
-    store.on("session", () => this.bar.setCompared(this.compare()?.drawn ?? []));
+    store.on("session", (before) => {
+      if (before?.sid !== store.session?.sid) this.compare()?.describe();
+      this.showCompared();
+    });
     store.onEach("snapshot frame", () =>
       byId("main").dataset.fields !== "numbers" || !this.charts.size ? arrange() : undefined,
     );
@@ -667,9 +677,7 @@ export class Charts {
       if (!entry.isIntersecting) continue;
       const paths = chart.lines.map((line) => line.path);
       this.history.want(paths);
-      this.compare()
-        ?.load(paths)
-        .then((came) => came && chart.request());
+      this.compare()?.want(paths);
     }
   }
 
@@ -688,7 +696,8 @@ export class Charts {
     linkPart("zoom", () => scene.zoom?.map((place) => Number(place.toPrecision(12))).join("~") ?? "");
     linkPart("charts", () => this.bar.find.value.trim());
     linkPart("machine", () => (this.isMachineShown ? 1 : ""));
-    linkPart("compare", () => [...(this.compare()?.chosen ?? [])].join("~"));
+    linkPart("compare", () => [...(this.compare()?.chosen ?? [])].join());
+    linkPart("group", () => this.compare()?.by ?? "");
     // A new page opens the first sections in the order of their names.
     const changed = (/** @type {boolean} */ isOpen) => () =>
       listText(
@@ -729,24 +738,23 @@ export class Charts {
     this.history.want([episode.path]);
   }
 
-  /** Draw the sessions that were chosen for comparison. */
-  async showCompared() {
+  /** Draw the compared runs, and list them in the bar. */
+  showCompared() {
     const compare = this.compare();
-    this.bar.setCompared(compare?.drawn ?? []);
-    await compare?.load(this.seenPaths());
-    for (const chart of this.charts.values()) chart.request();
+    this.bar.showRuns(this.scene.own());
+    compare?.want(this.seenPaths());
+    this.requestSeen();
   }
 
-  /** Draw the new points of compared sessions that are live. */
-  async refreshCompared() {
-    if (await this.compare()?.refresh(this.seenPaths()))
-      for (const chart of this.charts.values()) if (chart.seen) chart.request();
+  /** Draw new points of compared runs. */
+  requestSeen() {
+    for (const chart of this.charts.values()) if (chart.seen) chart.request();
   }
 
-  /** @param {import("../data/types.js").Session} session that is no longer compared */
-  stopComparing(session) {
-    this.compare()?.remove(session);
-    this.showCompared();
+  /** The name of the run shown among the compared ones. */
+  ownName() {
+    const { session } = this.store;
+    return (session && this.compare()?.names().get(keyOf(session))) || session?.name || "this run";
   }
 
   /** The field that counts episodes, for the axis of episodes. */

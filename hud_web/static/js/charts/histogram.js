@@ -8,7 +8,7 @@ import { isNumber } from "../data/nested.js";
 import { el, setText } from "../ui/dom.js";
 import { number, percent } from "../ui/format.js";
 import { theme } from "../ui/theme.js";
-import { Chart } from "./chart.js";
+import { Chart, swatch } from "./chart.js";
 
 /** @import { Columns, Histogram } from "../data/histograms.js" */
 /** @import { Part } from "./chart.js" */
@@ -40,9 +40,7 @@ export class HistogramChart extends Chart {
       this.shown.map(({ histogram }) => histogram.high),
       this.shown.map(({ histogram }) => histogram.mean ?? null),
     ];
-    this.parts = columns.map(
-      (ys) => /** @type {Part} */ ({ xs, ys, line: 0, other: null, isNewest: true, isSmooth: false }),
-    );
+    this.parts = columns.map((ys) => /** @type {Part} */ ({ xs, ys, line: 0, isNewest: true, isSmooth: false }));
     return [xs, ...columns];
   }
 
@@ -87,21 +85,19 @@ export class HistogramChart extends Chart {
     ctx.restore();
   }
 
-  /** @param {number | null | undefined} index of the column under the cursor; nothing: at the moment, or the newest */
-  paintLegend(index) {
+  /** @param {number | null} x of the column under the cursor; null: at the moment, or the newest */
+  paintLegend(x) {
     const moment = this.scene.moment();
     const series = /** @type {Columns} */ (/** @type {unknown} */ (this.lines[0].series));
     const now = moment === null ? series.histograms.at(-1) : series.histograms[series.indexAt(moment)];
-    const histogram = isNumber(index) ? this.shown[index]?.histogram : now;
+    const histogram = x === null ? now : this.shown.findLast((column) => column.x === x)?.histogram;
     if (!this.legend.firstElementChild) {
-      this.legend.append(el("span", {}, el("i"), el("span")));
-      /** @type {HTMLElement} */ (this.legend.querySelector("i")).style.color = `var(${MEAN})`;
+      this.legend.append(el("span", {}, swatch(MEAN, 0), el("span")));
     }
     const mean = isNumber(histogram?.mean) ? `mean ${number(histogram.mean)}` : "";
     setText(/** @type {Element} */ (this.legend.firstElementChild?.lastElementChild), mean);
-    const data = this.plot?.data ?? this.plot?._data;
-    if (!isNumber(index) || !histogram || !data) {
-      this.paintReadout(null, data, []);
+    if (x === null || !histogram || !this.area.matches(":hover")) {
+      this.paintReadout(null, []);
       return;
     }
     const told = [
@@ -119,6 +115,6 @@ export class HistogramChart extends Chart {
         colour: CELLS,
       });
     }
-    this.paintReadout(index, data, told);
+    this.paintReadout(x, told);
   }
 }

@@ -32,7 +32,8 @@ export class Api {
 
   /** @param {string} path @param {Record<string, string | number | string[]>} [query] a list repeats its name */
   address(path, query = {}) {
-    const all = new URLSearchParams({ channel: this.selection.channel });
+    const all = new URLSearchParams();
+    if (this.selection.channel) all.set("channel", this.selection.channel);
     if (this.selection.session) all.set("session", this.selection.session);
     for (const [name, value] of Object.entries(query)) for (const one of [value].flat()) all.append(name, String(one));
     return serverUrl(`${path}?${all}`);

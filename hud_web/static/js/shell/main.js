@@ -144,6 +144,7 @@ function show(next) {
   const isElsewhere = next.channel !== selection.channel;
   selection = next;
   if (isElsewhere) {
+    compare?.close();
     compare = null;
     restoreCompared();
   }
@@ -239,33 +240,33 @@ async function pick() {
     onCompare: (session, isCompared) => {
       if (isCompared) sessions.add(session);
       else sessions.remove(session);
-      panels.then(({ charts }) => charts.showCompared());
     },
   });
 }
 
 async function comparing() {
-  const { Compare, keyOf } = await import("../charts/compare.js");
-  if (compare) return compare;
-  const made = (compare = new Compare(
-    selection.channel,
-    () => (store.session ? keyOf(store.session) : ""),
-    () => store.roles,
-  ));
-  made.every(() => compare === made && panels.then(({ charts }) => charts.refreshCompared()));
-  return made;
+  const [{ Compare }, { charts }] = await Promise.all([import("../charts/compare.js"), panels]);
+  compare ??= new Compare(selection.channel, {
+    shown: () => store.session,
+    roles: () => store.roles,
+    seen: () => charts.seenPaths(),
+    onPoints: () => charts.requestSeen(),
+    onRuns: () => charts.showCompared(),
+  });
+  return compare;
 }
 
 /** Compare with the runs in the address, or with the ones of the last visit. @param {string | null} [asked] */
 async function restoreCompared(asked) {
   const { channel } = selection;
-  const { charts } = await panels;
   const text = asked ?? kept(`compare.${channel}`, /** @type {string[]} */ ([])).join();
-  if (text) {
-    const { readKeys } = await import("../charts/compare.js");
-    await (await comparing()).restore(readKeys(text, channel));
-  }
+  const { charts } = await panels;
   charts.showCompared();
+  if (!text) return;
+  const { readKeys } = await import("../charts/compare.js");
+  const made = await comparing();
+  made.by = urlPart("group") ?? kept("compare.group", "");
+  await made.restore(readKeys(text, channel));
 }
 
 async function settings() {

@@ -172,6 +172,18 @@ export function date(ms) {
     .replace(",", "");
 }
 
+const days = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+
+/** A date, "30 Nov". @param {unknown} ms */
+export function day(ms) {
+  return isNumber(ms) && Math.abs(ms) < 8.64e15 ? days.format(ms) : ABSENT;
+}
+
+/** A time with its date unless it is today, "12:04:11" or "30 Nov 12:04:11". @param {number} ms */
+export function inDays(ms) {
+  return day(ms) === day(Date.now()) ? time(ms) : `${day(ms)} ${time(ms)}`;
+}
+
 const DAY_MS = 86_400_000;
 
 /**
