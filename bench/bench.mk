@@ -3,7 +3,10 @@
 #: The other trackers live in a folder of their own, outside the project.
 BENCH_PEERS ?= /tmp/hud-peers
 
-.PHONY: bench bench-publisher bench-faults bench-page bench-rllib bench-frame
+.PHONY: bench bench-wall bench-publisher bench-faults bench-page bench-rllib bench-frame
+
+bench-wall: .make/dev system ## Cost of the wall for a server: 200 live runs (2 min)
+	$(BIN)/python -m bench.wall --write
 
 bench-publisher: .make/dev system ## Cost of one call on the training thread, beside other trackers
 	$(PYTHON) -m venv $(BENCH_PEERS)
