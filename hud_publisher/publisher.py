@@ -78,6 +78,8 @@ _CHOICE = (
 
 #: Deaths that one publisher reports: of the env runners that its process lost, for example.
 MAX_DEATHS = 1_000
+#: How long `show` waits for the session, which names the page and the channel.
+PAGE_WAIT_S = 1.0
 #: The longest alert and title, in characters.
 MAX_ALERT_CHARS = 500
 MAX_TITLE_CHARS = 120
@@ -497,13 +499,24 @@ class Publisher(Lifecycle):
         Args:
             part: "page" for all of it, or "stage" (the picture), "card" (picture, verdict and key figures), or "chart".
             chart: the path of the field that "chart" shows, such as "train/loss".
-            url: of the page, if it differs from the one that this publisher knows.
+            url: of the page, if it differs from the one that the server tells, for which this waits at most a second.
             height: in CSS pixels.
 
         Raises:
             ConfigError: there is no such part, or a chart without its field.
         """
-        return view_of(url or self.settings.hud_url, self.channel, part, chart=chart, height=height, environ=os.environ)
+        page = url or self._wait_for_page()
+        return view_of(page, self.channel, part, chart=chart, height=height, environ=os.environ)
+
+    def _wait_for_page(self) -> str | None:
+        """Return the address of the page that the server told, or HUD_URL; waits at most PAGE_WAIT_S for the answer."""
+        if self._is_enabled and not self._is_closed:
+            self._start()
+            deadline = time.monotonic() + PAGE_WAIT_S
+            while self._report.session is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+        session = self._report.session
+        return (session.page if session else None) or self.settings.hud_url
 
     def _repr_html_(self) -> str:
         """Return the run's card, which a notebook shows for a cell that ends with the publisher."""

@@ -143,6 +143,10 @@ RUN = {
     ("docs/publisher.md", "hud.wants_mind()"): (
         _HUD + "obs, step = [0.0, 1.0], 1\n", "\nhud.log({'step': step})\nhud.close()\n",
     ),
+    ("docs/publisher.md", "hud.show()"): (
+        "from hud_publisher import Publisher\n", "\nhud.log({'shown': 1})\nhud.close()\n",
+    ),
+    ("docs/publisher.md", "Histogram("): ("", ""),
     ("docs/wandb.md", "run = wandb.init("): (_WANDB, ""),
 }  # fmt: skip
 #: Snippets that are only compiled here, and the reason.
@@ -157,7 +161,6 @@ COMPILED = {
     ): "needs Ray and wandb: tests/rllib/test_documentation.py imports its parts",
     ("docs/publisher.md", "model.learn("): "needs Stable-Baselines3: tests/rllib runs the callback",
     ("docs/rllib.md", "PPOWithValues"): "lines of a larger program: tests/rllib/test_minds.py uses the module",
-    ("docs/operations.md", "IFrame("): "needs a notebook",
 }
 
 
