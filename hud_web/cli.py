@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import re
 import signal
@@ -181,6 +182,12 @@ def _server() -> ModuleType:
     return server
 
 
+def _room() -> ModuleType:
+    with _web_packages():
+        from hud_web.command import room
+    return room
+
+
 def _test_alerts(options: argparse.Namespace) -> int:
     with _web_packages():
         from hud_web.command import alert
@@ -267,10 +274,10 @@ def _with_redis(
             view_listener = _open_view(server, settings, stack)
             address = _address(settings, listener)
             _tell_addresses(settings, address, redis)
-            keepers = []
+            keepers: list[Companion] = []
             if redis is not None:
                 redis.tell(address)
-                keepers = [redis.keep]
+                keepers = [redis.keep, functools.partial(_room().keep_room, redis.url)]
                 end = f"The runs are kept in {redis.data}: the next `hud up` shows them."
                 end = end if redis.data else "The Redis of this HUD has ended, and the runs in it are gone."
             beside = [*keepers, *companions(settings)]

@@ -32,6 +32,8 @@ SWEEP_S = 300.0
 LAPSED_MS = 15 * 60_000
 #: Changes read at once.
 MOST_CHANGES = 1_000
+#: Changes stay long enough for each replica to read them.
+_CHANGES_TTL_MS = 24 * 3600 * 1000
 #: Sessions in one read: some milliseconds.
 GROUP = 100
 
@@ -162,6 +164,15 @@ class Catalogue:
             if is_channel(channel) and is_sid(sid):
                 changed.add((channel, Sid(sid)))
         return changed
+
+
+async def note_change(store: Store, key: Key) -> None:
+    """Let the catalogues of all replicas read a run again."""
+    channel, sid = key
+    await store.pipelined([
+        ("XADD", CHANGES, "MAXLEN", "~", MOST_CHANGES, "*", "channel", channel, "sid", sid),
+        ("PEXPIRE", CHANGES, _CHANGES_TTL_MS),
+    ])  # fmt: skip
 
 
 def column_counts(runs: Iterable[Run]) -> list[dict[str, object]]:

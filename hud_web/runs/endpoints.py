@@ -10,22 +10,19 @@ from starlette.requests import Request
 from hud_publisher.protocol import scripts
 from hud_publisher.protocol.entries import Limits
 from hud_publisher.protocol.errors import MalformedError, NotFoundError, SessionLiveError, brief
-from hud_publisher.protocol.keys import CHANGES, check_channel, check_sid
+from hud_publisher.protocol.keys import check_channel, check_sid
 from hud_publisher.protocol.names import clean_name, clean_text
 from hud_publisher.protocol.replies import text
 from hud_publisher.protocol.values import to_json
 from hud_web.http.answers import JsonAnswer
 from hud_web.http.auth import require_token
 from hud_web.http.body import read_json
-from hud_web.runs.catalogue import MOST_CHANGES, Catalogue, column_counts
+from hud_web.runs.catalogue import Catalogue, column_counts, note_change
 from hud_web.runs.overview import Overview
 from hud_web.runs.reading import MAX_NOTE_CHARS, MAX_TAG_CHARS, MAX_TAGS
 from hud_web.runs.run import Key
 from hud_web.runs.search import Query, matching
 from hud_web.store.store import Store
-
-#: Changes stay long enough for each replica to read them.
-_CHANGES_TTL_MS = 24 * 3600 * 1000
 
 
 class RunsEndpoints:
@@ -85,11 +82,7 @@ class RunsEndpoints:
     async def _tell(self, key: Key) -> None:
         """Let the overview and all replicas read a run again."""
         self._overview.read_again(key)
-        channel, sid = key
-        await self._store.pipelined([
-            ("XADD", CHANGES, "MAXLEN", "~", MOST_CHANGES, "*", "channel", channel, "sid", sid),
-            ("PEXPIRE", CHANGES, _CHANGES_TTL_MS),
-        ])  # fmt: skip
+        await note_change(self._store, key)
 
 
 def _key(body: dict[str, Any]) -> Key:
