@@ -318,7 +318,6 @@ export class Charts {
     none.hidden = Boolean(large) || hasAny;
     setText(none, isNamed ? "No numeric field of this run has such a name." : "Charts appear with the first numbers.");
     this.markFieldKinds();
-    this.sizeRows();
     this.scrollToAsked();
   }
 
@@ -427,7 +426,7 @@ export class Charts {
     const chart = this.makeChart(id, title, isHistogram ? HistogramChart : Chart);
     chart.heading.title = leaf.path;
     const above = leaf.path.slice(0, leaf.path.length - leaf.name.length);
-    chart.heading.dataset.above = cut(above, 120); // shown outside of its section
+    chart.heading.dataset.above = cut(above, 120); // shown outside of the section of that name
     chart.setLines([this.lineOf(leaf, leaf.name, isHistogram ? { series: columnsOf(leaf) } : {})]);
     this.connect(leaf.path, chart);
     return chart;
@@ -521,6 +520,8 @@ export class Charts {
         section.grid.insertBefore(chart.node, section.grid.children[i] ?? null);
       this.visibility.observe(chart.node);
       this.markHandles(chart, false);
+      const { above = "" } = chart.heading.dataset;
+      chart.node.classList.toggle("away", above !== "" && above !== `${name}/`);
     });
     for (const node of [...section.grid.children].slice(shown.length)) node.remove();
   }

@@ -83,27 +83,50 @@ export const LLM_FIELDS = {
   bonus: ["alignment_bonus"],
 };
 
-/** A prefix with fewer fields gets no section. */
+/** A prefix or a parent path with fewer fields gets no section. */
 const LEAST_IN_SECTION = 3;
+/** With more sections a section needs more fields: nobody reads thousands of headings, and each costs time. */
+const MOST_SECTIONS = 200;
 export const REST = "other";
 
 /**
- * Sort fields into sections: by their parent path, else by the first part of their names, else "other", which comes
- * last.
+ * Sort fields into sections: by their parent path, or a path above it if few fields share the parent path, else by the
+ * first part of their names, else "other", which comes last.
  * @param {string[]} paths
  * @returns {Map<string, string[]>}
  */
 export function groupPaths(paths) {
-  /** @type {Map<string, number>} */
+  for (let least = LEAST_IN_SECTION; ; least *= 4) {
+    const groups = grouped(paths, least);
+    if (groups.size <= MOST_SECTIONS || least > paths.length) return groups;
+  }
+}
+
+/** @param {string[]} paths @param {number} least fields of a section @returns {Map<string, string[]>} */
+function grouped(paths, least) {
+  /** Fields below each path and of each prefix. @type {Map<string, number>} */
   const counts = new Map();
-  for (const path of paths) counts.set(beginning(path), (counts.get(beginning(path)) ?? 0) + 1);
+  const count = (/** @type {string} */ name) => counts.set(name, (counts.get(name) ?? 0) + 1);
+  for (const path of paths) {
+    const slash = path.lastIndexOf("/");
+    if (slash <= 0) count(beginning(path));
+    for (let end = slash; end > 0; end = path.lastIndexOf("/", end - 1)) count(path.slice(0, end));
+  }
+  const isLarge = (/** @type {string} */ name) => (counts.get(name) ?? 0) >= least;
   /** @type {Map<string, string[]>} */
   const groups = new Map();
   const rest = [];
   for (const path of paths) {
-    const slash = path.lastIndexOf("/");
-    const name = slash > 0 ? path.slice(0, slash) : beginning(path);
-    if (slash <= 0 && (counts.get(name) ?? 0) < LEAST_IN_SECTION) rest.push(path);
+    let end = path.lastIndexOf("/");
+    const isNested = end > 0;
+    while (isNested && !isLarge(path.slice(0, end))) {
+      const above = path.lastIndexOf("/", end - 1);
+      if (above <= 0) break;
+      end = above;
+    }
+    const name = isNested ? path.slice(0, end) : beginning(path);
+    // A nested field has a section even if it is alone, as long as there are few.
+    if (!isLarge(name) && !(isNested && least === LEAST_IN_SECTION)) rest.push(path);
     else if (groups.has(name)) groups.get(name)?.push(path);
     else groups.set(name, [path]);
   }
