@@ -39,6 +39,8 @@ logger = logging.getLogger("hud_publisher")
 CLOSE_S = 2.0
 #: Longest time limit that a caller may choose, in seconds; far longer ones overflow the clock of `join`.
 MAX_CLOSE_S = 3600.0
+#: A publisher that was not used for this time gives its session up for another run of its process, in seconds.
+FORGOTTEN_S = 1.0
 _CLOSER = "hud-closer"
 _SILENT = (
     "HUD: a copy of a publisher (copy.copy, copy.deepcopy) is silent, so that copied environments are not shown: use "
@@ -285,6 +287,24 @@ def _after_closing(run: Callable[[], None]) -> Callable[[], None]:
         run()
 
     return run_then if closing else run
+
+
+def ask_for_session(channel: str, sid: str) -> bool | None:
+    """Ask the publisher of this process that holds a session to give it up, if it was not used for FORGOTTEN_S.
+
+    A notebook's cell that runs again makes a new run while something still refers to the old one's publisher.
+
+    Returns:
+        Whether it gives the session up; None: no publisher of this process holds it, or it shares its run.
+    """
+    for intake in list(_senders.values()):
+        session = intake.report.session
+        if session is not None and (session.channel, session.sid) == (channel, sid) and intake.may_yield:
+            is_forgotten = intake.clock() - intake.used_at >= FORGOTTEN_S and not intake.has_more_than(0)
+            if is_forgotten:
+                intake.ask_to_yield()
+            return is_forgotten
+    return None
 
 
 def wait_for_writers(session: Registered) -> None:

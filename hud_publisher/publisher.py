@@ -44,7 +44,7 @@ from hud_publisher.intake.intake import Bounds, Intake
 from hud_publisher.intake.items import Env, FieldsStream, Mind, Picture, Vision
 from hud_publisher.intake.mind import copy_mind
 from hud_publisher.intake.report import Report, Stats, Status
-from hud_publisher.lifecycle import Lifecycle, wait_for_writers
+from hud_publisher.lifecycle import Lifecycle, ask_for_session, wait_for_writers
 from hud_publisher.notebook import Part, View, view_of
 from hud_publisher.once import log_once
 from hud_publisher.protocol.batch import FRAMES_TOGETHER, Claim, Published
@@ -183,6 +183,7 @@ class Publisher(Lifecycle):
         yield_gil, sink = GilYield(), self._sink_factory(self)
         # A run id that this publisher made up is a run that it began, even if a forked child registered first.
         begins = False if self._is_joining else settings.run_id is None or None
+        intake.may_yield = begins is True
         process = process_name(settings.writer, self._writer)
         if settings.logs:
             log_lines.follow(intake, process)
@@ -193,7 +194,8 @@ class Publisher(Lifecycle):
         sender = Sender(
             intake, sink, settings, composer(settings, intake.counters, yield_gil), yield_gil,
             writer=self._writer, takeover=self._takeover, machine=self._make_machine(process), describer=describer,
-            is_main=is_main, follows=is_env_runner(settings.writer), begins=begins, before_release=wait_for_writers,
+            is_main=is_main, follows=is_env_runner(settings.writer), begins=begins,
+            ask_for=ask_for_session, before_release=wait_for_writers,
         )  # fmt: skip
         return intake, sender.run
 

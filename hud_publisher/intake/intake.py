@@ -101,6 +101,9 @@ class Intake:
         claim: attached to every following batch.
         close_by: set to ask the sender to end by this time, on the monotonic clock.
         release: whether to end the session on closing; None: if this process began it.
+        used_at: when the sender last took an entry of training, on the monotonic clock.
+        may_yield: the session may be given up for another run of this process, since no other process has its run id.
+        is_yielding: another run of this process asked for the session.
     """
 
     def __init__(
@@ -116,6 +119,8 @@ class Intake:
         self.counters, self.early = Counters(), Counters()
         self.close_by: float | None = None
         self.release: bool | None = None
+        self.used_at = clock()
+        self.may_yield = self.is_yielding = False
         self.alerts = Allowance(ALERTS_AT_ONCE, ALERT_PERIOD_S, clock)
         self.lines = LogLines(clock)
         self.pacers: dict[PacedStream, Pacer] = {name: Pacer(clock) for name in get_args(PacedStream)}
@@ -233,6 +238,11 @@ class Intake:
         if self.close_by is None:
             self.release = release
             self.close_by = close_by
+        self.wake()
+
+    def ask_to_yield(self) -> None:
+        """Ask the sender to end the session once the queue is sent, until the next entry."""
+        self.is_yielding = True
         self.wake()
 
     def wake(self) -> None:

@@ -25,6 +25,8 @@ SLOWEST_S = 5.0
 ORPHANED_S = 10.0
 #: Rounding of the replies, to ms; a server of an earlier version rounds the lease up to seconds.
 ROUNDING_S, COARSE_S = 0.005, 1.1
+#: A publisher of this process that is used within this time of the wait is in use.
+NEIGHBOUR_S = 1.5
 #: Until a lease that has run out was asked for.
 AFTER_LEASE_S = 0.05
 #: Slack of the last attempt.
@@ -86,6 +88,11 @@ class Contention:
             self._pause_s = min(SLOWEST_S, self._pause_s * 1.5)
         pause_s = self._pause_s * (0.9 + 0.2 * self._draw())
         return max(AFTER_LEASE_S, min(pause_s, seen.left_s + AFTER_LEASE_S, self._until - now))
+
+    def ask_neighbour(self, *, is_used: bool, now: float) -> None:
+        """Note that a publisher of this process holds the channel: it yields if it is forgotten, else it is in use."""
+        assert self._first is not None
+        self.is_over = now >= self._until or (is_used and now - self._first.at > NEIGHBOUR_S)
 
     def _judge(self, first: _Seen, last: _Seen, seen: _Seen, sent_at: float) -> None:
         """Compare with what a dead holder would show: as much less of its lease as time has passed at least."""

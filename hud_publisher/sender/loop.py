@@ -86,6 +86,7 @@ class Sender:
         takeover: end another run's session once, instead of waiting.
         is_main: whether this is the run's main process; None: if it was the first to register.
         follows: leave the choice of a channel to the driver; see Session.
+        ask_for: ask a publisher of this process for its session; see Session.
         begins: whether this process began the run and so ends its session; None: if it was the first to register.
         before_release: called with the session before it is ended.
         machine: measures this process and its node; None: nothing is measured.
@@ -106,6 +107,7 @@ class Sender:
         takeover: bool = False,
         is_main: bool | None = None,
         follows: bool = False,
+        ask_for: Callable[[str, str], bool | None] = lambda _channel, _sid: None,
         begins: bool | None = None,
         before_release: Callable[[Registered], None] = lambda _session: None,
         machine: Machine | None = None,
@@ -120,7 +122,9 @@ class Sender:
         self._yield_gil = yield_gil
         self._batches_frames = settings.batch_frames
         self._is_watched_only = settings.frames == "watched"
-        self._session = Session(intake, sink, settings, draw, takeover=takeover, is_main=is_main, follows=follows)
+        self._session = Session(
+            intake, sink, settings, draw, takeover=takeover, is_main=is_main, follows=follows, ask_for=ask_for
+        )
         self.delivery = Delivery(intake, sink, self._session, compose, writer, yield_gil, draw)
         #: When the last batch was sent.
         self._sent_at = float("-inf")
@@ -155,6 +159,10 @@ class Sender:
         session = intake.report.session
         if session is None:
             intake.collect(self._yield_gil)
+            if intake.is_yielding and not intake.has_more_than(0):
+                intake.ask_to_wake(by_frames=True, above_fields=0)
+                return LOOK_S
+            intake.is_yielding = False
             if self._session.has_given_up:
                 intake.clear()
                 return LOOK_S
@@ -163,6 +171,11 @@ class Sender:
             session, now, is_ours=self._session.is_ours, is_closing=is_closing, rest=self._yield_gil
         ):
             return 0.0
+        if intake.has_more_than(0):
+            intake.used_at, intake.is_yielding = now, False
+        elif intake.is_yielding and delivery.is_idle and intake.is_empty():
+            self._session.yield_session()
+            return LOOK_S
         worked_at, wait_s = self._work_clock(), 0.0
         if self._machine is not None and not is_closing:
             self._measure(self._machine, session, now)

@@ -8,6 +8,7 @@ sender.loop and sender.delivery.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -41,6 +42,8 @@ SLOW_S = 1.0
 MIND_S = 0.2
 #: A wrong password stays wrong until an administrator changes it; retry at this interval, since secrets are rotated.
 DENIED_WAIT_S = 60.0
+#: Between two attempts while the run that holds the channel is one of this process, which yields if it is forgotten.
+NEIGHBOUR_S = 0.1
 #: A cause that comes and goes, such as a server that refuses every second call, is logged at most once in this time.
 QUIET_S = 60.0
 #: Added to the log line about an address that cannot be used.
@@ -59,6 +62,8 @@ class Session:
         is_main: whether this is the run's main process; None: if it begins the session.
         follows: this process never chooses a channel for its run, since the driver does, unless it closes. An env
             runner whose driver was killed must not show a run that ended.
+        ask_for: asks the publisher of this process that holds a session, by channel and SID, to give it up; returns
+            whether it does, None if there is none.
     """
 
     def __init__(
@@ -71,14 +76,16 @@ class Session:
         takeover: bool = False,
         is_main: bool | None = None,
         follows: bool = False,
+        ask_for: Callable[[str, str], bool | None] = lambda _channel, _sid: None,
     ) -> None:
         self._intake, self._sink, self._settings, self._draw = intake, sink, settings, draw
-        self._is_main, self._follows = is_main, follows
+        self._is_main, self._follows, self._ask_for = is_main, follows, ask_for
         # Once only: two runs that both take over must not take the channel from each other repeatedly.
         self._takeover = takeover
         self._held = Backoff(2.0, 60.0, draw)
         self._following = Backoff(0.5, 60.0, draw)
         self._contention: Contention | None = None
+        self._has_yielded = False
         #: Every channel beside the held one is refused too, or the server is too old to have them.
         self._is_aside_refused = False
         # After a failover to a replica, the page must be live again within five seconds.
@@ -181,6 +188,11 @@ class Session:
         if self._contention is None:
             self._contention = Contention(self._settings.session_ttl_s, self._draw)
         wait_s = self._contention.refuse(holder, sent_at, now)
+        # Two runs that are used in turn must not take the channel from each other repeatedly.
+        yields = None if self._has_yielded else self._ask_for(self._sink.destination.channel, holder.sid)
+        if yields is not None and not is_closing:
+            self._contention.ask_neighbour(is_used=not yields, now=now)
+            wait_s = min(wait_s, NEIGHBOUR_S)
         if self._follows and not is_closing:
             return self._following.next_s()
         if (self._contention.is_over or is_closing) and when_held == "off":
@@ -230,6 +242,15 @@ class Session:
         self.warn("lost", "the session ended or went to another run: training goes on, registering again")
         # All writers of a run notice the loss at the same moment, so each waits for a random time.
         return self._draw()
+
+    def yield_session(self) -> None:
+        """End the session for another run of this process; the next entry registers again."""
+        self._has_yielded = True
+        session = self._intake.report.session
+        self.report(session=None, status="connecting")
+        if session is not None:
+            with contextlib.suppress(HudError):  # its lease ends by itself
+                self._sink.release(session.session_id)
 
     def wait_after(self, error: HudError) -> float:
         """Log the trouble once; return the seconds to wait before the next call."""

@@ -42,7 +42,7 @@ def register(web: WebServer, **body: Any) -> str:
 def stored(redis_url: str) -> dict[bytes, Any]:
     """The stored data of all sessions; the other keys change by themselves, and the monitor annotates at any time."""
     with redis.Redis.from_url(redis_url) as direct:
-        keys = [key for key in direct.scan_iter("*:s:*") if not key.endswith(b":annotations")]
+        keys = [key for key in direct.scan_iter("*:s:*") if not key.endswith((b":annotations", b":monitor"))]
         return {key: direct.dump(key) for key in sorted(keys)}
 
 

@@ -170,3 +170,28 @@ def test_a_run_logs_the_link_of_its_display_once(
         wait_until(lambda hud=hud: hud.is_active, "the run")  # type: ignore[misc]
     links = [line for line in caplog.messages if line.startswith("HUD: http")]
     assert links == [f"HUD: http://localhost:{port}/?channel={name}" for name in ("default", "default~2")]
+
+
+def test_a_forgotten_run_of_the_same_process_yields_at_once_and_a_used_one_does_not(
+    redis_server: Server, publish: Callable[..., Publisher]
+) -> None:
+    forgotten = publish(redis_url=redis_server.url)
+    forgotten.log({"a": 1}, step=1)
+    wait_until(lambda: forgotten.is_active, "the first run")
+    again = publish(redis_url=redis_server.url)  # the cell of a notebook runs again
+    began = time.monotonic()
+    again.log({"a": 2}, step=2)
+    wait_until(lambda: again.is_active, "the second run")
+    assert again.channel == "default"
+    assert time.monotonic() - began < 2.0
+    third = publish(redis_url=redis_server.url)
+    third.log({"a": 3}, step=3)
+    while not third.is_active:
+        again.log({"a": 2}, step=2)
+        time.sleep(0.02)
+    assert (third.channel, again.channel) == ("default~2", "default")
+    forgotten.log({"a": 1}, step=4)
+    again.log({"a": 2}, step=5)
+    wait_until(lambda: steps(redis_server, "default~3") == [4], "the forgotten run, which is used again")
+    assert steps(redis_server, "default")[0] == 1
+    assert not {3, 4} & set(steps(redis_server, "default"))

@@ -252,3 +252,61 @@ def test_an_env_runner_follows_its_driver_and_never_chooses_a_channel() -> None:
     assert bench.counters.events["refusals"] < 40
     bench.close()
     assert len(bench.sink.landed) == 3
+
+
+def test_a_run_that_is_asked_for_its_session_ends_it_and_registers_again_with_its_next_entry() -> None:
+    bench = Bench()
+    bench.log(3)
+    bench.run(1)
+    session = bench.sink.session
+    bench.intake.ask_to_yield()
+    bench.run(5)
+    assert bench.sink.released == [session]
+    assert bench.sink.registrations == 1
+    bench.sink.end_session()
+    bench.log(2)
+    bench.run(1)
+    assert bench.sink.registrations == 2
+    assert len(bench.sink.landed) == 5
+    bench.assert_everything_is_accounted_for()
+
+
+def test_a_run_that_is_used_when_it_is_asked_for_its_session_keeps_it() -> None:
+    bench = Bench()
+    bench.run(1)
+    bench.intake.ask_to_yield()
+    bench.log()
+    bench.run(5)
+    assert bench.sink.released == []
+    assert len(bench.sink.landed) == 1
+
+
+def test_a_run_that_yielded_closes_without_a_session() -> None:
+    bench = Bench()
+    bench.log()
+    bench.run(1)
+    bench.intake.ask_to_yield()
+    bench.run(1)
+    bench.close()
+    assert len(bench.sink.released) == 1
+    assert bench.status == "closed"
+
+
+@pytest.mark.parametrize(("yields", "channel"), [(True, "default"), (False, "default~2")])
+def test_a_run_waits_for_one_of_its_process_only_if_that_yields(yields: bool, channel: str) -> None:
+    bench = bench_beside(life=beat(0.5))
+    sink = bench.sink
+    assert isinstance(sink, HeldSink)
+    asked: list[tuple[str, str]] = []
+
+    def ask_for(held: str, sid: str) -> bool:
+        asked.append((held, sid))
+        if yields and len(asked) == 8:
+            sink.other.renewed, sink.other.life = 0.0, lambda _run: None
+        return yields
+
+    bench.sender._session._ask_for = ask_for
+    bench.log()
+    bench.run(2.0)
+    assert set(asked) == {("default", "17")}
+    assert bench.intake.report.channel == channel
