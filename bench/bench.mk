@@ -3,7 +3,7 @@
 #: The other trackers live in a folder of their own, outside the project.
 BENCH_PEERS ?= /tmp/hud-peers
 
-.PHONY: bench bench-wall bench-publisher bench-faults bench-page bench-rllib bench-frame
+.PHONY: bench bench-wall bench-publisher bench-faults bench-page bench-rllib bench-frame bench-wall-page
 
 bench-wall: .make/dev system ## Cost of the wall for a server: 200 live runs (2 min)
 	$(BIN)/python -m bench.wall --write
@@ -24,6 +24,9 @@ bench-frame: .make/rllib .make/dev system ## Cost of one frame for the env runne
 
 bench-page: .make/dev chromium ## Cost of the page for its viewer: main thread, memory, frame to paint, first picture (10 min)
 	$(BIN)/python bench/page.py --write
+
+bench-wall-page: .make/dev chromium system ## Cost of the wall of 200 runs for its viewer: main thread, age of pictures, memory (13 min)
+	$(BIN)/python -m bench.wall_page --write
 
 ## Fan-out, latency, slow viewers, restarts and history, beside nginx with nchan, a bare C loop and an sse-starlette app
 

@@ -115,7 +115,7 @@ export class Board {
 
   /** @param {IntersectionObserverEntry[]} entries */
   onIntersect(entries) {
-    for (const { target, isIntersecting } of entries) this.tileOf.get(target)?.setInView(isIntersecting);
+    for (const { target, isIntersecting } of entries) this.tileOf.get(target)?.set({ isInView: isIntersecting });
     this.request();
   }
 
@@ -124,7 +124,7 @@ export class Board {
     const now = performance.now();
     const isDue = now - this.arrangedAt > SORT_MS && now - this.pointedAt > POINTED_MS;
     if (isDue && !this.view.kiosk && sortOf(this.view) !== "started") this.mustArrange = true;
-    for (const tile of this.tiles.values()) if (tile.isInView) tile.isStale = true;
+    for (const tile of this.tiles.values()) if (tile.isWatched) tile.isStale = true;
     this.request();
   }
 
@@ -132,7 +132,7 @@ export class Board {
     if (this.mustArrange) this.arrange();
     const now = this.feed.now();
     for (const tile of this.tiles.values()) {
-      if (!tile.isInView) continue;
+      if (!tile.isWatched) continue;
       if (tile.isStale) tile.paint(now);
       tile.draw();
     }
@@ -154,6 +154,7 @@ export class Board {
       const { section, title, list } = this.group(name);
       const count = `${members.length} run${members.length === 1 ? "" : "s"}`;
       if (name) title.replaceChildren(name, " ", el("span", { class: "muted" }, count));
+      section.style.setProperty("--count", name ? String(members.length) : ""); // small groups share a row
       if (this.node.children[at] !== section) this.node.insertBefore(section, this.node.children[at] ?? null);
       at++;
       place(
@@ -162,7 +163,11 @@ export class Board {
       );
     }
     if (this.view.kiosk) this.kiosk.place(tiles);
-    else for (const { node } of tiles) node.hidden = false;
+    else
+      for (const tile of tiles) {
+        tile.node.hidden = false;
+        tile.set({ isNext: false });
+      }
     this.onCounts({
       all: this.tiles.size,
       shown: tiles.length,

@@ -91,8 +91,12 @@ export class Kiosk {
     const grid = fitGrid(tiles.length, width, height, gap);
     this.pages = grid.pages;
     this.page = Math.min(this.page, grid.pages - 1);
-    const first = this.page * grid.perPage;
-    tiles.forEach(({ node }, i) => (node.hidden = i < first || i >= first + grid.perPage));
+    const next = (this.page + 1) % grid.pages;
+    tiles.forEach((tile, i) => {
+      const page = Math.floor(i / grid.perPage);
+      tile.node.hidden = page !== this.page;
+      tile.set({ isNext: page === next });
+    });
     for (const [name, value] of Object.entries({ columns: grid.columns, rows: grid.rows, unit: `${grid.unit}px` }))
       this.board.style.setProperty(`--kiosk-${name}`, String(value));
     this.board.dataset.layout = grid.layout;

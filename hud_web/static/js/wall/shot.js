@@ -1,5 +1,5 @@
 // @ts-check
-/** The newest picture of one run on a canvas: decoded off the main thread, and only while it is in view. */
+/** The newest picture of one run on a canvas: decoded off the main thread, and only while it is watched. */
 
 import { fromBase64 } from "../server/base64.js";
 import { el } from "../ui/dom.js";
@@ -22,7 +22,7 @@ export class Shot {
     this.madeMs = 0;
     /** Of the picture on the canvas, on the writer's clock. @type {number | null} */
     this.drawnMs = null;
-    this.isInView = false;
+    this.isWatched = false;
     this.isDecoding = false;
     /** Whether the next picture may be as old as its capture says. */
     this.isFirst = true;
@@ -42,13 +42,13 @@ export class Shot {
     const age = now - picture.time_ms;
     this.madeMs = this.isFirst || (age > 0 && age < OLD_MS) ? picture.time_ms : now;
     this.isFirst = false;
-    if (this.isInView) this.decode();
+    if (this.isWatched) this.decode();
   }
 
-  /** @param {boolean} isInView */
-  setInView(isInView) {
-    this.isInView = isInView;
-    if (isInView) this.decode();
+  /** @param {boolean} isWatched */
+  watch(isWatched) {
+    this.isWatched = isWatched;
+    if (isWatched) this.decode();
   }
 
   /** A run that has ended has a last picture, not a new one. @param {boolean} isLive */
@@ -59,7 +59,7 @@ export class Shot {
   async decode() {
     if (this.isDecoding) return;
     this.isDecoding = true;
-    while (this.next && this.isInView) {
+    while (this.next && this.isWatched) {
       const { image, mime, time_ms: timeMs } = this.next;
       this.next = null;
       const bytes = fromBase64(image);

@@ -26,8 +26,9 @@ export class Tile {
   constructor(key, card, onReady) {
     this.key = key;
     this.card = card;
-    /** Whether the tile is in view: only then it is painted. */
     this.isInView = false;
+    /** Whether the tile comes into view with the next page of the kiosk: its picture must be new by then. */
+    this.isNext = false;
     this.isStale = true;
     this.shot = new Shot(onReady);
     this.curve = new Curve();
@@ -152,15 +153,21 @@ export class Tile {
     this.node.classList.toggle("pictured", this.shot.isDrawn);
   }
 
-  /** @param {boolean} isInView */
-  setInView(isInView) {
+  /** Whether the tile is painted. */
+  get isWatched() {
+    return this.isInView || this.isNext;
+  }
+
+  /** @param {{isInView?: boolean, isNext?: boolean}} place */
+  set({ isInView = this.isInView, isNext = this.isNext }) {
     this.isInView = isInView;
-    this.shot.setInView(isInView);
+    this.isNext = isNext;
+    this.shot.watch(this.isWatched);
   }
 
   /** Take the tile off the wall. */
   remove() {
-    this.setInView(false);
+    this.set({ isInView: false, isNext: false });
     this.curve.forget();
     this.node.remove();
   }
