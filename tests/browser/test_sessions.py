@@ -93,11 +93,11 @@ def test_an_open_picker_follows_the_runs_of_all_channels_and_compares_any_of_the
     late.log({"loss": 2.0})
     row = screen.find("dialog .channels li", has_text=late.channel)
     row.get_by_text("live").wait_for()
-    row.get_by_label("Compare with tuned").check()
+    row.get_by_label("Compare with tuned of").check()
     row.locator("a").focus()
     late.end()
     row.get_by_text("ended").wait_for()
-    assert row.get_by_label("Compare with tuned").is_checked()
+    assert row.get_by_label("Compare with tuned of").is_checked()
     screen.press("Escape")
     screen.wait(lambda: screen.find(".compared").count() == 1, "the run of the other channel")
 

@@ -144,10 +144,11 @@ export function openPicker({ selection, shown, compared, onChoose, onCompare }) 
       times: el("span", { class: "muted" }),
     };
     const key = keyOf(run);
+    const place = run.channel === selection.channel ? "" : ` of ${run.channel}`;
     const check = el("input", {
       type: "checkbox",
       checked: compared.has(key),
-      "aria-label": `Compare with ${run.name ?? run.sid}`,
+      "aria-label": `Compare with ${run.name ?? run.sid}${place}`,
       onchange: () => {
         if (check.checked && compared.size < MOST_COMPARED) compared.add(key);
         else compared.delete(key);
