@@ -425,7 +425,7 @@ def test_a_session_is_never_compared_with_itself_and_the_choice_outlives_a_reloa
     screen.wait_text("#chart-bar", "past")
     screen.wait_text(".chart[aria-label='Episode return'] .legend", "past 7.071")
     screen.press("Control+k")
-    screen.find("dialog .session", has_text="past").click()
+    screen.find("dialog .own .session", has_text="past").click()
     screen.wait_state("ENDED")
     wait_drawn(screen, "Episode return")
     assert screen.find(".compared").count() == 0

@@ -25,7 +25,7 @@ def test_a_past_session_is_opened_and_left_again(start_run: StartRun, open_page:
     screen.press("Control+k")
     screen.wait_text("dialog", "yesterday")
     screen.wait_text("dialog", "ended")
-    screen.find("dialog .session", has_text="yesterday").click()
+    screen.find("dialog .own .session", has_text="yesterday").click()
     screen.wait_metric("only_yesterday", "1")
     screen.wait_pixel(color_of(1))
     screen.wait_state("ENDED")
@@ -282,7 +282,7 @@ def test_toasts_disappear_with_their_session(start_run: StartRun, open_page: Ope
     present.log({"policy_loss": float("nan")})
     screen.wait_text("#toasts", "policy_loss is NaN")
     screen.press("Control+k")
-    screen.find("dialog .session", has_text="yesterday").click()
+    screen.find("dialog .own .session", has_text="yesterday").click()
     screen.wait_metric("n", "1")
     assert "policy_loss is NaN" not in screen.text("#toasts")
 

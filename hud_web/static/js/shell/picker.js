@@ -55,7 +55,7 @@ export function openPicker({ selection, shown, compared, onChoose, onCompare }) 
   });
   const known = new Set([...recall("channels", /** @type {string[]} */ ([])), "default", selection.channel]);
   const channels = el("datalist", { id: "channels" }, ...[...known].map((name) => el("option", { value: name })));
-  const own = new RunList({ class: "sessions", "aria-label": "Sessions of this channel" });
+  const own = new RunList({ class: "sessions own", "aria-label": "Sessions of this channel" });
   const others = new RunList({ class: "sessions channels", "aria-label": "Other channels" });
   const othersTitle = el("h3", { hidden: true }, "Other channels");
   const choose = (/** @type {Selection} */ next) => {
