@@ -30,7 +30,7 @@ const MOST_ROWS = 100;
 const MOST_FETCHED = 500;
 /** The server is asked when the viewer pauses for this time. */
 const TYPING_MS = 150;
-const NONE = /** @type {Found} */ ({ runs: [], total: 0, error: "" });
+const NONE = /** @type {Found} */ ({ runs: [], total: 0, error: "Loading …" });
 
 /**
  * @param {{selection: Selection, shown: string, compared: Set<string>, onChoose: (selection: Selection) => void,

@@ -59,6 +59,11 @@ export class Grid {
     return Math.floor(this.box.scrollTop / this.rowPx);
   }
 
+  /** Put a row at the top of the view. @param {number} index */
+  scrollTo(index) {
+    this.box.scrollTop = index * this.rowPx;
+  }
+
   get isAtTop() {
     return this.box.scrollTop < this.rowPx / 2;
   }

@@ -23,12 +23,15 @@ import { isLookedUp, MOST_TICKED, readView, writeView } from "./view.js";
 
 /** Whether runs are new to the list is asked at most this often. */
 const LOOK_MS = 1_000;
+/** The URL follows when the viewer stops scrolling for this time; browsers allow it 200 times in 30 s. */
+const SETTLE_MS = 300;
 /** Durations of live runs advance by a second. */
 const TICK_MS = 1_000;
 
 startTheme();
 
 let view = readView(location.search, recall("runs.columns", /** @type {string[]} */ ([])));
+let settling = 0;
 /** The timer of the next look for new runs; 0 for none. */
 let looking = 0;
 const feed = new RunFeed();
@@ -45,7 +48,7 @@ const bar = new Bar({
   onChange: update,
   onColumns: chooseColumns,
   onNew: () => {
-    box.scrollTop = 0;
+    grid.scrollTo(0);
     reload();
   },
   overlay,
@@ -75,7 +78,7 @@ startKeys([
   { keys: "/", label: "Filter the runs", match: (event) => event.key === "/", run: () => bar.filter.focus() },
   { keys: "Ctrl+K", label: "Filter the runs", match: pressed("k", { ctrl: true }), run: () => bar.filter.focus() },
 ]);
-box.addEventListener("scroll", request, { passive: true });
+box.addEventListener("scroll", onScroll, { passive: true });
 new ResizeObserver(request).observe(box);
 addEventListener("popstate", () => show(readView(location.search)));
 setInterval(request, TICK_MS);
@@ -83,7 +86,9 @@ feed.on("runs", (runs) => follow([...runs.values()]));
 feed.on("changes", ({ changes }) => follow(changes.map(({ card }) => card)));
 feed.on("status", ({ state }) => state === "open" && listing.isAway && reload());
 showColumns();
-reload().then(() => {
+listing.load(view, view.at, feed.now()).then(() => {
+  paint();
+  grid.scrollTo(view.at);
   if (view.details) openDetails();
 });
 
@@ -91,6 +96,14 @@ reload().then(() => {
 function update(change) {
   show({ ...view, ...change });
   history.replaceState(null, "", `?${writeView(view)}`);
+}
+
+function onScroll() {
+  request();
+  clearTimeout(settling);
+  settling = setTimeout(() => {
+    if (listing.view && grid.first !== view.at) update({ at: grid.first });
+  }, SETTLE_MS);
 }
 
 /** @param {View} next */
@@ -104,7 +117,7 @@ function show(next) {
   const isOtherList = isOther(["sort", "order", "filter", "status", "channel", "tag", "group", "differences"]);
   if (isOther(["columns", "sort", "order", "differences", "group"])) showColumns();
   if (isOtherList || (isOther(["ticked"]) && next.differences) || next.columns.some(isNew)) {
-    if (isOtherList) box.scrollTop = 0;
+    if (isOtherList) grid.scrollTo(0);
     reload();
   } else if (isOther(["open"])) listing.unfold(next);
   if (isOther(["details"]) && next.details) openDetails();

@@ -6,9 +6,9 @@
 
 /**
  * @typedef {{sort: string, order: "asc" | "desc", filter: string, status: string[], channel: string[], tag: string[],
- *   columns: string[], group: string, open: string[], ticked: string[], differences: boolean, details: string}} View
- *   `columns`: names in their order, without the first one, which is always the run's name; `open`: the groups whose
- *   runs are listed; `ticked`, `details`: CHANNEL:SID
+ *   columns: string[], group: string, open: string[], ticked: string[], differences: boolean, details: string,
+ *   at: number}} View `columns`: names in their order, without the first one, which is always the run's name; `open`:
+ *   the groups whose runs are listed; `ticked`, `details`: CHANNEL:SID; `at`: the row at the top
  */
 
 export const DEFAULT_COLUMNS = ["status", "channel", "started", "duration", "step", "return", "speed"];
@@ -42,6 +42,7 @@ export function readView(search, remembered = []) {
     open: list("open"),
     ticked: (query.get("ticked") ?? "").split(",").filter((run) => RUN.test(run)),
     differences: query.get("differences") === "1",
+    at: Math.max(0, Math.trunc(Number(query.get("at")) || 0)),
     details: RUN.test(query.get("details") ?? "") ? (query.get("details") ?? "") : "",
   };
 }
@@ -60,6 +61,7 @@ export function writeView(view) {
     for (const name of view.columns.length ? view.columns : ["name"]) query.append("column", name);
   if (view.ticked.length) query.set("ticked", view.ticked.join(","));
   if (view.differences) query.set("differences", "1");
+  if (view.at) query.set("at", String(view.at));
   return String(query).replaceAll("%3A", ":").replaceAll("%2C", ",");
 }
 
