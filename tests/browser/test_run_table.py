@@ -64,7 +64,10 @@ def cells(screen: Screen, title: str) -> list[str]:
 
 
 def wait_returns(screen: Screen, *returns: str) -> None:
-    screen.wait(lambda: cells(screen, "Return") == list(returns), f"the returns {returns}")
+    try:
+        screen.wait(lambda: cells(screen, "Return") == list(returns), f"the returns {returns}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; it shows {screen.text('#rows')!r} {screen.text('#count')!r}") from None
 
 
 def test_the_runs_of_all_channels_are_sorted_filtered_grouped_and_the_url_restores_it(

@@ -25,8 +25,12 @@ export const MOST_GROUPED = 5_000;
 const PENDING = /** @type {Item} */ ({ run: null, group: null, isInside: false });
 
 export class Listing {
-  /** @param {() => void} onChange */
-  constructor(onChange) {
+  /**
+   * @param {Map<string, Run>} news the stream's runs, which may be newer than an answer
+   * @param {() => void} onChange
+   */
+  constructor(news, onChange) {
+    this.news = news;
     this.onChange = onChange;
     /** By index in the server's order; holes are not fetched yet. @type {Item[]} */
     this.items = [];
@@ -91,7 +95,7 @@ export class Listing {
 
   /** @param {View} view @param {Run[]} runs */
   group(view, runs) {
-    for (const run of runs) this.runs.set(keyOf(run), run);
+    for (const run of runs) this.add(run);
     this.grouped = groupsOf([...this.runs.values()], view.group);
     this.unfold(view);
   }
@@ -119,8 +123,14 @@ export class Listing {
   put(offset, runs) {
     runs.forEach((run, i) => {
       this.items[offset + i] = { run, group: null, isInside: false };
-      this.runs.set(keyOf(run), run);
+      this.add(run);
     });
+  }
+
+  /** @param {Run} run */
+  add(run) {
+    const key = keyOf(run);
+    this.runs.set(key, Object.assign(run, this.news.get(key)));
   }
 
   /** @param {number} index @returns {Item} */

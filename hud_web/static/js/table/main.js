@@ -37,7 +37,7 @@ let looking = 0;
 const feed = new RunFeed();
 const box = byId("rows");
 const request = painter(paint, 100);
-const listing = new Listing(request);
+const listing = new Listing(feed.runs, request);
 const differences = new Differences(() => {
   showColumns();
   request();
