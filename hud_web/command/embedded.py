@@ -47,8 +47,6 @@ _LOCK = "up.lock"
 _MAX_SOCKET_PATH = 103
 #: The name of the append-only file; another than Redis' own, whose data in the same folder stays untouched.
 _FILE = "hud.aof"
-#: What a server says of files that a newer one, or another kind, wrote.
-_OTHER_VERSION = ("RDB format version", "Wrong signature")
 _LEAST_FREE_BYTES = 1024 * 1024
 _FOLDER_FIX = "set XDG_RUNTIME_DIR to a short path of a folder of yours, for `hud up` and for training alike"
 
@@ -141,8 +139,8 @@ class EmbeddedRedis:
             is_sound = time.monotonic() - self._started_at > SOUND_S
             pause_s = CHECK_S if is_sound else min(2 * pause_s, MOST_PAUSE_S)
             logger.warning(
-                "the embedded Redis ended with code %s: starting it again. Its last line: %s",
-                self._process.returncode, self._last_words().splitlines()[-1:] or "none",
+                "the embedded Redis ended with code %s: starting it again. It said: %s",
+                self._process.returncode, self._last_words(),
             )  # fmt: skip
             if not is_sound:
                 await asyncio.sleep(pause_s)
@@ -190,8 +188,8 @@ class EmbeddedRedis:
             if self._wait_until_it_answers():
                 return
             self._stop()
-            trouble = self._last_words() or "it wrote no log"
-            if not (has_runs and any(words in trouble for words in _OTHER_VERSION)):
+            trouble = self._last_words()
+            if not has_runs:
                 break
         name = self._binary.name
         if shutil.disk_usage(self._folder).free < _LEAST_FREE_BYTES:
@@ -202,7 +200,7 @@ class EmbeddedRedis:
                 f"them, or repair them with `redis-check-aof --fix {manifest}`, or begin with an empty folder "
                 f"(--data), or keep no runs (--memory). It says: {one_line(trouble, 600)}"
             )
-        raise UnavailableError(f"{name} did not start: {trouble}")
+        raise UnavailableError(f"{name} did not start. It says: {trouble}")
 
     def _start(self) -> None:
         self._started_at = time.monotonic()
@@ -250,9 +248,10 @@ class EmbeddedRedis:
 
     def _last_words(self) -> str:
         try:
-            return self._log.read_text(errors="replace")[-600:].strip()
+            lines = self._log.read_text(errors="replace").splitlines()
         except OSError:
-            return ""
+            lines = []
+        return lines[-1] if lines else "nothing, it wrote no log"
 
     def _options(self) -> list[str]:
         options = {
