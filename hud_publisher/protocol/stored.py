@@ -117,7 +117,7 @@ def read_object(text: bytes) -> tuple[dict[str, Json], bytes]:
         ValueError: it is not a JSON object.
     """
     try:
-        data = json.loads(text)
+        data = json.loads(text.decode("utf-8", "surrogatepass"))  # of bytes, it would look for other encodings
         if not isinstance(data, dict):
             raise ValueError(f"expected a JSON object, got {type(data).__name__}")
         text = text.strip()
