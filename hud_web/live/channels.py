@@ -23,7 +23,7 @@ from hud_web.access.budget import Share
 from hud_web.live.hub import CHANNEL_BYTES, CHANNELS_BYTES, Hub
 from hud_web.live.readers import Readers
 from hud_web.live.subscriber import Subscriber
-from hud_web.live.tailer import CHECK_S, Tailer
+from hud_web.live.tailer import CHECK_S, Checks, Tailer
 from hud_web.store.store import Store
 from hud_web.store.tally import Tally
 
@@ -42,9 +42,6 @@ ADDRESS_KNOWN = MAX_KNOWN * 4 // 5
 ADDRESS_UNKNOWN = MAX_UNKNOWN // 4
 #: How long a viewer of a channel that is not followed yet waits for Redis to tell whether it has had a session.
 LOOK_UP_S = 1.0
-#: Channels that are looked up, opened or checked in Redis at once: a thousand pages may reconnect together, and other
-#: requests need connections too.
-CALLS_AT_ONCE = 64
 #: Wait before the restart of a tailer that failed by a bug.
 RESTART_S = 1.0
 #: A draining replica ends its streams over this time, and fewer in proportion: a single viewer does not wait.
@@ -92,7 +89,7 @@ class Channels:
         self.tally = tally or Tally()
         self._store = store
         self._readers = Readers(reader)
-        self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
+        self._checks = Checks()
         self._replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._channels: dict[str, WatchedChannel] = {}
         #: Memory of each channel for events and pictures.
@@ -169,7 +166,7 @@ class Channels:
 
     async def _has_had_session(self, channel: str) -> bool:
         try:
-            async with self._slots, asyncio.timeout(LOOK_UP_S):
+            async with self._checks.slots, asyncio.timeout(LOOK_UP_S):
                 return await self._store.current_sid(channel) is not None
         except (UnavailableError, TimeoutError):
             return False
@@ -192,12 +189,14 @@ class Channels:
             raise TooManyRequestsError("this server is shutting down: connect again", retry_after_s=5.0)
         hub = Hub(channel, self.tally)
         hub.limit(self._share)
-        tailer = Tailer(hub, self._store, self._readers.reader(), replica=self._replica, slots=self._slots)
+        tailer = Tailer(hub, self._store, self._readers.reader(), replica=self._replica, checks=self._checks)
         watched = self._channels[channel] = WatchedChannel(hub, tailer, opener=address, was_known=is_known)
         watched.task = self._group.create_task(self._keep(watched))
-        self._share_memory()
+        self._share_all()
 
-    def _share_memory(self) -> None:
+    def _share_all(self) -> None:
+        """Share memory and checks among the channels."""
+        self._checks.share(len(self._channels))
         # Shares change when their number doubles, since each change costs time for every channel.
         shares = 1 << (len(self._channels) - 1).bit_length()
         share = min(CHANNEL_BYTES, CHANNELS_BYTES // shares)
@@ -219,7 +218,7 @@ class Channels:
         """Stop following a channel without viewers, and drop its counters."""
         channel = watched.hub.channel
         self._channels.pop(channel, None)
-        self._share_memory()
+        self._share_all()
         for key in [key for key in self.tally.entries if key[0] == channel]:
             del self.tally.entries[key]
         if watched.task is not None:

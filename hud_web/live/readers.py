@@ -23,8 +23,10 @@ OWN_CONNECTIONS = 48
 SHARED_CHANNELS = 16
 #: Time between two reads of a shared connection: a delay of its entries, during which further ones come.
 PAUSE_S = 0.03
-#: How long a shared read waits for entries: a channel that asks meanwhile has to wait for its end.
-BLOCK_MS = 100
+#: How long a shared read waits for entries: a channel that asks meanwhile has to wait for its end. The streams that had
+#: no entry for BUSY_S are read this seldom: most of a run's ten streams never have one, and a read costs by the stream.
+BLOCK_S = 0.1
+BUSY_S = 10.0
 
 #: Key of a stream → the id of the newest entry that was read.
 Positions = Mapping[bytes, EntryId]
@@ -77,7 +79,7 @@ class Reader:
     async def read(self, after: Positions, *, count: int, block_ms: int) -> Found:
         """Return the newer entries of each stream, within block_ms, at most `count` of each; see ChannelReader.read.
 
-        On a shared connection the time may be exceeded by BLOCK_MS, and there may be fewer entries than possible.
+        On a shared connection the time may be exceeded by BLOCK_S, and there may be fewer entries than possible.
         """
         if self._line is None:
             self._line = self._readers.join(self)
@@ -114,6 +116,9 @@ class _Line:
         self._has_asks = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.members: set[Reader] = set()
+        #: Key of each stream that had entries lately → when; and when all streams were read. On the loop's clock.
+        self._busy: dict[bytes, float] = {}
+        self._whole_s = 0.0
 
     @property
     def can_share(self) -> bool:
@@ -180,17 +185,32 @@ class _Line:
 
     async def _read_for(self, asks: list[_Ask]) -> bool:
         """Read once for all; return whether a stream may have further entries."""
-        after: dict[bytes, EntryId] = {}
-        for ask in asks:
-            after.update(ask.after)
+        now_s = asyncio.get_running_loop().time()
+        after, block_s = self._streams_to_read(asks, now_s)
         # Together they get no larger an answer than a single channel does.
         count = max(1, min(ask.count for ask in asks) // len(asks))
         async with self._reading:
-            came = await self._reader.read(after, count=count, block_ms=BLOCK_MS, is_shared=True)
+            came = await self._reader.read(after, count=count, block_ms=round(block_s * 1000), is_shared=True)
         answers: dict[int, Found] = {}
         for key, entries in came:
+            self._busy[key] = now_s
             number = next(number for number, ask in enumerate(asks) if key in ask.after)
             answers.setdefault(number, []).append((key, entries))
         for number, found in answers.items():
             asks[number].settle(found)
         return any(len(entries) >= count for _key, entries in came)
+
+    def _streams_to_read(self, asks: list[_Ask], now_s: float) -> tuple[dict[bytes, EntryId], float]:
+        """Return all streams at every BLOCK_S, between that the busy ones; and how long to wait for entries."""
+        after: dict[bytes, EntryId] = {}
+        left_s = self._whole_s + BLOCK_S - now_s
+        if left_s > 0.001:
+            for ask in asks:
+                after.update([(key, at) for key, at in ask.after.items() if key in self._busy])
+            if after:
+                return after, left_s
+        self._whole_s = now_s
+        self._busy = {key: busy_s for key, busy_s in self._busy.items() if now_s - busy_s < BUSY_S}
+        for ask in asks:
+            after.update(ask.after)
+        return after, BLOCK_S

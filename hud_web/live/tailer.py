@@ -41,9 +41,15 @@ logger = logging.getLogger("hud.tailer")
 
 #: Entries per stream and read: bounds the time and memory of one read.
 READ_COUNT = 500
-#: How often the lease is checked and the viewers' count is written; a third of VIEWERS_LAST_MS.
+#: How often the lease is checked and the viewers' count is written. A check costs as much as twenty entries, so with
+#: more than CHECKS_PER_S × CHECK_S channels it comes less often: every 5 s at 1,000 channels.
 CHECK_S = 2.0
-VIEWERS_LAST_MS = 6_000
+CHECKS_PER_S = 200
+#: The count of viewers lasts for this many checks.
+CHECKS_LAST = 3
+#: Tailers that open or check their channels at once: a thousand pages may reconnect together, and requests need
+#: connections to Redis too.
+CHECKS_AT_ONCE = 64
 RETRY_S = (0.1, 1.0)
 #: Errors of the store and of the reader while Redis is unreachable.
 AWAY = (UnavailableError, RedisError, RedisClusterException, OSError)
@@ -63,10 +69,27 @@ WARM_ENTRIES = 1_000
 WARM_VISION = 16
 
 
+class Checks:
+    """Spreads the work of all tailers that is not the reading of entries.
+
+    Attributes:
+        slots: bound the tailers that open or check their channels at once.
+        interval_s: time between two checks of a channel; less by up to a fifth, so that they spread.
+    """
+
+    def __init__(self) -> None:
+        self.slots = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self.interval_s = CHECK_S
+
+    def share(self, channels: int) -> None:
+        """Set the interval for a number of channels."""
+        self.interval_s = max(CHECK_S, channels / CHECKS_PER_S)
+
+
 class Tailer:
     """Reads a channel's streams into its hub until cancelled."""
 
-    def __init__(self, hub: Hub, store: Store, reader: Reader, *, replica: str, slots: asyncio.Semaphore) -> None:
+    def __init__(self, hub: Hub, store: Store, reader: Reader, *, replica: str, checks: Checks) -> None:
         """Make a tailer.
 
         Args:
@@ -74,13 +97,13 @@ class Tailer:
             store: for all calls except the blocking read.
             reader: for the blocking read; closed when the tailer ends.
             replica: this process's name among the replicas.
-            slots: bounds the tailers that open or check their channels at once.
+            checks: of all tailers.
         """
         self._hub = hub
         self._store = store
         self._reader = reader
         self._replica = replica
-        self._slots = slots
+        self._checks = checks
         self._keys = ChannelKeys(hub.channel)
         self._events_key = self._keys.events.encode()
         self._streams: tuple[Sid | None, dict[bytes, StreamName]] = (None, {})
@@ -126,7 +149,7 @@ class Tailer:
         pause_s = RETRY_S[0]
         while not is_cancelled():
             try:
-                async with self._slots:
+                async with self._checks.slots:
                     await self._open()
                 pause_s = RETRY_S[0]
                 while not is_cancelled():
@@ -287,8 +310,9 @@ class Tailer:
         self._hub.wake()
         now_s = time.monotonic()
         waited_s, spent_s = began_s - asked_s, now_s - began_s
-        if now_s >= self._next_check_s:  # after the delivery, because no viewer waits for the checks
-            async with self._slots:
+        # After the delivery, because no viewer waits for a check; and a channel reads on while others are checked.
+        if now_s >= self._next_check_s and not self._checks.slots.locked():
+            async with self._checks.slots:
                 await self._check_lease()
             self._hub.wake()
         pause_s = max(min(spent_s, MOST_PAUSE_S), BUSY_PAUSE_S if count >= BUSY_ENTRIES else 0.0) - waited_s
@@ -431,7 +455,7 @@ class Tailer:
     async def _check_lease(self) -> None:
         """Check that Redis still has the entries that were read, update the session, and report the viewers here."""
         hub = self._hub
-        self._next_check_s = time.monotonic() + CHECK_S
+        self._next_check_s = time.monotonic() + random.uniform(0.8, 1.0) * self._checks.interval_s
         sid = hub.position.sid
         check = await self._store.check(hub.channel, sid, self._at, self._watch())
         await self._compare(check.newest, check.marks)
@@ -453,8 +477,9 @@ class Tailer:
         return int(await self._store.run(self._watch()))
 
     def _watch(self) -> ScriptCall:
+        lasts_ms = round(CHECKS_LAST * self._checks.interval_s * 1000)
         return scripts.watch(
-            self._hub.channel, replica=self._replica, viewers=len(self._hub.subscribers), lasts_ms=VIEWERS_LAST_MS
+            self._hub.channel, replica=self._replica, viewers=len(self._hub.subscribers), lasts_ms=lasts_ms
         )
 
 

@@ -63,7 +63,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
     Connection.written, Connection.errors, Connection.opened = {}, {}, []
     monkeypatch.setattr(module, "ChannelReader", Connection)
     monkeypatch.setattr(module, "PAUSE_S", 0.0)
-    monkeypatch.setattr(module, "BLOCK_MS", 1)
+    monkeypatch.setattr(module, "BLOCK_S", 0.001)
     return Connection.opened
 
 
@@ -187,4 +187,25 @@ async def test_a_cluster_gives_every_channel_a_connection(monkeypatch: pytest.Mo
     monkeypatch.setattr(Connection, "is_direct", False)
     readers, members = await joined(OWN_CONNECTIONS + 20)
     assert readers.connections == OWN_CONNECTIONS + 20
+    await closed(*members)
+
+
+async def test_a_shared_read_names_a_quiet_stream_seldom_and_finds_its_next_entry(
+    monkeypatch: pytest.MonkeyPatch, connections: list[Connection]
+) -> None:
+    _readers, members = await joined(OWN_CONNECTIONS + 2)
+    monkeypatch.setattr(module, "BLOCK_S", 0.05)
+    busy, quiet = OWN_CONNECTIONS, OWN_CONNECTIONS + 1
+    Connection.written = {key(busy): [b"1-0"]}
+    waiting = asyncio.create_task(read(members[quiet], quiet, block_ms=10_000))
+    await asyncio.sleep(0)
+    for _ in range(40):
+        await read(members[busy], busy)
+    (shared,) = [one for one in connections if any(key(busy) in keys for keys, _count, _shared in one.reads)]
+    named = sum(key(quiet) in keys for keys, _count, _shared in shared.reads)
+    assert named < len(shared.reads) / 2
+    Connection.written[key(quiet)] = [b"1-0"]
+    while not waiting.done():
+        await read(members[busy], busy)
+    assert waiting.result() == {key(quiet): [b"1-0"]}
     await closed(*members)

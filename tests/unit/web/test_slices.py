@@ -11,7 +11,7 @@ from typing import Any, cast
 from hud_publisher.protocol.entries import EntryId
 from hud_publisher.protocol.keys import ChannelKeys, Sid
 from hud_web.live.hub import Hub
-from hud_web.live.tailer import Tailer
+from hud_web.live.tailer import Checks, Tailer
 from hud_web.store.slices import SLICE_S, Slices, Turns
 from hud_web.store.sse import ALL_STREAMS, Position
 from hud_web.store.store import Store
@@ -76,7 +76,7 @@ class WideReader:
 async def test_a_read_of_many_wide_entries_gives_way_between_them() -> None:
     hub = Hub("default")
     hub.switch(SessionView("default", Sid("7")), Position(Sid("7")), {})
-    tailer = Tailer(hub, cast("Store", None), cast("Any", None), replica="r", slots=asyncio.Semaphore())
+    tailer = Tailer(hub, cast("Store", None), cast("Any", None), replica="r", checks=Checks())
     tailer._reader = cast("Any", WideReader())
     tailer._at = {"events": EntryId("0-0")} | {name: EntryId("0-0") for name in ALL_STREAMS}
     longest_s, turns = await longest_turn_s(lambda: tailer._read(block_ms=1))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, cast
+
+import pytest
 
 from hud_publisher.protocol.entries import START, EntryId
 from hud_publisher.protocol.keys import Sid
 from hud_publisher.protocol.replies import Marks
 from hud_web.live.hub import Hub
-from hud_web.live.tailer import Tailer
+from hud_web.live.tailer import CHECKS_AT_ONCE, Checks, Tailer
 from hud_web.store.sse import ALL_STREAMS, Position
 from hud_web.store.store import Check, Store
 from hud_web.store.views import Opening, SessionView
@@ -64,7 +65,7 @@ class FlushedStore:
 
 async def test_a_flush_between_two_reads_of_one_look_is_told_when_the_next_session_begins() -> None:
     hub, store = Hub("default"), FlushedStore()
-    tailer = Tailer(hub, cast("Store", store), cast("Any", None), replica="r", slots=asyncio.Semaphore())
+    tailer = Tailer(hub, cast("Store", store), cast("Any", None), replica="r", checks=Checks())
     hub.switch(SessionView("default", OLD, started_ms=1), Position(OLD), {})
     tailer._forget_marks()
     tailer._at = dict.fromkeys(NAMES, EntryId("0-0"))
@@ -80,7 +81,7 @@ async def test_a_flush_between_two_reads_of_one_look_is_told_when_the_next_sessi
 
 async def test_a_client_that_saw_the_next_session_elsewhere_is_not_told_of_a_loss() -> None:
     hub, store = Hub("default"), FlushedStore()
-    tailer = Tailer(hub, cast("Store", store), cast("Any", None), replica="r", slots=asyncio.Semaphore())
+    tailer = Tailer(hub, cast("Store", store), cast("Any", None), replica="r", checks=Checks())
     hub.switch(SessionView("default", OLD, started_ms=1), Position(OLD), {})
     tailer._had_info = store.is_flushed = store.has_entries = True
     tailer._at = dict.fromkeys(NAMES, EntryId("0-0"))
@@ -90,3 +91,33 @@ async def test_a_client_that_saw_the_next_session_elsewhere_is_not_told_of_a_los
     behind, level = (Position(NEW, events=START, metrics=EntryId(at)) for at in ("4-0", "5-0"))
     assert hub.missed(behind) is None  # Redis has the missed entries
     assert hub.missed(level) == (b"", hub.ring.end)
+
+
+async def test_a_channel_whose_check_has_to_wait_reads_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, checks = Hub("default"), Checks()
+    tailer = Tailer(hub, cast("Store", FlushedStore()), cast("Any", None), replica="r", checks=checks)
+    reads: list[int] = []
+
+    async def read(*, block_ms: int) -> int:
+        reads.append(block_ms)
+        return 0
+
+    monkeypatch.setattr(tailer, "_read", read)
+    for _ in range(CHECKS_AT_ONCE):
+        await checks.slots.acquire()
+    for _ in range(3):
+        await tailer._step()
+    assert len(reads) == 3
+    assert tailer._next_check_s == 0.0
+    checks.slots.release()
+    hub.switch(SessionView("default", OLD, started_ms=1), Position(OLD), {})
+    tailer._at = dict.fromkeys(NAMES, EntryId("0-0"))
+    await tailer._step()
+    assert tailer._next_check_s > 0.0
+
+
+def test_a_thousand_channels_are_checked_every_five_seconds_and_few_every_two() -> None:
+    checks = Checks()
+    for channels, interval_s in ((1, 2.0), (400, 2.0), (1_000, 5.0)):
+        checks.share(channels)
+        assert checks.interval_s == interval_s
