@@ -24,6 +24,9 @@ from hud_web.runs.run import Key
 from hud_web.runs.search import Query, matching
 from hud_web.store.store import Store
 
+#: The labels, if each character is written as an escape of 12 bytes.
+MAX_LABELS_BODY_BYTES = 128 * 1024
+
 
 class RunsEndpoints:
     """The endpoints below `/api/runs`."""
@@ -54,7 +57,7 @@ class RunsEndpoints:
     async def label(self, request: Request) -> JsonAnswer:
         """`{channel, session, tags?, note?, pinned?}`: store what people note about a run; the answer is the run."""
         require_token(request, self._tokens)
-        body, _size = await read_json(request)
+        body, _size = await read_json(request, MAX_LABELS_BODY_BYTES)
         key = _key(body)
         fields = _labels(body)
         if text(await self._store.run(scripts.label(*key, fields, self._limits))) == "unknown":
@@ -98,10 +101,10 @@ def _labels(body: dict[str, Any]) -> dict[str, str]:
     if tags is not None:
         if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags) or len(tags) > MAX_TAGS:
             raise MalformedError(f"expected tags to be a list of at most {MAX_TAGS} texts, got {brief(tags)}")
-        names = [clean_name(tag).strip() for tag in tags]
-        if any(not 0 < len(name) <= MAX_TAG_CHARS for name in names):
-            raise MalformedError(f"expected each tag to have 1 to {MAX_TAG_CHARS} characters: shorten it")
-        fields["tags"] = to_json(list(dict.fromkeys(names)))
+        if any(len(tag) > MAX_TAG_CHARS for tag in tags):
+            raise MalformedError(f"expected each tag to have at most {MAX_TAG_CHARS} characters: shorten it")
+        names = (clean_name(tag).strip() for tag in tags)
+        fields["tags"] = to_json([name for name in dict.fromkeys(names) if name])
     if note is not None:
         if not isinstance(note, str) or len(note) > MAX_NOTE_CHARS:
             raise MalformedError(
@@ -112,8 +115,6 @@ def _labels(body: dict[str, Any]) -> dict[str, str]:
         if not isinstance(pinned, bool):
             raise MalformedError(f"expected pinned to be true or false, got {brief(pinned)}")
         fields["pinned"] = "1" if pinned else ""
-    if not fields:
-        raise MalformedError("the request has no tags, note or pinned: send at least one")
     return fields
 
 
