@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up install check lint types imports prose page format-page test test-quick test-unit test-contract \
-        test-integration test-browser test-pythons test-fuzz test-truth test-verdicts fuzz screenshots test-rllib wheel prove-protections \
+        test-integration test-browser test-pythons test-fuzz test-truth test-verdicts fuzz screenshots test-rllib test-rllib-long wheel prove-protections \
         lock audit sbom clean system chromium
 
 help: ## List the targets
@@ -100,7 +100,10 @@ screenshots: .make/dev chromium ## Make docs/screenshots anew: the page in each 
 	$(BIN)/python -m tests.screenshots
 
 test-rllib: .make/trainers system ## Real RLlib runs
-	$(PYTEST) $(PARALLEL) tests/rllib
+	$(PYTEST) $(PARALLEL) tests/rllib -m "not long"
+
+test-rllib-long: .make/trainers system ## Eight trials at once, and a driver that is killed and restarted
+	$(PYTEST) tests/rllib -m long
 
 wheel: .make/venv ## Build the wheel and the source distribution into dist/
 	@$(PIP) install --quiet 'build>=1.3'

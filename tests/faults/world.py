@@ -247,6 +247,7 @@ class World:
         way = {"HUD_URL": proxy.url} if name.startswith("h") else {"REDIS_URL": proxy.redis_url}
         environment = way | {
             "HUD_RUN_ID": RUN, "HUD_SESSION_TTL": str(TTL_S), "HUD_FRAMES": "always", "HUD_FPS": str(FPS),
+            "HUD_WHEN_HELD": "wait",  # the schedule tests that a run whose channel was taken comes back
             "HUD_MACHINE": "0",  # the state is compared with the entries of training
         }  # fmt: skip
         fps = FPS if name == "w1" else 0
