@@ -38,8 +38,12 @@ def names(screen: Screen) -> list[str]:
 
 def at(screen: Screen, share: float, count: int) -> tuple[int, dict[str, str]]:
     """The step and the values at a share of the chart's width, once there are `count` of them."""
-    hover(screen, TITLE, share)
-    screen.wait(lambda: len(readout(screen, TITLE)) == count + 1, f"{count} values")
+
+    def pointed() -> dict[str, str]:
+        hover(screen, TITLE, share)  # again and again: the chart moves while the page fills
+        return readout(screen, TITLE)
+
+    screen.wait(lambda: len(pointed()) == count + 1, f"{count} values")
     there = readout(screen, TITLE)
     return int(there.pop("step").replace(",", "")), there
 
@@ -98,8 +102,12 @@ def test_a_group_is_its_mean_and_standard_deviation_and_a_link_restores_it(
     other.page.goto(address[0])
     wait_drawn(other, TITLE)
     other.wait(lambda: names(other) == grouped, "the same runs and group")
-    hover(other, TITLE, 0.0)
-    other.wait(lambda: "00:00 (" in readout(other, TITLE).get("relative time", ""), "the same axis")
+
+    def begins_at_zero() -> bool:
+        hover(other, TITLE, 0.0)
+        return "00:00 (" in readout(other, TITLE).get("relative time", "")
+
+    other.wait(begins_at_zero, "the same axis")
 
 
 MATHS = """async () => {

@@ -595,7 +595,7 @@ export class Chart {
       (/** @type {Told | null} */ best, one) => (distance(one) < (best ? distance(best) : Infinity) ? one : best),
       null,
     );
-    const fitting = Math.max(LEAST_ROWS, Math.floor(this.area.clientHeight / ROW_HEIGHT) - own.length - 2);
+    const fitting = Math.max(LEAST_ROWS, Math.floor(this.plot.height / ROW_HEIGHT) - own.length - 2);
     const first = Math.max(
       0,
       Math.min(known.length - fitting, known.findIndex((one) => one === nearest) - (fitting >> 1)),
@@ -618,7 +618,8 @@ export class Chart {
       ...shown.map(row),
       more(known.length - first - shown.length, "below"),
     );
-    const isLeft = this.plot.cursor.left > this.plot.over.clientWidth / 2;
+    // The plot knows its size: asking an element would lay out the page at each movement.
+    const isLeft = this.plot.cursor.left > this.plot.bbox.width / (devicePixelRatio || 1) / 2;
     this.readout.classList.toggle("left", isLeft);
   }
 

@@ -66,6 +66,7 @@ export class Compare {
     this.columns = [];
     /** The run shown, with its tags and columns. @type {Run | null} */
     this.own = null;
+    this.named = { of: "", names: /** @type {Map<string, string>} */ (new Map()) };
     /** @type {Set<string>} */
     this.wanted = new Set();
     this.gathering = 0;
@@ -184,7 +185,10 @@ export class Compare {
   /** A name for each run that no other one has, by CHANNEL:SID. */
   names() {
     const own = this.shownRun();
-    return distinctNames([...(own ? [own] : []), ...this.drawn.map(({ session }) => session)]);
+    const runs = [...(own ? [own] : []), ...this.drawn.map(({ session }) => session)];
+    const named = runs.map((run) => `${keyOf(run)} ${run.name}`).join();
+    if (named !== this.named.of) this.named = { of: named, names: distinctNames(runs) };
+    return this.named.names;
   }
 
   /**
