@@ -20,6 +20,7 @@ from hud_publisher.protocol.errors import HudError, UnauthorizedError, Unavailab
 from hud_publisher.protocol.texts import one_line
 from hud_publisher.protocol.transport.http_client import Connection, HudServer, parse_hud_url
 from hud_publisher.protocol.values import flatten
+from hud_web.command.folder_lock import running_page
 from hud_web.command.printing import print_json, print_line, print_table
 from hud_web.settings import DEFAULT_URL, WebSettings
 
@@ -245,7 +246,7 @@ def _where(options: argparse.Namespace) -> tuple[WebSettings, HudServer]:
     settings = WebSettings.from_env(channel=options.channel, hud_url=options.url, redis_url="")
     # A token that allows writing allows viewing too.
     token = next(iter(settings.tokens + settings.view_tokens), None)
-    return settings, parse_hud_url(settings.hud_url or DEFAULT_URL, token)
+    return settings, parse_hud_url(settings.hud_url or running_page(settings) or DEFAULT_URL, token)
 
 
 def _text_of(verdict: dict[str, Any] | None) -> str:

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 
 from hud_publisher.protocol.errors import ConfigError
 from hud_publisher.protocol.transport.local_redis import find_local_redis
+from hud_web.command.folder_lock import running_page
 from hud_web.command.printing import flush, print_json, print_line
 from hud_web.doctor.findings import Finding, note, ok, problem
 from hud_web.doctor.redis import examine_redis
@@ -54,12 +55,12 @@ def examine(options: argparse.Namespace) -> Iterator[Finding]:
         return
     hud_url = settings.hud_url
     if not hud_url and not settings.redis_url:
-        hud_url = DEFAULT_URL
+        hud_url = running_page(settings) or DEFAULT_URL
         found = find_local_redis(settings)
         if found is None:
             yield note(
                 "settings", "neither HUD_URL nor REDIS_URL is set and no `hud up` of this user runs here, so training "
-                f"publishes nothing; checking {DEFAULT_URL}",
+                f"publishes nothing; checking {hud_url}",
                 "unset", "start `hud up` on the machine of the training job, or set one of them in its environment",
             )  # fmt: skip
         else:

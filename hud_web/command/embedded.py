@@ -26,7 +26,7 @@ from hud_publisher.protocol.settings import Settings
 from hud_publisher.protocol.texts import one_line
 from hud_publisher.protocol.transport.local_redis import is_private, local_folder, local_socket, local_url
 from hud_web.command import data_folder
-from hud_web.command.folder_lock import FolderLock
+from hud_web.command.folder_lock import SOCKET_LOCK, FolderLock
 from hud_web.command.parent_death import told_of_our_end, watch
 
 logger = logging.getLogger("hud.embedded")
@@ -41,8 +41,6 @@ MOST_PAUSE_S = 30.0
 PATIENCE_S = 1.0
 #: Frames are bounded per session and channel; this is the limit for all channels together.
 MAX_MEMORY = "512mb"
-#: Locked in the folder of the socket.
-_LOCK = "up.lock"
 #: The longest path of a Unix socket, in bytes: sockaddr_un has 108 on Linux and 104 elsewhere, with a final zero.
 _MAX_SOCKET_PATH = 103
 #: The name of the append-only file; another than Redis' own, whose data in the same folder stays untouched.
@@ -104,7 +102,7 @@ class EmbeddedRedis:
         """
         with contextlib.ExitStack() as stack:
             self._check_socket_folder()
-            self._locks.append(stack.enter_context(contextlib.closing(FolderLock(self._socket_folder / _LOCK))))
+            self._locks.append(stack.enter_context(contextlib.closing(FolderLock(self._socket_folder / SOCKET_LOCK))))
             self._socket.unlink(missing_ok=True)  # left by a Redis that was killed
             stack.callback(self._socket.unlink, missing_ok=True)
             if self.data is None:

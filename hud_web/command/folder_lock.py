@@ -2,7 +2,7 @@
 
 flock(2): the kernel ends the lock when the last process that inherited it has ended. The embedded Redis inherits it, so
 a `hud up` that follows a killed one never starts a second Redis on files that the first still writes. Called by
-`embedded`.
+`embedded`, and by the commands that query the running `hud up`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ import time
 from pathlib import Path
 
 from hud_publisher.protocol.errors import ConfigError
+from hud_publisher.protocol.settings import Settings
 from hud_publisher.protocol.texts import one_line
+from hud_publisher.protocol.transport.local_redis import is_private, local_folder
 
+#: The name of the lock in the folder of the socket.
+SOCKET_LOCK = "up.lock"
 #: The Redis of a killed `hud up` gets its signal within milliseconds; a disk may keep it from ending for a while.
 RELEASE_S = 10.0
 _RETRY_S = 0.02
@@ -81,6 +85,19 @@ class FolderLock:
         except ValueError:  # between the two calls of `tell`, or of an earlier version
             return {}
         return told if isinstance(told, dict) else {}
+
+
+def running_page(settings: Settings) -> str | None:
+    """Return the address of the page of this user's `hud up`; None if none runs."""
+    folder = local_folder(settings)
+    if not is_private(folder):  # anybody could have written it
+        return None
+    try:
+        told = json.loads((folder / SOCKET_LOCK).read_bytes()[:_MOST_BYTES])
+    except (OSError, ValueError):
+        return None
+    page = told.get("page") if isinstance(told, dict) and _lives(told.get("process")) else None
+    return page if isinstance(page, str) else None
 
 
 def _lives(process: object) -> bool:

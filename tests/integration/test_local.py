@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,11 @@ import pytest
 
 from hud_publisher import Publisher
 from hud_publisher.protocol.settings import Settings
-from hud_publisher.protocol.transport.local_redis import find_local_redis
+from hud_publisher.protocol.transport import local_redis
+from hud_publisher.protocol.transport.local_redis import find_local_redis, local_folder
+from hud_web.cli import main
+from hud_web.command.folder_lock import running_page
+from hud_web.settings import WebSettings
 from tests.fixtures.servers import Server, die_with_parent, free_port, redis_binary, running
 from tests.fixtures.up import Up, start_up
 from tests.fixtures.web import poll
@@ -143,6 +148,32 @@ def test_a_second_hud_up_names_the_running_one_and_the_remedy_in_one_line(up: Ca
     third = up("up", "--port", "0", XDG_RUNTIME_DIR=str(first.runtime), REDIS_URL=f"unix://{first.socket}")
     other = third.web
     poll(lambda: other.get("/ready")[0] == 200, "the second page to be ready")
+
+
+def test_the_commands_ask_the_hud_up_of_this_user_on_any_port(
+    up: Callable[..., Up], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, web, _redis, _folder = start_up(up)
+    monkeypatch.delenv("HUD_URL", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(process.runtime))
+    assert main(["channels"]) == 0
+    assert f"no run has published to http://localhost:{web.port} recently" in capsys.readouterr().out
+    process.process.kill()
+    process.process.wait(10)
+    assert running_page(WebSettings.from_env()) is None  # the default address is asked again
+
+
+def test_without_a_variable_the_folder_of_the_login_session_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_redis, "_USUAL", str(tmp_path))
+    assert local_folder(Settings()) == Path(tempfile.gettempdir()) / f"hud-{os.geteuid()}"
+    usual = tmp_path / str(os.geteuid())
+    usual.mkdir(mode=0o700)
+    assert local_folder(Settings()) == usual / "hud"
+    usual.chmod(0o755)  # another user could have made it
+    assert local_folder(Settings()) == Path(tempfile.gettempdir()) / f"hud-{os.geteuid()}"
+    assert local_folder(Settings(runtime_dir="/run/mine")) == Path("/run/mine/hud")
 
 
 def test_the_end_of_hud_up_says_that_its_runs_are_gone(up: Callable[..., Up]) -> None:

@@ -1,7 +1,8 @@
 """The fixed address of the Redis that `hud up` starts for one user of one machine.
 
 A publisher without an address looks here, so a script next to a running `hud up` needs no variable. The socket lies in
-`$XDG_RUNTIME_DIR/hud`, or in `hud-UID` in the folder for temporary files if that variable is not set. Anybody can
+`$XDG_RUNTIME_DIR/hud`. If that variable is not set, as in a cron job, it lies in `/run/user/UID/hud`, which is the same
+folder where systemd sets it, or in `hud-UID` in the folder for temporary files if that does not exist. Anybody can
 create a folder of that name in /tmp first and read everything that is published to a socket in it, so the folder and
 the socket count only if they belong to this user and nobody else can enter the folder. Called by
 hud_publisher.arguments and by the `hud` command.
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 
 #: A local server accepts at once; one whose backlog is full is not worth a delay of training.
 CONNECT_S = 0.5
+#: Where systemd makes the folder that XDG_RUNTIME_DIR names.
+_USUAL = "/run/user"
 
 
 def local_folder(settings: Settings) -> Path:
     """Return the folder of this user's `hud up`; it may not exist."""
     if settings.runtime_dir:
         return Path(settings.runtime_dir) / "hud"
+    usual = Path(_USUAL) / str(_user())
+    if is_private(usual):
+        return usual / "hud"
     return Path(tempfile.gettempdir()) / f"hud-{_user()}"
 
 
