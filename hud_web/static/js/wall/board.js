@@ -16,8 +16,10 @@ import { sortOf } from "./view.js";
 /** @import { View } from "./view.js" */
 /** @typedef {{all: number, shown: number, live: number, problems: number}} Counts `live`, `problems`: of those shown */
 
-/** Twice a second, as often as the stream brings changes. */
+/** Texts and curves: the stream brings changes twice a second. */
 const PAINT_MS = 250;
+/** Pictures: those that come together are decoded within this time, and are drawn in one animation frame. */
+const DRAW_MS = 50;
 /** Values change all the time; tiles change places this often at most, so that a reader can follow. */
 const SORT_MS = 3_000;
 /** Tiles keep their places for this time after the pointer moved over them: the viewer may be about to click. */
@@ -46,6 +48,7 @@ export class Board {
     this.arrangedAt = 0;
     this.pointedAt = -Infinity;
     this.request = painter(() => this.paint(), PAINT_MS);
+    this.requestDraw = painter(() => this.draw(), DRAW_MS);
     this.watch = new IntersectionObserver((entries) => this.onIntersect(entries), { rootMargin: "20% 0px" });
     /** @type {WeakMap<Element, Tile>} */
     this.tileOf = new WeakMap();
@@ -94,7 +97,7 @@ export class Board {
   take(key, card) {
     let tile = this.tiles.get(key);
     if (!tile) {
-      tile = new Tile(key, card, this.request);
+      tile = new Tile(key, card, this.requestDraw);
       this.tiles.set(key, tile);
       this.tileOf.set(tile.node, tile);
       tile.paint(this.feed.now());
@@ -134,8 +137,12 @@ export class Board {
     for (const tile of this.tiles.values()) {
       if (!tile.isWatched) continue;
       if (tile.isStale) tile.paint(now);
-      tile.draw();
+      tile.curve.draw();
     }
+  }
+
+  draw() {
+    for (const tile of this.tiles.values()) tile.drawShot();
   }
 
   arrange() {

@@ -28,10 +28,6 @@ export class Shot {
     this.isFirst = true;
   }
 
-  get isDrawn() {
-    return this.drawnMs !== null;
-  }
-
   /**
    * Take the newest picture. The first one after a connection may be old; a later one has just been made, so a large
    * difference between the clocks is the fault of the writer's clock.
@@ -76,8 +72,9 @@ export class Shot {
     this.isDecoding = false;
   }
 
+  /** Draw the decoded picture; tells whether there was one. */
   draw() {
-    if (!this.ready) return;
+    if (!this.ready) return false;
     const { bitmap, timeMs } = this.ready;
     this.ready = null;
     const { canvas } = this;
@@ -90,6 +87,7 @@ export class Shot {
     this.drawnMs = timeMs;
     canvas.dataset.timeMs = String(timeMs);
     if (canvas.hidden) canvas.hidden = false;
+    return true;
   }
 
   /** The age of the newest picture, in milliseconds; 0 if it is new, or there is none. @param {number} now */

@@ -146,11 +146,9 @@ export class Tile {
     if (old) setText(this.age, `${short(old)} old`);
   }
 
-  /** Draw a new picture and a new curve. */
-  draw() {
-    this.shot.draw();
-    this.curve.draw();
-    this.node.classList.toggle("pictured", this.shot.isDrawn);
+  /** Draw a picture that is decoded. */
+  drawShot() {
+    if (this.shot.draw()) this.node.classList.add("pictured");
   }
 
   /** Whether the tile is painted. */
