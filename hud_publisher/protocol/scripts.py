@@ -58,7 +58,7 @@ DOWNSAMPLED: tuple[StreamName, ...] = ("metrics", "iterations")
 PUBLISHER_SCRIPTS = ("register", "aside", "publish", "release", "touch", "describe")
 #: Files of functions that precede a script.
 _BEFORE = {
-    "publish": ("prelude", "downsample"), "register": ("prelude", "parts", "forget"), "release": ("prelude",),
+    "publish": ("prelude", "downsample"), "register": ("prelude", "parts", "forget"), "release": ("prelude", "parts"),
     "aside": ("prelude",),
     "describe": ("prelude",), "watch": ("prelude",), "touch": ("prelude",), "lease": ("prelude",),
     "annotate": ("prelude",), "claim_alerts": ("prelude", "lanes"), "settle_alerts": ("prelude", "lanes"),

@@ -1,4 +1,4 @@
-"""One card of the wall: a run with what the replica last read and sent of it.
+"""One card of the wall: a run, with the values that the replica last read and sent of it.
 
 No I/O. Called by the overview.
 """

@@ -1,4 +1,4 @@
-"""All runs of all channels, cached in this replica: what `/api/runs` lists and searches.
+"""All runs of all channels, cached in this replica: `/api/runs` lists and searches them.
 
 A session that has ended does not change, except by labels and deletion, which reach the other replicas through the
 stream `hud:changes`. Live sessions are read again for each request, at most once a second. States and configurations

@@ -55,7 +55,7 @@ class RunsEndpoints:
         return JsonAnswer(body, headers={"Cache-Control": "no-store"})
 
     async def label(self, request: Request) -> JsonAnswer:
-        """`{channel, session, tags?, note?, pinned?}`: store what people note about a run; the answer is the run."""
+        """`{channel, session, tags?, note?, pinned?}`: store the labels of a run; the answer is the run."""
         require_token(request, self._tokens)
         body, _size = await read_json(request, MAX_LABELS_BODY_BYTES)
         key = _key(body)

@@ -1,9 +1,9 @@
 """The live runs of all channels, looked at twice a second while somebody watches `/stream/runs`.
 
-One task serves all viewers of this replica: it finds the channels in the index, reads what changed of each run with one
-script, and writes one event to all viewers with equal wishes. Training does nothing for it: without a viewer of its
-channel, a publisher stores a frame per second for rewinding, and the wall shows that. Called by the app's life cycle
-and by the stream endpoint.
+One task serves all viewers of this replica: it finds the channels in the index, reads the changed values of each run
+with one script, and writes one event to all viewers with equal wishes. Training does nothing for it: without a viewer
+of its channel, a publisher stores a frame per second for rewinding, and the wall shows that. Called by the app's life
+cycle and by the stream endpoint.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Overview:
             await asyncio.sleep(max(PERIOD_S / 5, PERIOD_S - (time.monotonic() - began_s)))
 
     async def look(self) -> None:
-        """Read what changed and write it to the viewers."""
+        """Read the changes and write them to the viewers."""
         if self._is_draining():
             for viewer in tuple(self.viewers):
                 viewer.close()

@@ -21,7 +21,7 @@ Key = tuple[str, Sid]
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What people noted about a run.
+    """The labels of a run.
 
     Attributes:
         tags: short texts.
@@ -103,7 +103,7 @@ class Run:
         return self.rate if self.speed.value is None else self.speed.value
 
     def take_progress(self, known: Run) -> None:
-        """Take what an earlier read of the same run found of its state and configuration."""
+        """Take the state and the configuration that an earlier read of the same run found."""
         self.last_ms, self.newest_step, self.rate = known.last_ms, known.newest_step, known.rate
         self.returns, self.env_steps, self.speed = known.returns, known.env_steps, known.speed
         self.results, self.config = known.results, known.config

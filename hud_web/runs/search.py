@@ -54,7 +54,7 @@ class Query:
         channels: see statuses.
         tags: see statuses; a run needs all of them.
         runs: see statuses.
-        sort: what the runs are sorted by.
+        sort: the value by which the runs are sorted.
         is_ascending: the least value first.
         is_pinned_first: pinned runs precede the others.
         columns: `config.PATH` and `result.PATH` for each run.

@@ -24,7 +24,7 @@ PICTURES_BYTES = 4 * 1024 * 1024
 HEARTBEAT_S = 5.0
 #: A viewer without room is cut after this time, in seconds; its browser reconnects by itself.
 STALL_S = 30.0
-#: After this time without room, what it has not read counts against its address's share.
+#: After this time without room, its backlog counts against its address's share.
 SLOW_S = 2.0
 
 #: Wishes of a viewer: pictures, curves, live runs only.

@@ -56,7 +56,7 @@ REMOVALS = [
     Removal("cookie SameSite", "hud_web/access/viewing.py", 'samesite="lax"', 'samesite="none"', (ACCESS, "-k", "viewing_token")),
     Removal("view token is not for writing", "hud_web/api/writing.py", "self._tokens = tokens", "self._tokens = (*tokens, 'new-view')", (ACCESS, "-k", "viewing_token")),
     Removal("no shared cache", "hud_web/access/viewing.py", "receive, _private(send))", "receive, send)", (ACCESS, "-k", "shared_cache")),
-    Removal("link is the page's alone", "hud_web/access/viewing.py", 'request.url.path != "/"', "False", (ACCESS, "-k", "viewing_token")),
+    Removal("link is the page's alone", "hud_web/access/viewing.py", "page not in PAGES", "False", (ACCESS, "-k", "viewing_token")),
     Removal("headers where the host is refused", "hud_web/app.py", "            Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins), ancestors=settings.frame_ancestors),\n            Middleware(CrashGuard),\n            Middleware(TrustedHosts, hosts=_trusted_hosts(settings)),", "            Middleware(TrustedHosts, hosts=_trusted_hosts(settings)),\n            Middleware(SecurityHeaders, is_shared=bool(settings.cors_origins), ancestors=settings.frame_ancestors),\n            Middleware(CrashGuard),", (ACCESS, "-k", "security_headers")),
     Removal("no writing below a path prefix", "hud_web/http/prefix.py", "if scope[\"method\"] not in SAFE_METHODS and", "if False and", (PREFIX, "-k", "writes")),
     Removal("no metrics below a path prefix", "hud_web/http/prefix.py", "_ROOT_ONLY = frozenset({\"/metrics\"})", "_ROOT_ONLY = frozenset()", (PREFIX, "-k", "no_endpoint")),

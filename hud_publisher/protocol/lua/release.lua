@@ -14,6 +14,9 @@ local info = prefix .. sid
 local name = redis.pcall('HGET', info, 'name')
 if type(name) == 'string' then  -- a hash or stream created here would have no TTL
   redis.call('HSET', info, 'ended', digits(now_ms()), 'ended_by', reason)
+  if redis.call('HGET', info, 'pinned') == '1' then
+    each_part(info, function(key) redis.call('PERSIST', key) end)
+  end
 end
 redis.pcall('XADD', events, 'NOMKSTREAM', 'MAXLEN', '~', most_events, '*', 'kind', 'ended', 'sid', sid,
   'name', type(name) == 'string' and name or '')

@@ -268,6 +268,21 @@ async def test_a_pinned_run_that_ended_stays_until_it_is_unpinned(place: Place) 
     assert all(place.redis.pttl(name) > 0 for name in (keys.info, keys.state, keys.stream("metrics")))
 
 
+async def test_a_run_that_was_pinned_while_it_was_live_stays_after_its_end(place: Place) -> None:
+    released, followed = place.begin("a"), place.begin("b")
+    replica = Replica(place)
+    for key in (released, followed):
+        place.log(key, {"x": 1})
+        await replica.post("label", channel=key[0], session=key[1], pinned=True)
+        assert place.redis.pttl(place.info(key)) > 0
+    place.end(released)
+    place.lapse(followed)
+    place.begin("b")
+    for key in (released, followed):
+        keys = ChannelKeys(key[0]).session(key[1])
+        assert [place.redis.pttl(name) for name in (keys.info, keys.state, keys.stream("metrics"))] == [-1, -1, -1]
+
+
 @pytest.mark.parametrize(
     "body",
     [
