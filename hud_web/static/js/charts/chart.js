@@ -178,6 +178,8 @@ export class Chart {
     const shape = [
       ...this.parts.map(({ line, isNewest, isSmooth }) => [line, isNewest, isSmooth].join(" ")),
       this.overlay.shape,
+      // The first points may be positive and the others not.
+      ...(scene.log ? [false, true].map((right) => this.isPositive(this.sideOf(data, right), right)) : []),
     ].join();
     if (shape !== this.shape) {
       this.drop();
@@ -318,8 +320,6 @@ export class Chart {
       spanGaps: false, // undefined (no point at this x) joins, null makes a gap
     });
     const hasRight = this.lines.some((one) => one.right);
-    const side = (/** @type {boolean} */ right) =>
-      data.slice(1).filter((_, i) => Boolean(this.lines[this.parts[i].line].right) === right);
     const single = data[0].length === 1 && !this.overlay.curves.length ? data[0][0] : null;
     const unit = unitOf(this.lines[0]?.path ?? "");
     return {
@@ -334,8 +334,8 @@ export class Chart {
       },
       scales: {
         x: { time: false },
-        y: this.scale(side(false), false),
-        ...(hasRight ? { right: this.scale(side(true), true) } : {}),
+        y: this.scale(this.sideOf(data, false), false),
+        ...(hasRight ? { right: this.scale(this.sideOf(data, true), true) } : {}),
       },
       axes: [
         {
@@ -377,6 +377,19 @@ export class Chart {
     };
   }
 
+  /** The columns of the plot's data with this axis of values. @param {any[]} data @param {boolean} right */
+  sideOf(data, right) {
+    return data.slice(1).filter((_, i) => Boolean(this.lines[this.parts[i].line].right) === right);
+  }
+
+  /** Whether the logarithm of every value exists. @param {(number | null)[][]} columns @param {boolean} right */
+  isPositive(columns, right) {
+    return (
+      columns.every((column) => column.every((y) => y === null || y === undefined || y > 0)) &&
+      !(this.overlay.range(right, -Infinity, Infinity)[0] <= 0)
+    );
+  }
+
   /** @param {(number | null)[][]} columns @param {boolean} right */
   scale(columns, right) {
     /** With the lines of other runs. @returns {[number, number]} */
@@ -393,9 +406,7 @@ export class Chart {
       return [low - pad, high + pad];
     };
     if (!this.scene.log) return { range: calm };
-    const isPositive =
-      columns.every((column) => column.every((y) => y === null || y === undefined || y > 0)) &&
-      !(this.overlay.range(right, -Infinity, Infinity)[0] <= 0);
+    const isPositive = this.isPositive(columns, right);
     const logarithmic = (/** @type {any} */ _, /** @type {number | null} */ from, /** @type {number | null} */ to) => {
       const [low, high] = whole(from, to);
       if (!isNumber(low) || !isNumber(high)) return [1, 10];

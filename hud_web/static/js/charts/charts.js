@@ -37,6 +37,8 @@ import { keyOf } from "./run-names.js";
 const MOST_PER_SECTION = 48;
 /** Further sections start closed. */
 const OPEN_SECTIONS = 5;
+/** Times at which a link's place in the list of charts is sought again. */
+const AGAIN_MS = [200, 600, 1500, 3000];
 const PINNED = "Pinned";
 const KEY = "Key";
 const FOUND = "Found";
@@ -64,7 +66,7 @@ export class Charts {
       axis: () => (this.scene.x === "step" && !store.rewind.steps.length ? "relative" : this.scene.x),
       stepAt: (timeMs) => store.rewind.stepAt(timeMs),
       moment: () => store.moment,
-      mark: null,
+      mark: askedMark(),
       others: (path) => compare()?.of(path) ?? [],
       groups: () => compare()?.groups() ?? [],
       own: () => ({ key: store.session ? keyOf(store.session) : "", name: this.ownName() }),
@@ -102,8 +104,9 @@ export class Charts {
     this.askedMore = new Map(
       (urlList("more") ?? []).map((text) => [text.slice(text.indexOf(" ") + 1), parseInt(text, 10) || 0]),
     );
-    /** The chart at the top of the visible part, in a link. */
-    this.askedTop = urlPart("top");
+    /** The chart at the top of the visible part and its distance from there in pixels, in a link. */
+    this.askedTop = urlList("top");
+    this.isScrollAsked = false;
     /** Contains the enlarged chart. */
     this.largeBox = el("div", { class: "chart-large", hidden: true });
     this.box.prepend(this.largeBox);
@@ -321,12 +324,22 @@ export class Charts {
     this.scrollToAsked();
   }
 
-  /** Scroll to the chart that was at the top when the link was copied, once it is there. */
+  /**
+   * Scroll to the chart that was at the top when the link was copied, once it is there, and again while the page comes
+   * to rest: later texts and fields move it.
+   */
   scrollToAsked() {
-    const node = this.askedTop === null ? undefined : this.charts.get(this.askedTop)?.node;
+    const [id, apart] = this.askedTop ?? [];
+    const node = this.charts.get(id)?.node;
     if (!node?.closest(".chart-grid")) return;
-    this.askedTop = null;
-    node.scrollIntoView({ block: "start" });
+    if (!this.isScrollAsked) {
+      this.isScrollAsked = true;
+      for (const ms of AGAIN_MS) setTimeout(() => this.scrollToAsked(), ms);
+      for (const topic of ["wheel", "pointerdown", "keydown"])
+        addEventListener(topic, () => (this.askedTop = null), { once: true, capture: true });
+    }
+    this.sizeRows(); // the first layout has another height
+    this.box.scrollTop += node.getBoundingClientRect().top - this.box.getBoundingClientRect().top - Number(apart || 0);
   }
 
   /** The ids of the charts of the machine by section; makes the charts. @returns {Map<string, string[]>} */
@@ -694,7 +707,8 @@ export class Charts {
     linkPart("x", () => (scene.x === "step" ? "" : scene.x));
     linkPart("log", () => (scene.log ? 1 : ""));
     linkPart("smooth", () => (scene.smoothing === 0.6 ? "" : scene.smoothing));
-    linkPart("zoom", () => scene.zoom?.map((place) => Number(place.toPrecision(12))).join("~") ?? "");
+    linkPart("zoom", () => scene.zoom?.map((place) => Number(place.toPrecision(15))).join("~") ?? "");
+    linkPart("mark", () => (scene.mark ? listText([scene.mark.t, scene.mark.step ?? ""]) : ""));
     linkPart("charts", () => this.bar.find.value.trim());
     linkPart("machine", () => (this.isMachineShown ? 1 : ""));
     linkPart("compare", () => [...(this.compare()?.chosen ?? [])].join());
@@ -725,7 +739,8 @@ export class Charts {
       const first = [...this.box.querySelectorAll(".chart-section:not(.aside) .chart")].find(
         (node) => node.getBoundingClientRect().bottom > top + 8,
       );
-      return (first && this.byNode.get(first)?.id) ?? "";
+      const id = first && this.byNode.get(first)?.id;
+      return id ? listText([id, Math.round(first.getBoundingClientRect().top - top)]) : "";
     });
   }
 
@@ -829,6 +844,12 @@ function rename(control, label, iconName) {
 /** The ids of the charts of fields by section. @param {string[]} paths @returns {Map<string, string[]>} */
 function trainingSections(paths) {
   return new Map([...groupPaths(paths)].map(([name, group]) => [name, group.map((path) => FIELD + path)]));
+}
+
+/** The mark of the evidence in the page's address. @returns {{t: number, step: number | null} | null} */
+function askedMark() {
+  const [t, step] = urlList("mark") ?? [];
+  return Number(t) > 0 ? { t: Number(t), step: step ? Number(step) : null } : null;
 }
 
 /** The range of the x axis in the page's address. @returns {[number, number] | null} */

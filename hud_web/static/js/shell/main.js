@@ -110,7 +110,7 @@ if (askedMoment !== null)
     "snapshot",
     once(async () => {
       await frames.load(0);
-      player.seek(askedMoment);
+      player.seek(askedMoment, true);
     }),
   );
 listen((message) => store.onMessage(message)); // last, because it delivers the messages that came before

@@ -87,11 +87,11 @@ export class Player {
     return this.frames.all.length > 0 || (this.store.leaves.size > 0 && Boolean(this.store.session?.sid));
   }
 
-  /** @param {number} t */
-  seek(t) {
+  /** @param {number} t @param {boolean} [isExact] the moment of a link, which may be just before the newest one */
+  seek(t, isExact = false) {
     if (!this.canRewind) return;
     const end = this.end;
-    if (t >= end - LIVE_WITHIN_MS) {
+    if (!isExact && t >= end - LIVE_WITHIN_MS) {
       this.live();
       return;
     }
