@@ -3,7 +3,7 @@
 #: The other trackers live in a folder of their own, outside the project.
 BENCH_PEERS ?= /tmp/hud-peers
 
-.PHONY: bench bench-wall bench-publisher bench-faults bench-page bench-rllib bench-frame bench-wall-page
+.PHONY: bench bench-runs bench-wall bench-publisher bench-faults bench-page bench-rllib bench-frame bench-wall-page
 
 bench-wall: .make/dev system ## Cost of the wall for a server: 200 live runs (2 min)
 	$(BIN)/python -m bench.wall --write
@@ -27,6 +27,9 @@ bench-page: .make/dev chromium ## Cost of the page for its viewer: main thread, 
 
 bench-wall-page: .make/dev chromium system ## Cost of the wall of 200 runs for its viewer: main thread, age of pictures, memory (13 min)
 	$(BIN)/python -m bench.wall_page --write
+
+bench-runs: .make/dev system ## Cost per event and latency of 1, 100 and 1,000 channels on one replica (5 min)
+	$(BIN)/python bench/runs.py --write
 
 ## Fan-out, latency, slow viewers, restarts and history, beside nginx with nchan, a bare C loop and an sse-starlette app
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import random
 import re
 import selectors
 import socket
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +35,13 @@ from hud_publisher.protocol.keys import SessionId
 from hud_publisher.protocol.replies import parse_register
 
 RESULTS = Path(__file__).with_name("RESULTS-runs.md")
+HEAD = """# Many runs on one replica
+
+`make bench-runs`. Each channel has one viewer. The server has one core; Redis, the writer and the viewers share the
+other. Every entry carries the time of its sending, and latency runs from there to the viewer. The monitor's column is
+the processor time per entry while nobody watches. Once a core is saturated, events wait in queues: then the latency is
+that of a server without reserves, which joins many events and needs less time for each.
+"""
 #: The lease must outlast the pauses between measurements.
 LIMITS = Limits(ttl_ms=3_600_000)
 TICK_S = 0.005
@@ -54,14 +63,15 @@ class Figures:
     Attributes:
         sent: entries.
         delivered: of these, the ones that reached their viewer.
-        cpu_us: processor time of the server per entry, with the monitor.
-        monitor_us: the same while nobody watches.
-        redis_us: processor time of Redis per entry.
+        cpu_us: processor time of the server per entry that reached its viewer, with the monitor.
+        monitor_us: processor time of the server per entry while nobody watches.
+        redis_us: processor time of Redis per entry that was sent.
         p50_ms: from the sending to the viewer, half of the entries.
         p99_ms: the same, 99 of 100.
         cores: of the server.
         memory_mb: of the server.
         connections: to Redis.
+        rate: entries that were sent per second.
     """
 
     sent: int
@@ -74,6 +84,7 @@ class Figures:
     cores: float
     memory_mb: float
     connections: int
+    rate: float
 
 
 class Load:
@@ -210,14 +221,15 @@ def measure(channels: int, per_s: float, seconds: float) -> Figures:
         load.latencies_us.clear()
         used_s, redis_s, sent, began = server.cpu_s(), cpu_s(backend.process.pid), load.sent, time.monotonic()
         load.write(seconds)
-        passed_s = time.monotonic() - began
+        passed_s, came = time.monotonic() - began, max(1, len(load.latencies_us))
         used_s, redis_s, sent = server.cpu_s() - used_s, cpu_s(backend.process.pid) - redis_s, load.sent - sent
         load.settle(2.0)
         found = sorted(load.latencies_us)
         return Figures(
-            sent, len(found), used_s / sent * 1e6, monitor_us, redis_s / sent * 1e6, _quantile(found, 0.5) / 1e3,
+            sent, len(found), used_s / came * 1e6, monitor_us, redis_s / sent * 1e6, _quantile(found, 0.5) / 1e3,
             _quantile(found, 0.99) / 1e3, used_s / passed_s, server.memory_kb() / 1024,
             backend.stats()["connections"] - 2,  # this process has one, and its question is another
+            sent / passed_s,
         )  # fmt: skip
     finally:
         load.close()
@@ -226,6 +238,47 @@ def measure(channels: int, per_s: float, seconds: float) -> Figures:
 
 def _quantile(ordered: Sequence[int], share: float) -> float:
     return float(ordered[min(len(ordered) - 1, int(share * len(ordered)))]) if ordered else float("inf")
+
+
+def table(found: dict[int, list[Figures]]) -> str:
+    """The medians of each number of channels."""
+    lines = [
+        "| channels | entries/s | delivered | µs per event | monitor, µs | Redis, µs | p50 ms | p99 ms | cores | MB "
+        "| connections |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for channels, rounds in found.items():
+
+        def middle(name: str, rounds: list[Figures] = rounds) -> float:
+            return float(statistics.median(getattr(one, name) for one in rounds))
+
+        share = middle("delivered") / middle("sent")
+        lines.append(
+            f"| {channels:,} | {middle('rate'):,.0f} | {share:.3f} | {middle('cpu_us'):,.0f} | "
+            f"{middle('monitor_us'):,.0f} | {middle('redis_us'):,.0f} | {middle('p50_ms'):.1f} | "
+            f"{middle('p99_ms'):.1f} | {middle('cores'):.2f} | {middle('memory_mb'):.0f} | "
+            f"{middle('connections'):.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def claims(found: dict[int, list[Figures]]) -> str:
+    """The claims about the largest number of channels, with the range over the rounds; empty if there is only one."""
+    *_fewer, middle, most = [0, *sorted(found)]
+    if middle not in found:
+        return ""
+    ratios = [many.cpu_us / few.cpu_us for few, many in zip(found[middle], found[most], strict=True)]
+    delays = [one.p99_ms for one in found[most]]
+    rows = (
+        (f"processor time per event at {most:,} channels, of that at {middle:,}", ratios, MOST_RATIO, ".2f"),
+        (f"p99 at {most:,} channels, ms", delays, MOST_P99_MS, ".0f"),
+    )
+    lines = ["| claim | measured | range | limit | holds |", "|---|---|---|---|---|"]
+    for name, values, limit, form in rows:
+        value = statistics.median(values)
+        spread = f"{min(values):{form}} to {max(values):{form}}"
+        lines.append(f"| {name} | {value:{form}} | {spread} | ≤ {limit:g} | {'yes' if value <= limit else 'no'} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -238,12 +291,20 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     os.sched_setaffinity(0, {OTHERS})
+    before = os.getloadavg()[0]
     found: dict[int, list[Figures]] = {channels: [] for channels in options.channels}
     for _round in range(options.rounds):
         for channels in options.channels:
-            figures = measure(channels, options.per_s, options.seconds)
-            found[channels].append(figures)
-            print(channels, figures, flush=True)
+            found[channels].append(measure(channels, options.per_s, options.seconds))
+            print(channels, found[channels][-1], flush=True)
+    text = f"{claims(found)}\n\n{table(found)}\n".lstrip()
+    print(text)
+    if options.write:
+        RESULTS.write_text(
+            f"{HEAD}\nMedians of {options.rounds}, {options.per_s:g} entries per second and channel. Python "
+            f"{platform.python_version()}, {os.cpu_count()} cores, load average before: {before:.1f}, after: "
+            f"{os.getloadavg()[0]:.1f}.\n\n{text}"
+        )
 
 
 if __name__ == "__main__":
