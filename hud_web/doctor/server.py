@@ -298,8 +298,8 @@ def _holder(session: dict[str, Any], settings: WebSettings) -> Finding:
     if status == "live":
         return note(
             "session", f"channel {channel} is held by run {name!r} (session {sid}), renewed for the next "
-            f"{session.get('ttl_s')} s: other runs are refused while it lives", "held",
-            "if that is not your run: wait, choose another HUD_CHANNEL, or end it with `hud reset`",
+            f"{session.get('ttl_s')} s: another run gets a channel of its own", "held",
+            "if that is not your run: open your run's channel, choose another HUD_CHANNEL, or end it with `hud reset`",
         )  # fmt: skip
     if status == "lapsed":
         return note(

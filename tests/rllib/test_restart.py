@@ -16,6 +16,7 @@ from tests.rllib.conftest import ROOT, Display, Hud
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.long]
 
+#: With a lease of 90 s the second driver finds the channel held even if RLlib takes a minute to start.
 PROGRAM = """
 import functools, sys
 import ray
@@ -25,7 +26,7 @@ from tests.rllib.test_local_runs import ppo
 address, redis_url, channel, name = sys.argv[1:]
 ray.init(address=address, log_to_driver=False)
 config = ppo(step_s=0.005).env_runners(num_env_runners=1)
-config.callbacks(functools.partial(HudCallbacks, channel=channel, redis_url=redis_url, name=name))
+config.callbacks(functools.partial(HudCallbacks, channel=channel, redis_url=redis_url, name=name, session_ttl_s=90))
 algorithm = config.build_algo()
 while True:
     algorithm.train()
@@ -56,6 +57,7 @@ def test_a_run_restarted_after_its_driver_was_killed_has_its_display_back(
 ) -> None:
     first = start("first")
     display.wait(lambda shown: shown.frames([1, 0]), "frames of the first run", 120.0)
+    display.wait(lambda shown: shown.updates("iteration", stream="iterations"), "its first iteration", 60.0)
     first.kill()
     first.wait()
     start("second")
@@ -65,7 +67,7 @@ def test_a_run_restarted_after_its_driver_was_killed_has_its_display_back(
         found = [update["iteration"] for update in shown.updates("iteration", stream="iterations")]
         return found[found.index(1, 1) :] if found.count(1) > 1 else []
 
-    display.wait(lambda shown: len(iterations(shown)) >= 3, "iterations of the second run", 180.0)
+    display.wait(lambda shown: len(iterations(shown)) >= 3, "iterations of the second run", 240.0)
     assert iterations(display)[:3] == [1, 2, 3]
     assert display.sessions()[-1]["name"] == "second"
     display.wait(lambda shown: shown.frames([1, 0]), "frames of the second run", 60.0)
