@@ -41,6 +41,7 @@ _TILES = (
 _OVERFLOW = """() => [...document.querySelectorAll('.run:not([hidden])')].filter((run) => {
   const [{ left, top, right, bottom }, link] = [run.getBoundingClientRect(), run.firstElementChild];
   return left < 0 || top < 0 || right > innerWidth || bottom > innerHeight || link.scrollHeight > link.clientHeight + 1
+    || run.querySelector('.return').scrollWidth > run.querySelector('.return').clientWidth
     || run.querySelector('.shot').clientWidth < 0.4 * link.clientWidth;
 }).length"""
 _TYPE = """() => Math.min(...[...document.querySelectorAll('.run:not([hidden]) :is(.name, .return b, .foot b)')]
@@ -184,6 +185,8 @@ def test_the_kiosk_fits_any_number_of_runs_on_the_screen(open_wall: Open, size: 
     for count, shown in ((1, 1), (7, 7), (40, 14), (200, 15)):
         verdict = {"level": "good", "text": "Learning: return +27.1 in 34 s, best 30.1 at step 1,204,000"}
         runs = [card(number, name=f"run-with-a-long-name-{number:03}", verdict=verdict) for number in range(count)]
+        for run in runs:
+            run["return"]["value"] = -1234.5 - len(run["name"])
         wall.tell("runs", {"runs": runs})
         wall.wait(lambda shown=shown: len(wall.tiles()) == shown, f"{shown} tiles, not {len(wall.tiles())}")
         assert wall.page.evaluate("() => [document.documentElement.scrollHeight, innerHeight]") == [size[1]] * 2
