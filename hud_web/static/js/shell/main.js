@@ -159,6 +159,7 @@ function show(next) {
 /** @param {Selection} next */
 function go(next) {
   const query = new URLSearchParams(location.search);
+  query.delete("t"); // the moment of another session
   for (const [name, value] of Object.entries(next)) {
     if (value && !(name === "channel" && value === "default")) query.set(name, value);
     else query.delete(name);
