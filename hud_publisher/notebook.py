@@ -1,6 +1,6 @@
 """The page inside a notebook: an IFrame with all of it or with one part.
 
-Needs no notebook library, because notebooks show whatever `_repr_html_` returns. Called by hud_publisher.publisher.
+Needs no notebook library, because notebooks show the result of `_repr_html_`. Called by hud_publisher.publisher.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNKNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a notebook shows.
+    """The page in a notebook.
 
     Attributes:
         url: of the page or of its part; None if it is unknown.

@@ -104,7 +104,7 @@ class SessionHeldError(HudError):
 
 
 class SessionLiveError(HudError):
-    """The session is live, and what was asked needs one that has ended."""
+    """The session is live, and the request needs one that has ended."""
 
 
 class TooManyRequestsError(HudError):

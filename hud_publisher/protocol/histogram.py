@@ -171,7 +171,7 @@ def _count_array(values: Any, bins: int) -> dict[str, Any] | None:
 
 
 def _count_list(values: Sequence[Any], bins: int) -> dict[str, Any]:
-    """Count the numbers of a list; None stands for NaN."""
+    """Count the numbers of a list; None means NaN."""
     numbers = [math.nan if value is None else float(value) for value in values]
     finite = [number for number in numbers if abs(number) < MAX_MAGNITUDE]
     nan = sum(map(math.isnan, numbers))
@@ -203,7 +203,7 @@ def _described(
     about = {"low": _short(low), "high": _short(high), "counts": counts}
     if mean is not None and deviation is not None:
         about |= {"mean": _short(mean), "deviation": _short(deviation)}
-    # Only what is not 0, so that a histogram of finite numbers stays small.
+    # Only the counts above 0, so that a histogram of finite numbers stays small.
     return about | ({"nan": nan} if nan else {}) | ({"infinite": int(infinite)} if infinite else {})
 
 

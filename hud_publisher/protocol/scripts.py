@@ -278,7 +278,7 @@ def marks(channel: str, sid: str, seen: Mapping[str, str]) -> ScriptCall:
 def glance(
     channel: str, sid: str, *, verdict: str, labels: str, frame: str, most_frame_bytes: int, fields: Sequence[bytes]
 ) -> ScriptCall:
-    """Read what the wall shows of a session; see glance.lua for the reply.
+    """Read the values of a session for the wall; see glance.lua for the reply.
 
     Args:
         channel: the display.

@@ -197,8 +197,8 @@ class Settings:
         logs: publish the program's log lines at WARNING and above, the last 200 of each process.
         frame_history_s: how long frames are kept for rewinding, in seconds.
         retention: how long a session is kept after its last write, and how many and how much of past ones.
-        when_held: what a run does whose channel another live run holds: continue in its own channel `NAME~2` ("aside"),
-            wait for the channel, or publish nothing ("off").
+        when_held: the action of a run whose channel another live run holds: continue in its own channel `NAME~2`
+            ("aside"), wait for the channel, or publish nothing ("off").
         runtime_dir: a folder of this user, in which `hud up` keeps its socket and publishers look for it; None: the
             folder for temporary files.
     """

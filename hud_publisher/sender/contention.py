@@ -95,7 +95,7 @@ class Contention:
         self.is_over = now >= self._until or (is_used and now - self._first.at > NEIGHBOUR_S)
 
     def _judge(self, first: _Seen, last: _Seen, seen: _Seen, sent_at: float) -> None:
-        """Compare with what a dead holder would show: as much less of its lease as time has passed at least."""
+        """Compare with a dead holder: as much less of its lease as time has passed at least."""
         if seen.silent_s is None:
             self.is_over |= seen.left_s > first.left_s - (sent_at - first.at) + COARSE_S
             return

@@ -180,7 +180,7 @@ class Session:
         return 0.0
 
     def _refuse(self, holder: Holder, sent_at: float, now: float, *, is_closing: bool) -> float:
-        """Return how many seconds a refused run waits; log what it does, once."""
+        """Return how many seconds a refused run waits; log its action, once."""
         when_held = self._settings.when_held
         if when_held == "wait" or self._is_aside_refused:
             self.warn("refused", self._waiting_text(holder))

@@ -11,7 +11,7 @@ from tests.browser.run import Run, color_of
 
 Open = Callable[..., Screen]
 
-#: What a viewer can click on or type into.
+#: Controls that a viewer can click on or type into.
 _CONTROLS = """() => [...document.querySelectorAll('button, input, select')]
   .filter((node) => node.checkVisibility() && !node.disabled)
   .map((node) => node.id || node.className || node.textContent)"""

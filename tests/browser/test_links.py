@@ -45,7 +45,7 @@ _READ = r"""() => {
 
 
 def differences(screen: Screen, other: Screen) -> dict[str, Any]:
-    """Return what two pages show differently, by kind."""
+    """Return the differences between two pages, by kind."""
     one, two = screen.page.evaluate(_READ), other.page.evaluate(_READ)
     return {part: (one[part], two[part]) for part in one if one[part] != two[part]}
 
@@ -79,7 +79,7 @@ def copy_link(screen: Screen, choice: str) -> str:
 
 
 def changes(screen: Screen, chance: random.Random) -> dict[str, Callable[[], Any]]:
-    """Return what a viewer can change, by name."""
+    """Return the controls of a page, by name."""
     page = screen.page
 
     def chart() -> Any:
@@ -129,7 +129,7 @@ def changes(screen: Screen, chance: random.Random) -> dict[str, Callable[[], Any
         "speed": lambda: label("Speed", exact=True).select_option("2"),
         "theme": theme,
         "pause": pause,
-        # The last one: it hides what the others change.
+        # The last one: it hides the changes of the others.
         "last": lambda: chance.choice([
             lambda: label("Find charts by name").fill(chance.choice(["net|loss", "norm 1"])),
             lambda: handle("[title='Enlarge']", "Enter"),
@@ -202,7 +202,7 @@ def test_a_link_to_the_channel_shows_the_newest_run_with_the_same_layout(
     assert other.rows() == {"kl": "5"}
     other.wait_text(".chart-section.pinned", "Loss")
     assert other.page.evaluate("document.documentElement.dataset.theme") == "light"
-    # A copied link shows its layout, whatever this browser remembers.
+    # A copied link shows its layout, not the one that this browser remembers.
     screen.page.goto(link.replace("pins=loss", ""))
     screen.wait_metric("kl", "5")
     screen.wait(lambda: screen.find(".chart:visible").count() > 1, "the charts")

@@ -1,4 +1,4 @@
-"""The folder in which `hud up` keeps its runs: what it survives, what it refuses, and what it says."""
+"""The folder in which `hud up` keeps its runs: failures that it survives, files that it refuses, and its messages."""
 
 from __future__ import annotations
 

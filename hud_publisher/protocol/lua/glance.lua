@@ -1,4 +1,4 @@
--- Read the few values of a session that the wall shows, and of the larger ones only what the reader does not know yet.
+-- Read the few values of a session that the wall shows, and of the larger ones only those that the reader does not know yet.
 -- KEYS  1 lock  2 info  3 state  4 monitor  5 metrics  6 iterations  7 frames
 -- ARGV  1 sid  2 version of the verdict and 3 time of the labels that the reader knows
 --       4 id of the newest frame that it has, '-' if it wants none  5 largest frame in bytes  after them: fields of the state

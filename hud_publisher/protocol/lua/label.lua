@@ -1,4 +1,4 @@
--- Store what people note about a session: its tags, a note, a pin. A pinned session that has ended stays until it is
+-- Store the labels of a session: its tags, a note, a pin. A pinned session that has ended stays until it is
 -- unpinned; then its keys stay for the retention again.
 -- KEYS  1 lock  STRING  the session id of the holder   2 info  HASH  of the session; other keys extend its name
 -- ARGV  1 sid  2 retention in ms  after them field, value, …: of tags (JSON list), note, pinned ('1' or '')

@@ -1,4 +1,4 @@
--- Precedes the scripts that keep or remove whole sessions: the keys of a session, as what follows the name of its hash.
+-- Precedes the scripts that keep or remove whole sessions: the keys of a session, as the endings of its hash's name.
 local NUMBERS = {'', ':state', ':seq', ':metrics', ':metrics:past', ':metrics:piece', ':iterations', ':iterations:past',
   ':iterations:piece', ':machine', ':reports', ':annotations', ':monitor', ':config'}
 local PICTURES = {':frames', ':thumbs', ':vision', ':mind'}

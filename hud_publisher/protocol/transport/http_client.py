@@ -46,7 +46,7 @@ class HudServer:
 
     @property
     def page(self) -> str:
-        """The address of the page, with its path and without a slash at its end: for the person who runs a training."""
+        """The address of the page, with its path and without a slash at its end: for the user of a training."""
         return f"{self._origin}{self.path.rstrip('/')}"
 
     @property

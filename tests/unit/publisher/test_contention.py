@@ -33,7 +33,7 @@ class OtherRun:
     sid: str = "17"
 
     def holder(self) -> Holder | None:
-        """What a refusal tells; None once the lease has run out."""
+        """The content of a refusal; None once the lease has run out."""
         self.life(self)
         left_s = self.renewed + TTL_S - self.clock.now
         silent_ms = None if self.main_wrote is None else int((self.clock.now - self.main_wrote) * 1000)

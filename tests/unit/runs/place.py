@@ -29,7 +29,7 @@ class Place:
     """A Redis with runs.
 
     Attributes:
-        redis: a client that sees what the store sees.
+        redis: a client of the store's Redis.
     """
 
     def __init__(self) -> None:

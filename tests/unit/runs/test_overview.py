@@ -21,7 +21,7 @@ from tests.unit.runs.place import Place, jpeg
 
 
 class Connection:
-    """An outlet that keeps what was written."""
+    """An outlet that keeps the bytes that were written."""
 
     takes_chunks = False
     put = None

@@ -17,7 +17,7 @@ Found = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
 
 
 class Connection:
-    """Stands in for a ChannelReader: has the entries that a test wrote, and waits for further ones."""
+    """Replaces a ChannelReader: has the entries that a test wrote, and waits for further ones."""
 
     is_direct = True
     written: ClassVar[dict[bytes, list[bytes]]] = {}
