@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from hud_publisher.protocol.values import NotFinite
 from hud_web.monitor.annotations import Kind
-from hud_web.store.roles import RoleMap, is_last_return
+from hud_web.store.roles import RoleMap
 
 #: Fields of one kind that a detector remembers; names that change with every step must not fill its memory.
 MAX_PATHS = 500
@@ -103,9 +103,10 @@ class BestEpisode:
 
     def look(self, seen: Observation, roles: RoleMap) -> Iterator[Finding]:
         """Report the entry's return if it is a record."""
-        highest = {entry["path"] for entry in roles.roles.get("return_max", ())}
-        for path, value in seen.data.items():
-            if not is_number(value) or not (path in highest or is_last_return(path)):
+        highest = [entry["path"] for entry in roles.roles.get("return_max", ())]
+        for path in dict.fromkeys([*highest, *roles.last_returns]):
+            value = seen.data.get(path)
+            if not is_number(value):
                 continue
             if self.best is not None and value > self.best:
                 yield Finding("best_episode", f"Best episode: return {figure(value)}", (path,))

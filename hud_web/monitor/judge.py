@@ -204,7 +204,7 @@ class Judge:
     def see(self, entry: Observation) -> list[Annotation]:
         """Process an entry of metrics or iterations."""
         for path, value in entry.data.items():
-            if is_number(value):
+            if path not in self._roles.known and is_number(value):
                 self._roles.add(path)
         for path in entry.not_finite:
             self._roles.add(path)

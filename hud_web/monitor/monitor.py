@@ -37,8 +37,10 @@ from hud_web.store.store import Store
 
 logger = logging.getLogger("hud.monitor")
 
-#: Time between two rounds of reading, in seconds: the delay of an annotation.
+#: Time between two rounds of reading, in seconds: the delay of an annotation. A round costs something for each channel,
+#: so with many channels the rounds are further apart: 3 s at 1,000 channels.
 ROUND_S = 1.0
+ROUND_PER_CHANNEL_S = 0.003
 #: Time between two renewals of the leases, in seconds; a lease ends after three missed renewals.
 LEASE_S = 2.0
 LEASE_TTL_MS = 7_000
@@ -176,7 +178,8 @@ class Monitor:
             except Exception:  # a bug must not end the replica's monitor
                 logger.exception("the monitor failed and starts again")
                 self._forget_all()
-            await asyncio.sleep(max(ROUND_S / 10, began_s + ROUND_S - loop.time()))
+            round_s = max(ROUND_S, ROUND_PER_CHANNEL_S * len(self._watches))
+            await asyncio.sleep(max(ROUND_S / 10, began_s + round_s - loop.time()))
 
     def _forget_all(self) -> None:
         """Read everything from Redis again, because it is unknown whether the last save succeeded."""

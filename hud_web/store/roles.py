@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 from typing import Any, Self, TypedDict
 
 from hud_publisher.protocol.roles import ROLES, Role
+from hud_publisher.protocol.values import MAX_STATE_FIELDS
 
 
 class RoleField(TypedDict):
@@ -162,6 +163,8 @@ class RoleMap:
     Attributes:
         roles: role → its fields; several if each belongs to another policy.
         by_path: path of each of these fields → its role.
+        known: the paths that were added, at most MAX_STATE_FIELDS: an entry of known fields needs no look-up.
+        last_returns: of these, the ones that hold the return of one finished episode.
     """
 
     def __init__(self, chosen: Mapping[str, str] | None = None) -> None:
@@ -178,6 +181,8 @@ class RoleMap:
         self._taken = set(self._chosen.values())
         self._best: dict[Role, dict[str, tuple[int, RoleField]]] = {}
         self.by_path: dict[str, Role] = {}
+        self.known: set[str] = set()
+        self.last_returns: list[str] = []
 
     @classmethod
     def of(cls, chosen: Mapping[str, str], state: Mapping[str, Any], not_finite: Iterable[str]) -> Self:
@@ -190,6 +195,10 @@ class RoleMap:
 
     def add(self, path: str) -> bool:
         """Add the path of a numeric field; return whether `roles` changed."""
+        if path not in self.known and len(self.known) < MAX_STATE_FIELDS:
+            self.known.add(path)
+            if is_last_return(path):
+                self.last_returns.append(path)
         match = self._match(path)
         if match is None:
             return False

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from hud_web.monitor.detectors import FROM_DISTANCE, Observation, is_number
 from hud_web.monitor.memory import restored
 from hud_web.monitor.symptoms.trend import LEAST_POINTS, NO_TREND, Block, Course, Trend, trend_of
-from hud_web.store.roles import RoleMap, is_last_return
+from hud_web.store.roles import RoleMap
 
 #: The window of "+0.4 in 10 min", and the least duration of a flat return, in milliseconds.
 WINDOW_MS = 10 * 60_000
@@ -125,7 +125,7 @@ class Learning:
         if (success := _value(seen, roles, "success_rate")) is not None:
             self.success.add(seen.time_ms, seen.step, success, RECENT_BLOCK_MS)
         if self.is_mean:
-            self._learn_single(seen, is_step)
+            self._learn_single(seen, roles, is_step)
         fields = roles.roles.get("return")
         if not fields or "running" in fields[0]["label"]:
             return False
@@ -151,9 +151,9 @@ class Learning:
         length = _value(seen, roles, "length")
         return step is None or seen.step is None or length is None or not 0 < length <= seen.step - step
 
-    def _learn_single(self, seen: Observation, is_step: bool) -> None:
-        for path, value in seen.data.items():
-            if is_last_return(path) and is_number(value) and not is_step:
+    def _learn_single(self, seen: Observation, roles: RoleMap, is_step: bool) -> None:
+        for path in () if is_step else roles.last_returns:
+            if is_number(value := seen.data.get(path)):
                 last, distance, number = self.single
                 if number:
                     distance += max(SINGLE_SHARE, 1 / number) * (abs(value - last) - distance)
