@@ -203,8 +203,10 @@ export class Grid {
       icon("caret"),
       el("strong"),
     );
-    const about = el("td", { class: "about" });
-    const cells = this.columns.slice(2).map(() => el("td"));
+    // The group's numbers are in the column of the return; without that column they take the space of all.
+    const hasReturn = this.columns.slice(2).some(({ name }) => name === "return");
+    const about = el("td", { class: "about", colspan: hasReturn ? null : this.columns.length - 1 });
+    const cells = (hasReturn ? this.columns.slice(2) : []).map(() => el("td"));
     cells.forEach((cell, i) => cell.classList.toggle("number", this.columns[i + 2].isNumber));
     const node = el(
       "tr",
