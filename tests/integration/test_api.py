@@ -20,6 +20,7 @@ from hud_publisher.protocol.batch import Batch
 from hud_publisher.protocol.batch_body import MEDIA_TYPE, encode_batch
 from hud_publisher.protocol.entries import FrameEntry, MetricsEntry, MindEntry, VisionEntry
 from hud_publisher.protocol.scripts import run_digest
+from hud_publisher.protocol.values import MAX_STATE_FIELDS
 from tests.fixtures.web import SseClient, WebServer, poll
 
 
@@ -391,19 +392,19 @@ def test_ready_says_when_redis_is_away_and_health_does_not_care(web: WebServer, 
     poll(lambda: web.get("/ready")[0] == 200, "the replica to be ready again")
 
 
-def test_a_session_has_room_for_ten_thousand_fields_and_known_ones_go_on(
+def test_a_session_has_room_for_twenty_thousand_fields_and_known_ones_go_on(
     web: WebServer, watch: Callable[..., SseClient]
 ) -> None:
     session_id = register(web)
     client = watch(web, "frames=0")
     client.wait(lambda c: c.named("snapshot"), "a snapshot")
-    for start in range(0, 12_000, 2_000):
-        data = {f"field {number}": 1 for number in range(start, start + 2_000)}
+    for start in range(0, 24_000, 4_000):
+        data = {f"field {number}": 1 for number in range(start, start + 4_000)}
         assert web.post("/api/update_training", {"session_id": session_id, "data": data})[0] == 200
     assert web.post("/api/update_training", {"session_id": session_id, "data": {"field 0": 2, "late": 1}})[0] == 200
     client.wait(lambda c: len(c.named("training_update")) == 7, "all updates")
     live = watch(web, "frames=0").wait(lambda c: c.named("snapshot"), "a snapshot")[0]["state"]
     for state in (web.get("/api/state")[1]["state"], live):
-        assert len(state) == 10_000
+        assert len(state) == MAX_STATE_FIELDS
         assert state["field 0"] == 2
         assert "late" not in state
