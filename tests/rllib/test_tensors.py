@@ -12,6 +12,7 @@ from hud_publisher.intake.copying import copy_fields, copy_pixels
 from hud_publisher.protocol.cleaning import clean_metrics
 from hud_publisher.sender import encoder
 from hud_publisher.sender.encoder import Encoder
+from tests.unit.protocol.test_histogram import shown
 from tests.unit.publisher.test_encoder import RED, decode
 from tests.unit.publisher.test_mind import composed, pixels_of
 
@@ -28,6 +29,13 @@ def test_tensors_are_shown_as_the_numbers_they_hold() -> None:
     shown = clean_metrics(data, lambda name, _value: named.append(name))
     assert shown == {"one": 1.5, "with gradient": 1.5, "few": [1, 2]}
     assert named == ["many"]
+
+
+def test_a_tensor_of_many_numbers_becomes_a_histogram() -> None:
+    for tensor in (torch.ones(100), torch.nn.Linear(200, 200).weight, torch.ones(64, dtype=torch.bfloat16)):
+        about = shown(tensor)
+        assert about["n"] == tensor.numel()
+        assert sum(about["counts"]) > 0
 
 
 def test_tensors_that_change_in_place_keep_the_values_they_had() -> None:

@@ -136,11 +136,3 @@ def test_a_cleaned_histogram_is_not_cleaned_into_another_one() -> None:
     once = clean_metrics({"v": np.arange(1000.0)}, histograms=True)
     assert clean_metrics(once, histograms=True) == once
     assert clean_metrics(once) == once
-
-
-def test_a_tensor_becomes_a_histogram() -> None:
-    torch = pytest.importorskip("torch")
-    for tensor in (torch.ones(100), torch.nn.Linear(200, 200).weight, torch.ones(64, dtype=torch.bfloat16)):
-        about = shown(tensor)
-        assert about["n"] == tensor.numel()
-        assert sum(about["counts"]) > 0
