@@ -12,7 +12,7 @@ import pytest
 from hud_publisher.protocol.entries import MetricsEntry
 from tests.browser.page import Screen
 from tests.browser.run import Run, now_ms
-from tests.browser.test_charts import hover, readout, wait_drawn
+from tests.browser.test_charts import chart, hover, readout, wait_drawn
 from tests.fixtures.web import WebServer
 
 Open = Callable[..., Screen]
@@ -40,6 +40,8 @@ def at(screen: Screen, share: float, count: int) -> tuple[int, dict[str, str]]:
     """The step and the values at a share of the chart's width, once there are `count` of them."""
 
     def pointed() -> dict[str, str]:
+        if not chart(screen, TITLE).locator(".u-over").is_visible():
+            return {}
         hover(screen, TITLE, share)  # again and again: the chart moves while the page fills
         return readout(screen, TITLE)
 

@@ -169,7 +169,8 @@ def expect_no_garbage(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as direct:
         keys = [key.decode() for key in direct.scan_iter("*")]
         for key in keys:
-            assert re.fullmatch(r"hud:changes|hud:channels|hud:\{[A-Za-z0-9_.-]{1,64}\}:[a-z0-9:]+", key), key
+            names = r"hud:changes|hud:channels|hud:page|hud:\{[A-Za-z0-9_.-]{1,64}(~[0-9]+)?\}:[a-z0-9:]+"
+            assert re.fullmatch(names, key), key
             name = key.rpartition(":")[2]
             if name in STREAMS:
                 for _entry_id, fields in direct.xrange(key, count=1_000):

@@ -53,13 +53,13 @@ export class History {
     for (const path of paths) {
       if (!answer && this.asked.delete(path)) this.wanted.add(path);
       const leaf = this.store.leaves.get(path);
-      const histograms = answer?.histograms?.[path];
+      const histograms = own(answer?.histograms, path);
       if (histograms && leaf) {
         this.store.rewind.addSteps(histograms);
         columnsOf(leaf).prependAll(histograms);
         this.onPoints(path);
       }
-      const past = answer?.series?.[path];
+      const past = own(answer?.series, path);
       if (past) this.store.rewind.addSteps(past);
       const series = leaf?.series;
       if (!past || !series) continue;
@@ -68,4 +68,12 @@ export class History {
     }
     if (this.wanted.size) this.timer = setTimeout(() => this.fetch(), answer ? GATHER_MS : AGAIN_MS);
   }
+}
+
+/**
+ * A field of an answer; a field may have the name of a property that every object has, such as "constructor".
+ * @param {Record<string, any> | undefined} all @param {string} path
+ */
+function own(all, path) {
+  return all && Object.hasOwn(all, path) ? all[path] : undefined;
 }
