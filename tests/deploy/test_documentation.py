@@ -242,7 +242,8 @@ def check_nothing(_words: list[str]) -> None:
 CHECKS: dict[str, Callable[[list[str]], None]] = {
     "hud": check_hud, "rl-hud": check_hud, "make": check_make, "pip": check_pip, "python": check_python,
     "python3": check_python, "docker": check_docker, "kind": check_kind, "kubectl": check_kubectl, "oc": check_kubectl,
-    "curl": check_curl, "ray": check_nothing, "redis-cli": check_nothing, "openssl": check_nothing,
+    "curl": check_curl, "chromium": check_nothing, "ray": check_nothing, "redis-cli": check_nothing,
+    "openssl": check_nothing,
     "export": check_nothing, "cat": check_nothing, "mkdir": check_nothing, "cd": check_nothing,
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ for name in WEB_PASSWORD PUBLISHER_PASSWORD ADMIN_PASSWORD; do
 done
 
 # Commands of the scripts in hud_publisher/protocol/lua: Redis checks a script's commands against its caller's rights.
-writes="+evalsha +get +set +del +exists +pexpire +pttl +time +hget +hmget +hset +hdel +hvals +hgetall +hlen +hexists +xadd +xlen +xtrim +zadd +zrange +zrem +zremrangebyscore +zremrangebyrank +memory|usage"
+writes="+evalsha +get +set +del +exists +pexpire +persist +pttl +time +hget +hmget +hset +hdel +hvals +hgetall +hlen +hexists +xadd +xlen +xtrim +zadd +zrange +zrem +zremrangebyscore +zremrangebyrank +memory|usage"
 # Replicas also read, and they load the scripts. Publishers may run only loaded scripts: one of their own could block Redis.
 reads="+eval +script|exists +script|load +xread +xrange +xrevrange +xinfo +zcard +zrevrange +multi +exec +discard"
 anyone="+auth +hello +ping +select +echo +quit +reset +info"
