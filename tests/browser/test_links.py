@@ -73,7 +73,7 @@ def wait_same(screen: Screen, other: Screen, what: object) -> None:
 
 def copy_link(screen: Screen, choice: str) -> str:
     screen.page.evaluate("window.copied = ''; document.activeElement.blur()")
-    screen.find("button:has-text('Copy link')").click()
+    screen.find("#top-tools button:has-text('Copy link')").click()
     screen.find("dialog button", has_text=choice).click()
     return str(screen.wait(lambda: screen.page.evaluate("window.copied"), "the link"))
 
