@@ -88,7 +88,7 @@ fuzz: .make/dev system ## The same for as long as it takes: 100,000 requests, 10
 	HUD_FUZZ_REQUESTS=100000 HUD_FUZZ_EXAMPLES=500 HUD_FUZZ_IMAGES=10000000 $(PYTEST) tests/fuzz --timeout 7200 -s
 
 test-browser: .make/dev system ## Real Chromium
-	$(PYTEST) -n 3 --dist worksteal tests/browser
+	$(PYTEST) -n 3 --dist worksteal -m "not long" tests/browser
 
 test-verdicts: .make/trainers system ## Real runs that fail on purpose, and healthy ones: what the page's first line says of each (8 min)
 	$(BIN)/python -m tests.verdicts
