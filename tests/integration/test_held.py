@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,20 +28,6 @@ for step in itertools.count():
         print(hud.channel, flush=True)
     time.sleep(0.02)
 """
-
-
-@pytest.fixture
-def publish() -> Iterator[Callable[..., Publisher]]:
-    """Publishers that end with the test."""
-    made: list[Publisher] = []
-
-    def make(**options: Any) -> Publisher:
-        made.append(Publisher(**options))
-        return made[-1]
-
-    yield make
-    for publisher in made:
-        publisher.close(0.5)
 
 
 def steps(server: Server, channel: str) -> list[int]:

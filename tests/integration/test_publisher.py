@@ -40,20 +40,6 @@ def proxy(redis_server: Server) -> Iterator[FaultProxy]:
         yield proxy
 
 
-@pytest.fixture
-def publish() -> Iterator[Callable[..., Publisher]]:
-    """Publishers that end with the test."""
-    made: list[Publisher] = []
-
-    def make(**options: Any) -> Publisher:
-        made.append(Publisher(**options))
-        return made[-1]
-
-    yield make
-    for publisher in made:
-        publisher.close(0.5)
-
-
 def steps(server: Server, stream: str = "metrics") -> list[int]:
     """The steps of all entries of the channel's newest session, in order."""
     with redis.Redis.from_url(server.url) as link:
