@@ -102,7 +102,7 @@ class StreamEndpoint:
         if scope["method"] == "HEAD" or self._channels.is_draining:
             await turn_away(send)
             return
-        ends_s = time.monotonic() + random.uniform(0.8, 1.0) * MAX_AGE_S
+        ends_s = end_of_stream_s()
         address = client_of(scope)
         hub, viewer = await self._channels.enter(
             asked.channel, asked.interval_s, ends_s=ends_s, address=address, share=Share(self._answers, address),
@@ -123,11 +123,11 @@ class StreamEndpoint:
     def _end(self, viewer: Subscriber) -> None:
         self._channels.leave(viewer)
         if not viewer.is_gone:
-            viewer.outlet.end(Payload(sse.retry(random.randint(*RETRY_MS))))
+            viewer.outlet.end(Payload(retry()))
 
     async def _open(self, hub: Hub, viewer: Subscriber, asked: StreamRequest, address: str) -> None:
         """Write a viewer's opening and let it follow its hub."""
-        hello = sse.retry(random.randint(*RETRY_MS))
+        hello = retry()
         if not hub.is_ready:
             await self._await_redis(hub, viewer, hello)
             hello = b""
@@ -239,6 +239,16 @@ def _interval_s(fps: float | None) -> float:
     if fps is None:
         return 0.0
     return 1.0 / int(fps) if fps >= 1 else 1.0 / (int(fps * 20 + 1e-6) / 20)
+
+
+def end_of_stream_s() -> float:
+    """Return when a stream that starts now ends, on the monotonic clock."""
+    return time.monotonic() + random.uniform(0.8, 1.0) * MAX_AGE_S
+
+
+def retry() -> bytes:
+    """Return the field that tells a browser when to reconnect."""
+    return sse.retry(random.randint(*RETRY_MS))
 
 
 async def turn_away(send: Send) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
-
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
@@ -13,10 +10,9 @@ from hud_web.http.proxies import client_of
 from hud_web.http.query import parameter
 from hud_web.live.channels import Channels
 from hud_web.live.outlet import Payload, outlet_for
-from hud_web.live.stream import HEADERS, MAX_AGE_S, RETRY_MS, turn_away
+from hud_web.live.stream import HEADERS, end_of_stream_s, retry, turn_away
 from hud_web.runs.overview import Overview
 from hud_web.runs.viewer import Viewer
-from hud_web.store import sse
 
 
 class RunsStream:
@@ -32,14 +28,13 @@ class RunsStream:
         if scope["method"] == "HEAD" or self._channels.is_draining:
             await turn_away(send)
             return
-        ends_s = time.monotonic() + random.uniform(0.8, 1.0) * MAX_AGE_S
         share = Share(self._answers, client_of(scope))
-        viewer = Viewer(wishes, ends_s=ends_s, share=share, at_close=self._end)
+        viewer = Viewer(wishes, ends_s=end_of_stream_s(), share=share, at_close=self._end)
         viewer.outlet = outlet_for(scope, receive, send, viewer)
         self._overview.enter(viewer)
         try:
             await viewer.outlet.start(HEADERS)
-            viewer.start(sse.retry(random.randint(*RETRY_MS)))
+            viewer.start(retry())
         except BaseException:
             viewer.close()
             raise
@@ -48,7 +43,7 @@ class RunsStream:
     def _end(self, viewer: Viewer) -> None:
         self._overview.leave(viewer)
         if not viewer.is_gone:
-            viewer.outlet.end(Payload(sse.retry(random.randint(*RETRY_MS))))
+            viewer.outlet.end(Payload(retry()))
 
 
 def _is_on(request: Request, name: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from hud_web.access.budget import Share
 from hud_web.live.outlet import Outlet, Payload
+from hud_web.live.subscriber import SLOW_S, STALL_S
 from hud_web.runs.card import Card
 from hud_web.runs.run import Key
 from hud_web.runs.thumbnails import Thumbnails
@@ -22,10 +23,6 @@ from hud_web.store.sse import HEARTBEAT, dump, event
 PICTURES_BYTES = 4 * 1024 * 1024
 #: A comment is written to a viewer after this time without an event, in seconds.
 HEARTBEAT_S = 5.0
-#: A viewer without room is cut after this time, in seconds; its browser reconnects by itself.
-STALL_S = 30.0
-#: After this time without room, its backlog counts against its address's share.
-SLOW_S = 2.0
 
 #: Wishes of a viewer: pictures, curves, live runs only.
 Wishes = tuple[bool, bool, bool]

@@ -13,10 +13,11 @@ from hud_publisher.protocol.errors import UnavailableError
 from hud_publisher.protocol.keys import ChannelKeys
 from hud_web.access.budget import Budget, Share
 from hud_web.live.outlet import Payload
+from hud_web.live.subscriber import STALL_S
 from hud_web.runs import overview as module
 from hud_web.runs import viewer as viewer_module
 from hud_web.runs.overview import Overview
-from hud_web.runs.viewer import STALL_S, Viewer
+from hud_web.runs.viewer import Viewer
 from tests.unit.runs.place import Place, jpeg
 
 
