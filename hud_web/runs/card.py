@@ -16,7 +16,7 @@ from hud_web.runs.curve import Curve
 from hud_web.runs.reading import labels_of, stored_number, take_places
 from hud_web.runs.run import RoleField, Run
 from hud_web.store.sse import order
-from hud_web.store.views import SessionStatus, read_mapping
+from hud_web.store.views import read_mapping, status_of
 
 #: The state is read whole when its number of fields changed, for new roles: soon for a new run, then at most this
 #: often, in seconds.
@@ -95,13 +95,7 @@ class Card:
     def _take_session(self, is_held: Any, about: Sequence[Any], verdict: Sequence[Any]) -> None:
         session = self.run.session
         ended_by = text(about[2]) if about[2] else None
-        status: SessionStatus = "lapsed"
-        if is_held:
-            status = "live"
-        elif ended_by == "taken over":
-            status = "taken over"
-        elif about[1]:
-            status = "ended"
+        status = status_of(ended_by, is_holder=bool(is_held), has_ended=bool(about[1]))
         ended_ms = read_int({b"": about[1] or b""}, b"")
         if verdict:
             self.version = text(verdict[0])

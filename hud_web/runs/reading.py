@@ -23,7 +23,7 @@ from hud_web.runs.run import Key, Labels, RoleField, Run
 from hud_web.store.roles import RoleMap, Roles
 from hud_web.store.slices import Slices
 from hud_web.store.sse import order, time_ms_of
-from hud_web.store.store import Store
+from hud_web.store.store import Store, session_commands
 from hud_web.store.views import read_mapping, view_of
 
 #: Sessions in one round trip: their states or configurations may have some MB.
@@ -53,12 +53,7 @@ async def runs_of(store: Store, keys: Sequence[Key]) -> list[Run | None]:
     """Return runs without state and configuration; None for a session that does not exist (any more)."""
     commands: list[tuple[Any, ...]] = []
     for channel, sid in keys:
-        names = ChannelKeys(channel)
-        session = names.session(sid)
-        commands += [
-            ("HGETALL", session.info), ("GET", names.lock), ("PTTL", names.lock),
-            ("HMGET", session.monitor, "rhythm", "not_finite", "verdict"),
-        ]  # fmt: skip
+        commands += session_commands(ChannelKeys(channel), sid)
     found = await store.pipelined(commands)
     slices, runs = Slices(store.turns), list[Run | None]()
     for at, (channel, sid) in enumerate(keys):

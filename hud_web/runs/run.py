@@ -11,7 +11,7 @@ from typing import Any
 
 from hud_publisher.protocol.keys import Sid
 from hud_web.runs.columns import Cells, Scalar
-from hud_web.store.views import SessionView
+from hud_web.store.views import SessionView, in_short
 
 #: Describing fields and characters of each that a list shows: a session may have 64 KB of them.
 MAX_INFO, MAX_INFO_CHARS = 16, 200
@@ -130,13 +130,12 @@ class Run:
     def card(self) -> dict[str, Any]:
         """Return the parts that `/api/runs` and `/stream/runs` share."""
         session, labels, returns, rate = self.session, self.labels, self.returns, self.steps_per_s
-        verdict = session.verdict
         info = list(session.info.items())[:MAX_INFO]
         return {
             "channel": session.channel, "sid": session.sid, "name": session.name, "status": session.status,
             "started_ms": session.started_ms, "ended_ms": session.ended_ms, "ended_by": session.ended_by,
             "last_ms": self.last_ms, "info": {name: text[:MAX_INFO_CHARS] for name, text in info},
-            "verdict": {name: verdict.get(name) for name in ("level", "text")} if verdict else None,
+            "verdict": in_short(session.verdict),
             "step": self.step, "steps_per_s": None if rate is None else float(f"{rate:.4g}"),
             "return": {"value": returns.value, "label": returns.label, "path": returns.path} if returns.path else None,
             "tags": list(labels.tags), "note": labels.note, "pinned": labels.pinned,

@@ -183,7 +183,7 @@ class Store:
         """
         keys = ChannelKeys(channel)
         current = _current_commands(keys)
-        commands = (*current, *_session_commands(keys, sid))
+        commands = (*current, *session_commands(keys, sid))
         # The newest session is read after the marks: its beginning may delete pictures of this one.
         calls = (scripts.marks(channel, sid, seen), scripts.multi_read(*commands), watch)
         async with self._translated():
@@ -230,7 +230,7 @@ class Store:
         if sid is None:
             return SessionView(channel)
         async with self._translated():
-            found = await self._at_once(*_session_commands(keys, sid))
+            found = await self._at_once(*session_commands(keys, sid))
         return view_of(channel, sid, *found)
 
     async def open(self, channel: str, sid: Sid | None) -> Opening:
@@ -428,7 +428,7 @@ def _newest_sid(fence: bytes | None, lock: bytes | None, indexed: list[bytes]) -
     return max(map(Sid, named), key=int, default=None)
 
 
-def _session_commands(keys: ChannelKeys, sid: Sid) -> tuple[Command, ...]:
+def session_commands(keys: ChannelKeys, sid: Sid) -> tuple[Command, ...]:
     """The commands whose replies `view_of` takes."""
     session = keys.session(sid)
     return (

@@ -72,7 +72,7 @@ class ChannelView:
 
     def describe(self) -> dict[str, Any]:
         """Return an item of `/api/channels`."""
-        session, verdict = self.session, self.session.verdict
+        session = self.session
         about = {
             "sid": session.sid, "name": session.name, "status": session.status, "started_ms": session.started_ms,
             "ended_ms": session.ended_ms,
@@ -80,7 +80,7 @@ class ChannelView:
         return {
             "name": self.name, "active": session.status == "live", "last_activity_ms": self.last_activity_ms,
             "session": about if session.started_ms is not None else None,
-            "verdict": {name: verdict.get(name) for name in ("level", "text")} if verdict else None,
+            "verdict": in_short(session.verdict),
         }  # fmt: skip
 
 
@@ -101,19 +101,27 @@ def view_of(
     parts = split_session_id(text(lock)) if lock else None
     is_holder = parts is not None and parts[1] == sid
     plain = {text(name): text(value) for name, value in info.items()}
-    status: SessionStatus = "lapsed"
-    if is_holder:
-        status = "live"
-    elif plain.get("ended_by") == "taken over":
-        status = "taken over"
-    elif plain.get("ended"):
-        status = "ended"
+    status = status_of(plain.get("ended_by"), is_holder=is_holder, has_ended=bool(plain.get("ended")))
     return SessionView(
         channel, sid, status, plain.get("name", ""), read_int(info, b"started"), read_int(info, b"ended"),
         plain.get("ended_by"), max(0, ttl_ms or 0) if is_holder else None, parse_env(plain.get("shown")),
         decode_info(plain), clean_info(read_mapping(info.get(b"roles"))), rhythm or None,
         {path: since for path, since in not_finite.items() if isinstance(since, dict)}, verdict or None,
     )  # fmt: skip
+
+
+def status_of(ended_by: str | None, *, is_holder: bool, has_ended: bool) -> SessionStatus:
+    """Return the status of a session that exists: whether it holds its channel's lock, and how it ended."""
+    if is_holder:
+        return "live"
+    if ended_by == "taken over":
+        return "taken over"
+    return "ended" if has_ended else "lapsed"
+
+
+def in_short(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the parts of a verdict that lists of runs show; None if there is none."""
+    return {name: verdict.get(name) for name in ("level", "text")} if verdict else None
 
 
 def read_mapping(stored: object) -> dict[str, Any]:
