@@ -127,7 +127,7 @@ class Load:
             self._wait(0.1)
 
     def write(self, seconds: float) -> None:
-        """Write for so long, evenly spread over the channels, and read what comes meanwhile."""
+        """Write for this time, evenly spread over the channels, and read the events that come meanwhile."""
         began, sent, rate = time.monotonic(), 0, self._channels * self._per_s
         total = int(seconds * rate)
         while sent < total:
@@ -143,7 +143,7 @@ class Load:
         self.sent += total
 
     def settle(self, seconds: float = 0.5) -> None:
-        """Read what still comes."""
+        """Read the events that are still under way."""
         until = time.monotonic() + seconds
         while (left_s := until - time.monotonic()) > 0:
             self._wait(left_s)

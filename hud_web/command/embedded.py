@@ -37,7 +37,7 @@ CHECK_S = 0.5
 #: A Redis that ends sooner after its start is started again after a pause, which doubles up to the second number.
 SOUND_S = 10.0
 MOST_PAUSE_S = 30.0
-#: Time of a start after which a line says what takes so long.
+#: A start that takes longer, in seconds, prints a line with the reason.
 PATIENCE_S = 1.0
 #: Frames are bounded per session and channel; this is the limit for all channels together.
 MAX_MEMORY = "512mb"
@@ -122,7 +122,7 @@ class EmbeddedRedis:
         self._open.close()
 
     def tell(self, page: str) -> None:
-        """Tell a second `hud up` what runs, and where its page is."""
+        """Store the facts that a second `hud up` prints: this process, and the address of its page."""
         data = {} if self.data is None else {"data": str(self.data)}
         for lock in self._locks:
             lock.tell(page=page, redis=self.url, **data)

@@ -26,7 +26,7 @@ _MOST_BYTES = 4096
 
 
 class HeldError(ConfigError):
-    """Another process has the lock; the message says what runs and the fix."""
+    """Another process has the lock; the message names that process and the fix."""
 
 
 class FolderLock:

@@ -163,7 +163,7 @@ class _Line:
                 asks, self._asks = self._asks, {}
                 try:
                     is_behind = await self._read_for(list(asks.values()))
-                except Exception as error:  # each member's tailer handles it as its own
+                except Exception as error:  # each member's tailer handles it
                     for ask in asks.values():
                         if not ask.answer.done():
                             ask.answer.set_exception(error)

@@ -701,7 +701,7 @@ export class Charts {
       .flatMap((chart) => chart.lines.map((line) => line.path));
   }
 
-  /** Register what a link carries of the charts. */
+  /** Register the parts of the charts that a link carries. */
   linkParts() {
     const { scene } = this;
     linkPart("x", () => (scene.x === "step" ? "" : scene.x));

@@ -45,7 +45,7 @@ export class Overlay {
     this.isStale = false;
   }
 
-  /** What the legend depends on. */
+  /** The values that the legend shows, as one text. */
   get shape() {
     return this.curves.map(({ key, name, line, slot }) => [key, name, line, slot].join(" ")).join();
   }
